@@ -1,0 +1,367 @@
+"""The words for what lies on disk: tensors, the storages behind them, weight files, checkpoints.
+
+Everything here is a frozen value that was read from headers. Nothing opens a file, and nothing judges: what a reader
+could not make sense of is kept as a :class:`Defect` of the file, and a rule decides what that means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from .dtypes import DType
+
+
+class DefectKind(str, Enum):
+    """What a reader found wrong with a file; each kind belongs to exactly one rule."""
+
+    LFS_POINTER = "lfs-pointer"
+    EMPTY = "empty"
+    IMPOSTOR = "impostor"
+    SAFETENSORS_TRUNCATED = "safetensors-truncated"
+    SAFETENSORS_HEADER = "safetensors-header"
+    TORCH_TRUNCATED = "torch-truncated"
+    STORAGE_MISSING = "storage-missing"
+    UNREADABLE = "unreadable"
+    CHECKSUM = "checksum"
+    UNSAFE_GLOBAL = "unsafe-global"
+    AMBIGUOUS_ARCHIVE = "ambiguous-archive"
+    RESOURCE_BOMB = "resource-bomb"
+    EXECUTABLE_ARCHIVE = "executable-archive"
+    PATH_ESCAPE = "path-escape"
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One thing that is wrong with one file, as a plain statement with its numbers.
+
+    ``message`` is a sentence without the file's name; ``evidence`` holds JSON values only.
+    """
+
+    kind: DefectKind
+    message: str
+    tensors: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A run of bytes that one or more tensors are views of.
+
+    ``nbytes`` is the declared length in bytes. ``offset`` is the absolute position of its first byte in the file, or
+    ``None`` where the bytes are absent, too short or compressed. ``crc32`` is the checksum recorded in the file, or
+    ``None`` where none was computed. ``record`` is the archive member that holds the bytes, if there is one.
+    """
+
+    key: str
+    nbytes: int
+    offset: int | None
+    device: str = "cpu"
+    record: str | None = None
+    crc32: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor as its file describes it.
+
+    ``name`` is ``path`` joined with dots. ``shape`` and ``stride`` count elements, ``storage_offset`` too.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    storage: Storage
+    storage_offset: int = 0
+    requires_grad: bool = False
+    path: tuple[str, ...] = ()
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements laid out contiguously."""
+        return self.dtype.nbytes(self.numel)
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in row-major order without gaps (dimensions of size 1 do not matter)."""
+        expected = 1
+        for size, step in zip(reversed(self.shape), reversed(self.stride), strict=True):
+            if size == 0:
+                return True
+            if size != 1 and step != expected:
+                return False
+            expected *= size
+        return True
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """First byte and end of the bytes that are touched, relative to the storage; equal where there are none."""
+        start = self.storage_offset * self.dtype.bits // 8
+        if 0 in self.shape:
+            return start, start
+        last = self.storage_offset + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+        return start, self.dtype.nbytes(last + 1)
+
+    @property
+    def byte_range(self) -> tuple[int, int] | None:
+        """Absolute first byte and end in the file, or ``None`` where the bytes are not there as they are."""
+        if self.storage.offset is None:
+            return None
+        start, end = self.extent
+        return self.storage.offset + start, self.storage.offset + end
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueValue:
+    """An object of a pickle that was recognised by the name of its class and not built."""
+
+    type_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A run of stored bytes with a recorded checksum: a member of an archive. ``offset`` is absolute, in bytes."""
+
+    name: str
+    offset: int
+    nbytes: int
+    crc32: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorScan:
+    """What the bytes of one tensor said.
+
+    ``first_nonfinite`` is the flat index, in row-major order of the shape, of the first NaN or Inf. ``digest`` is the
+    hex SHA-256 of the contiguous bytes, where it was asked for.
+    """
+
+    nonfinite: int
+    first_nonfinite: int | None
+    zero: bool
+    constant: bool
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """One file that holds tensors, or that bears the name of one that should.
+
+    ``path`` is relative to the checkpoint, with ``/``. ``format`` is ``safetensors``, ``torch-zip``, ``torch-legacy``
+    or ``unknown``; ``content`` says in words what was recognised. ``metadata`` is the ``__metadata__`` of a safetensors
+    file. ``values`` are the non-tensor values of a pickle by dotted path. ``scans`` is there once the bytes were read.
+    """
+
+    path: str
+    format: str
+    nbytes: int
+    content: str = ""
+    tensors: tuple[TensorInfo, ...] = ()
+    metadata: Mapping[str, str] | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    records: tuple[Record, ...] = ()
+    defects: tuple[Defect, ...] = ()
+    scans: Mapping[str, TensorScan] | None = None
+
+    def has_defect(self, *kinds: DefectKind) -> bool:
+        """Whether any defect is of one of these kinds."""
+        return any(defect.kind in kinds for defect in self.defects)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the list of tensors can be trusted to be the whole list."""
+        return self.format != "unknown" and not self.has_defect(*_BLINDING)
+
+    @property
+    def by_name(self) -> dict[str, TensorInfo]:
+        """The tensors by name; built anew at each call."""
+        return {tensor.name: tensor for tensor in self.tensors}
+
+
+# After one of these the list of tensors may be short, so that no rule may conclude that something is missing.
+_BLINDING = (
+    DefectKind.LFS_POINTER,
+    DefectKind.EMPTY,
+    DefectKind.IMPOSTOR,
+    DefectKind.SAFETENSORS_HEADER,
+    DefectKind.TORCH_TRUNCATED,
+    DefectKind.UNREADABLE,
+    DefectKind.RESOURCE_BOMB,
+    DefectKind.EXECUTABLE_ARCHIVE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A JSON file beside the weights. ``data`` is ``None`` where ``error`` says why it could not be read."""
+
+    path: str
+    data: Mapping[str, Any] | None
+    error: str | None = None
+    unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """A ``*.index.json``: which tensor lies in which file.
+
+    ``weight_map`` maps tensor names to file names in the index's own folder; names that would leave the folder stand
+    in ``escaping`` and are never opened. ``error`` says why the file could not be read as an index; then the map is
+    empty. ``unreadable`` is set where the operating system refused, rather than the content. ``total_size`` is the
+    value in ``metadata``, in bytes, or ``None`` where it is absent or not a number.
+    """
+
+    path: str
+    format: str
+    weight_map: Mapping[str, str] = field(default_factory=dict)
+    total_size: int | None = None
+    error: str | None = None
+    escaping: tuple[str, ...] = ()
+    unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tensor that a file must hold. ``dims`` names each dimension: equal names mean equal sizes in a checkpoint."""
+
+    name: str
+    dims: tuple[str, ...] | None = None
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One loadable unit of a checkpoint: an adapter, a model, a side file.
+
+    ``role`` is ``adapter``, ``model``, ``projections``, ``latents``, ``trigger-head``, ``training-state`` or ``file``.
+    ``files`` are all weight files of the unit, in every format that is there. ``expected_files`` are the names, relative
+    to the checkpoint, under which a loader would look for them, the preferred one first. ``secondary`` marks an adapter
+    that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists everything.
+    """
+
+    name: str
+    role: str
+    directory: str = ""
+    files: tuple[WeightFile, ...] = ()
+    expected_files: tuple[str, ...] = ()
+    config: ConfigFile | None = None
+    config_expected: str | None = None
+    indexes: tuple[ShardIndex, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    complete_entries: bool = False
+    required: bool = True
+    secondary: bool = False
+    nested_from: str | None = None
+    base_config: Mapping[str, Any] | None = None
+
+    @property
+    def preferred(self) -> tuple[WeightFile, ...]:
+        """The files that the ecosystem's loaders would read: safetensors where there are any, else torch files."""
+        chosen = tuple(file for file in self.files if file.path.endswith(".safetensors"))
+        return chosen or self.files
+
+    @property
+    def tensors(self) -> Iterator[TensorInfo]:
+        """The tensors of the preferred files."""
+        for file in self.preferred:
+            yield from file.tensors
+
+    @property
+    def readable(self) -> bool:
+        """Whether the tensors of the preferred files are all known."""
+        return bool(self.preferred) and all(file.readable for file in self.preferred)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFile:
+    """A file or link of the checkpoint that is neither weights nor a config: enough to judge it by its name.
+
+    ``path`` is relative to the checkpoint. ``link_target`` is what a symlink says, if it is one, and ``outside`` is set
+    where it leads out of the checkpoint.
+    """
+
+    path: str
+    nbytes: int
+    link_target: str | None = None
+    outside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over the weights of a checkpoint: ``nbytes`` counts aliased bytes each time, ``unique_nbytes`` once."""
+
+    tensors: int
+    parameters: int
+    nbytes: int
+    unique_nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything that belongs together, found from one path.
+
+    ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders.
+    """
+
+    root: Path
+    path: str
+    layout: str
+    variant: str
+    parts: tuple[Part, ...]
+    others: tuple[OtherFile, ...] = ()
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        """Every weight file, side files included, in the order of the parts."""
+        return tuple(file for part in self.parts for file in part.files)
+
+    @property
+    def tensors(self) -> dict[tuple[str, str], TensorInfo]:
+        """``(file, tensor name)`` to the tensor; where a file repeats a name, the last one counts."""
+        return {(file.path, tensor.name): tensor for file in self.files for tensor in file.tensors}
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over what a loader would read: not over a second copy in another format, nor over training state."""
+        tensors = [
+            (file.path, tensor)
+            for part in self.parts
+            if part.role != "training-state"
+            for file in part.preferred
+            for tensor in file.tensors
+        ]
+        unique = 0
+        for extents in _extents_by_storage(tensors).values():
+            reached = 0
+            for start, end in sorted(extents):
+                unique += max(0, end - max(start, reached))
+                reached = max(reached, end)
+        return Totals(
+            tensors=len(tensors),
+            parameters=sum(tensor.numel for _, tensor in tensors),
+            nbytes=sum(tensor.nbytes for _, tensor in tensors),
+            unique_nbytes=unique,
+        )
+
+    def parts_with(self, *roles: str) -> Iterator[Part]:
+        """The parts that have one of these roles."""
+        return (part for part in self.parts if part.role in roles)
+
+
+def _extents_by_storage(tensors: list[tuple[str, TensorInfo]]) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    extents: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for path, tensor in tensors:
+        extents.setdefault((path, tensor.storage.key), []).append(tensor.extent)
+    return extents

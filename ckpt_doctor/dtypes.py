@@ -1,0 +1,62 @@
+"""The element types of tensors: one table for every format.
+
+Names are torch's without the ``torch.`` in front. Safetensors codes are those of the ``Dtype`` enum in the safetensors
+crate (0.8); storage class names are those that ``torch.save`` writes into a pickle as ``torch.<name>``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """An element type: ``bits`` for each element, and what the file formats call it."""
+
+    name: str
+    bits: int
+    safetensors: str | None = None
+    storage_class: str | None = None
+
+    def nbytes(self, numel: int) -> int:
+        """Bytes that ``numel`` elements take, rounded up to whole bytes."""
+        return (numel * self.bits + 7) // 8
+
+
+_TABLE = (
+    DType("float64", 64, "F64", "DoubleStorage"),
+    DType("float32", 32, "F32", "FloatStorage"),
+    DType("float16", 16, "F16", "HalfStorage"),
+    DType("bfloat16", 16, "BF16", "BFloat16Storage"),
+    DType("float8_e4m3fn", 8, "F8_E4M3"),
+    DType("float8_e4m3fnuz", 8, "F8_E4M3FNUZ"),
+    DType("float8_e5m2", 8, "F8_E5M2"),
+    DType("float8_e5m2fnuz", 8, "F8_E5M2FNUZ"),
+    DType("float8_e8m0fnu", 8, "F8_E8M0"),
+    DType("float6_e2m3", 6, "F6_E2M3"),
+    DType("float6_e3m2", 6, "F6_E3M2"),
+    # torch packs two 4-bit floats into one element; the safetensors code counts single 4-bit elements.
+    DType("float4_e2m1fn_x2", 8),
+    DType("float4_e2m1", 4, "F4"),
+    DType("int64", 64, "I64", "LongStorage"),
+    DType("int32", 32, "I32", "IntStorage"),
+    DType("int16", 16, "I16", "ShortStorage"),
+    DType("int8", 8, "I8", "CharStorage"),
+    DType("uint64", 64, "U64"),
+    DType("uint32", 32, "U32"),
+    DType("uint16", 16, "U16"),
+    DType("uint8", 8, "U8", "ByteStorage"),
+    DType("bool", 8, "BOOL", "BoolStorage"),
+    DType("complex128", 128, None, "ComplexDoubleStorage"),
+    DType("complex64", 64, "C64", "ComplexFloatStorage"),
+    DType("complex32", 32),
+    DType("quint8", 8, None, "QUInt8Storage"),
+    DType("qint8", 8, None, "QInt8Storage"),
+    DType("qint32", 32, None, "QInt32Storage"),
+    DType("quint4x2", 8, None, "QUInt4x2Storage"),
+    DType("quint2x4", 8, None, "QUInt2x4Storage"),
+)
+
+BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in _TABLE}
+BY_SAFETENSORS: dict[str, DType] = {dtype.safetensors: dtype for dtype in _TABLE if dtype.safetensors}
+BY_STORAGE_CLASS: dict[str, DType] = {dtype.storage_class: dtype for dtype in _TABLE if dtype.storage_class}

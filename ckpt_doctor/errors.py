@@ -1,0 +1,27 @@
+"""The exceptions this package raises on purpose.
+
+A damaged checkpoint is never an exception: it becomes a finding. What is raised here means that nothing could be
+judged at all. The command line renders these in one place (``cli/errors.py``) and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class CkptDoctorError(Exception):
+    """Base of every error of this package; its text names the thing that was wrong and what to do next."""
+
+
+class PathNotFoundError(CkptDoctorError):
+    """A path that was asked for does not exist."""
+
+
+class NoCheckpointError(CkptDoctorError):
+    """The path exists, but no checkpoint lies there."""
+
+
+class UnknownNameError(CkptDoctorError):
+    """A rule, layout, format or option value that does not exist."""
+
+
+class OutputError(CkptDoctorError):
+    """The report could not be written where it was asked to go."""

@@ -1,0 +1,62 @@
+"""The words for what is wrong: severities, fixes, findings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+MAX_TENSORS = 20
+"""How many tensor names a finding carries at most; ``tensor_count`` has the whole number."""
+
+
+class Severity(str, Enum):
+    """How bad it is: an error is something that an evaluation or a load would trip over."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+    @property
+    def rank(self) -> int:
+        """0 for errors, 1 for warnings, 2 for notes."""
+        return ("error", "warning", "note").index(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """How to repair a finding: ``safety`` is ``safe`` or ``unsafe``, ``command`` is what to type next."""
+
+    title: str
+    safety: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with one checkpoint.
+
+    ``path`` is relative to the checkpoint; ``None`` where the checkpoint as a whole is meant. ``evidence`` holds JSON
+    values. ``always_fails`` marks what no setting may turn green, because nothing was judged.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    path: str | None = None
+    tensors: tuple[str, ...] = ()
+    tensor_count: int = 0
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    fix: Fix | None = None
+    always_fails: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that stay the same when only the wording or the numbers of the message change."""
+        import hashlib
+
+        identity = json.dumps([self.code, self.path, list(self.tensors)])
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Facts about libraries and file names, as data."""

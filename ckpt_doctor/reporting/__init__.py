@@ -1,0 +1,1 @@
+"""Reports to text and machine formats: one file a format."""

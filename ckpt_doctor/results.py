@@ -1,0 +1,137 @@
+"""The words for what a run found: a diagnosis for each checkpoint, and the report over all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .checkpoint import Checkpoint
+from .findings import Finding, Severity
+from .version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class RuleInfo:
+    """What the outside needs to know about a rule; ``documentation`` is Markdown."""
+
+    code: str
+    name: str
+    severity: Severity
+    needs: str
+    fix: str
+    stable: bool
+    summary: str
+    documentation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One checkpoint with its findings, most severe first."""
+
+    checkpoint: Checkpoint
+    findings: tuple[Finding, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no error is left after all settings."""
+        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The diagnoses of every checkpoint that was found, in the order of their paths."""
+
+    diagnoses: tuple[Diagnosis, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every checkpoint is healthy."""
+        return all(diagnosis.healthy for diagnosis in self.diagnoses)
+
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints that were judged."""
+        return tuple(diagnosis.checkpoint for diagnosis in self.diagnoses)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings of all checkpoints."""
+        return tuple(finding for diagnosis in self.diagnoses for finding in diagnosis.findings)
+
+    def count(self, severity: Severity) -> int:
+        """Number of findings of this severity."""
+        return sum(finding.severity is severity for finding in self.findings)
+
+    def failing(self, fail_on: str) -> Iterator[Finding]:
+        """The findings that turn the exit code to 1 under this ``--fail-on``."""
+        for finding in self.findings:
+            if finding.always_fails or (fail_on != "never" and finding.severity.rank <= Severity(fail_on).rank):
+                yield finding
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``--output-format json``, version 1, as plain values."""
+        return {
+            "schema_version": 1,
+            "tool": {"name": "ckpt-doctor", "version": __version__},
+            "checkpoints": [_checkpoint_document(diagnosis) for diagnosis in self.diagnoses],
+            "summary": {
+                "checkpoints": len(self.diagnoses),
+                "healthy": sum(diagnosis.healthy for diagnosis in self.diagnoses),
+                "errors": self.count(Severity.ERROR),
+                "warnings": self.count(Severity.WARNING),
+                "notes": self.count(Severity.NOTE),
+                "fixable": sum(finding.fix is not None for finding in self.findings),
+            },
+        }
+
+    def to_json(self) -> str:
+        """The document of ``--output-format json`` as text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+
+def _checkpoint_document(diagnosis: Diagnosis) -> dict[str, Any]:
+    checkpoint = diagnosis.checkpoint
+    totals = checkpoint.totals
+    return {
+        "path": checkpoint.path,
+        "layout": checkpoint.layout,
+        "variant": checkpoint.variant,
+        "healthy": diagnosis.healthy,
+        "files": [
+            {
+                "path": file.path,
+                "role": part.role,
+                "part": part.name,
+                "format": file.format,
+                "bytes": file.nbytes,
+                "tensors": len(file.tensors),
+            }
+            for part in checkpoint.parts
+            for file in part.files
+        ],
+        "totals": {
+            "tensors": totals.tensors,
+            "parameters": totals.parameters,
+            "bytes": totals.nbytes,
+            "unique_bytes": totals.unique_nbytes,
+        },
+        "findings": [_finding_document(finding) for finding in diagnosis.findings],
+    }
+
+
+def _finding_document(finding: Finding) -> dict[str, Any]:
+    fix = finding.fix
+    return {
+        "code": finding.code,
+        "name": finding.name,
+        "severity": finding.severity.value,
+        "message": finding.message,
+        "path": finding.path,
+        "tensors": list(finding.tensors),
+        "tensor_count": finding.tensor_count,
+        "evidence": dict(finding.evidence),
+        "fix": None if fix is None else {"title": fix.title, "safety": fix.safety, "command": fix.command},
+        "fingerprint": finding.fingerprint,
+    }

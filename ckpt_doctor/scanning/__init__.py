@@ -1,0 +1,1 @@
+"""Tensor bytes to what they say: non-finite values, zeros, checksums."""
