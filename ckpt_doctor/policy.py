@@ -32,7 +32,7 @@ class Policy:
     severity: Mapping[str, Severity] = field(default_factory=dict)
 
     def expected_format(self, layout: str) -> str:
-        """``safetensors``, ``bin`` or ``any``: the format that the weights of a checkpoint of this layout should have."""
+        """``safetensors``, ``bin`` or ``any``: what the weights of a checkpoint of this layout should be."""
         if self.expect is not None:
             return self.expect
         return "safetensors" if layout in ("weaver", "trigger") else "any"

@@ -1,0 +1,103 @@
+"""What every rule is: its documentation, its check and what it says how to repair, in one class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from ckpt_doctor.checkpoint import Checkpoint, DefectKind, Part, WeightFile
+from ckpt_doctor.findings import MAX_TENSORS, Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import RuleInfo
+
+
+class Rule:
+    """Base of all rules.
+
+    A subclass has a docstring in Markdown: one sentence that sums it up, then ``## What it does``,
+    ``## Why is this bad?``, ``## Example``, ``## What to do``, and where they help ``## Fix safety`` and
+    ``## References``. ``needs`` is ``headers``, ``headers and configs``, ``configs`` or ``tensor bytes``. ``fix`` is
+    ``safe``, ``unsafe`` or ``none``: what a finding of this rule may offer. A rule that is not ``stable`` runs only
+    with ``--preview``. ``check`` sees values, never files, and yields nothing when it is not sure.
+    """
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    severity: ClassVar[Severity]
+    needs: ClassVar[str] = "headers"
+    fix: ClassVar[str] = "none"
+    stable: ClassVar[bool] = True
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """Yield what is wrong with ``checkpoint``."""
+        raise NotImplementedError
+
+    def finding(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        tensors: Iterable[str] = (),
+        evidence: Mapping[str, Any] | None = None,
+        severity: Severity | None = None,
+        fix: Fix | None = None,
+        always_fails: bool = False,
+    ) -> Finding:
+        """Build a finding of this rule; ``severity`` defaults to the rule's own."""
+        names = sorted(set(tensors))
+        return Finding(
+            code=self.code,
+            name=self.name,
+            severity=severity or self.severity,
+            message=message,
+            path=path,
+            tensors=tuple(names[:MAX_TENSORS]),
+            tensor_count=len(names),
+            evidence=evidence or {},
+            fix=fix,
+            always_fails=always_fails,
+        )
+
+    @classmethod
+    def info(cls) -> RuleInfo:
+        """The rule as data, with its documentation."""
+        import inspect
+
+        documentation = inspect.cleandoc(cls.__doc__ or "")
+        return RuleInfo(
+            code=cls.code,
+            name=cls.name,
+            severity=cls.severity,
+            needs=cls.needs,
+            fix=cls.fix,
+            stable=cls.stable,
+            summary=" ".join(documentation.partition("\n\n")[0].split()),
+            documentation=documentation,
+        )
+
+
+class DefectRule(Rule):
+    """A rule that passes on what a reader found wrong with a file: one finding for each defect of its ``kinds``."""
+
+    kinds: ClassVar[tuple[DefectKind, ...]]
+    advice: ClassVar[str]
+    """What to do next: appended to the reader's statement."""
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts:
+            for file in part.files:
+                for defect in file.defects:
+                    if defect.kind in self.kinds:
+                        yield self.finding(
+                            f"{defect.message} {self.advice}",
+                            path=file.path,
+                            tensors=defect.tensors,
+                            evidence=defect.evidence,
+                            severity=self.severity_in(part, file),
+                            always_fails=defect.kind is DefectKind.UNREADABLE,
+                        )
+
+    def severity_in(self, part: Part, file: WeightFile) -> Severity:
+        """The severity of a defect of this file; a subclass may tell parts apart."""
+        return self.severity

@@ -1,0 +1,78 @@
+"""CKD201."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.aliasing import alias_groups
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, shell
+
+from .rule import Rule
+
+_ENDINGS = {"safetensors": ".safetensors", "bin": ".bin"}
+
+
+class WeightsFormatMismatch(Rule):
+    """The weights are in one format and the loader that will read them expects the other.
+
+    ## What it does
+    Looks at the weight files of adapters and models. With `--expect safetensors` each must be there as
+    `.safetensors`, with `--expect bin` as `.bin`; `--expect any` accepts both. Without the option, MemGen weaver and
+    trigger directories expect safetensors and all other checkpoints accept either. Side files such as
+    `projections.pt` are never meant.
+
+    ## Why is this bad?
+    A loader that opens `adapter_model.safetensors` by name raises `FileNotFoundError`, usually after the base model
+    has been loaded, or goes on with weights that were never trained.
+
+    ## Example
+    `weaver/weaver_lora/adapter_model.bin` was saved with `safe_serialization=False`; the evaluation opens
+    `adapter_model.safetensors`.
+
+    ## What to do
+    Convert the file, or make the loader take both.
+
+    ## Fix safety
+    Safe: the converted file holds the same values, and the original stays.
+
+    ## References
+    sshh12/multi_token#12
+    """
+
+    code = "CKD201"
+    name = "weights-format-mismatch"
+    severity = Severity.ERROR
+    fix = "safe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        expected = policy.expected_format(checkpoint.layout)
+        if expected == "any":
+            return
+        ending = _ENDINGS[expected]
+        for part in checkpoint.parts_with("adapter", "model"):
+            if not part.files or any(file.path.endswith(ending) for file in part.files):
+                continue
+            file = part.files[0]
+            wanted = next((name for name in part.expected_files if name.endswith(ending)), f"a {ending} file")
+            found = "." + file.path.rpartition(".")[2]
+            shared = [name for item in part.files for group in alias_groups(item) for name in group.names]
+            count = sum(len(item.tensors) for item in part.files)
+            message = f"{found} where {ending} is expected: a loader that opens {wanted} by name will not find it. " + (
+                f"{counted(len(shared), 'tensor')} of {count:,} share storage (see CKD401)."
+                if shared
+                else f"The {counted(count, 'tensor')} share no storage, so nothing stands against converting."
+            )
+            yield self.finding(
+                message,
+                path=file.path,
+                evidence={"expected": expected, "found": found, "files": [item.path for item in part.files]},
+                fix=Fix(
+                    title=f"convert to {expected}",
+                    safety="safe",
+                    command=shell("convert", checkpoint.path, "--to", expected),
+                ),
+            )

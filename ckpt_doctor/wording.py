@@ -1,0 +1,71 @@
+"""How numbers and lists are put into words, the same everywhere."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+
+
+def listed(names: Iterable[str], limit: int = 3) -> str:
+    """The first few names and how many more there are.
+
+    >>> listed(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    everything = list(names)
+    shown = ", ".join(everything[:limit])
+    rest = len(everything) - limit
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "tensor"), counted(1200, "tensor"), counted(2, "alias", "aliases")
+    ('1 tensor', '1,200 tensors', '2 aliases')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def scaled(count: int) -> str:
+    """A large number of things in thousands, millions or billions.
+
+    >>> scaled(812), scaled(4_600), scaled(7_240_000_000)
+    ('812', '4.6 K', '7.2 B')
+    """
+    return _scaled(float(count), ("", " K", " M", " B", " T"), 1000)
+
+
+def byte_size(count: int) -> str:
+    """A number of bytes in binary units, named as people name them.
+
+    >>> byte_size(443), byte_size(18432), byte_size(2_791_728_742)
+    ('443 B', '18 KB', '2.6 GB')
+    """
+    return _scaled(float(count), (" B", " KB", " MB", " GB", " TB"), 1024)
+
+
+def _scaled(value: float, units: Sequence[str], base: int) -> str:
+    step = 0
+    while value >= base * 0.9995 and step < len(units) - 1:
+        value /= base
+        step += 1
+    return f"{value:.1f}".removesuffix(".0") + units[step]
+
+
+def shell(*words: str) -> str:
+    """A command line that a person can paste: ``ckpt-doctor`` and the words, quoted where they must be.
+
+    >>> shell("fix", "my runs/weaver")
+    "ckpt-doctor fix 'my runs/weaver'"
+    """
+    return shlex.join(["ckpt-doctor", *words])
+
+
+def shape(dims: Sequence[int]) -> str:
+    """A shape as torch prints it.
+
+    >>> shape((4, 32)), shape((8,)), shape(())
+    ('[4, 32]', '[8]', '[]')
+    """
+    return str(list(dims))
