@@ -248,8 +248,8 @@ class Part:
     ``role`` is ``adapter``, ``model``, ``projections``, ``latents``, ``trigger-head``, ``training-state`` or ``file``.
     ``files`` are all weight files of the unit, in every format that is there. ``expected_files`` are the names,
     relative to the checkpoint, under which a loader would look for them, the preferred one first. ``config`` is the
-    ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie. ``secondary`` marks an adapter
-    that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists everything.
+    ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie. ``secondary`` marks an
+    adapter that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists everything.
     ``nested_from`` is the folder where a loader would look, if the unit lies in a folder below that one.
     ``base_config`` is the ``config.json`` of an adapter's base model, where that is a local folder.
     """
