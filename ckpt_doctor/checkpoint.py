@@ -234,22 +234,36 @@ class ShardIndex:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A tensor that a file must hold. ``dims`` names each dimension: equal names mean equal sizes in a checkpoint."""
+    """A tensor that a file must hold, or may hold where it is not ``required``.
+
+    ``dims`` gives each dimension a size or a name: equal names mean equal sizes all over the checkpoint.
+    """
 
     name: str
-    dims: tuple[str, ...] | None = None
+    dims: tuple[str | int, ...] | None = None
     required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSize:
+    """The size of a named dimension as something else than an entry tells it; ``source`` says what."""
+
+    dim: str
+    size: int
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """One loadable unit of a checkpoint: an adapter, a model, a side file.
 
-    ``role`` is ``adapter``, ``model``, ``projections``, ``latents``, ``trigger-head``, ``training-state`` or ``file``.
-    ``files`` are all weight files of the unit, in every format that is there. ``expected_files`` are the names,
+    ``role`` is ``adapter``, ``model``, ``projections``, ``latents``, ``trigger-head``, ``file`` (a lone weight file),
+    ``training-state`` (optimizer and the like) or ``extra`` (weight files that no loader of the layout asks for).
+    ``files`` are all weight files of the unit, in every format that is there; ``active`` names those that the
+    ecosystem's own loader would read. ``expected_files`` are the names,
     relative to the checkpoint, under which a loader would look for them, the preferred one first. ``config`` is the
     ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie. ``secondary`` marks an
-    adapter that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists everything.
+    adapter that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists all.
     ``nested_from`` is the folder where a loader would look, if the unit lies in a folder below that one.
     ``base_config`` is the ``config.json`` of an adapter's base model, where that is a local folder.
     """
@@ -258,6 +272,7 @@ class Part:
     role: str
     directory: str = ""
     files: tuple[WeightFile, ...] = ()
+    active: tuple[str, ...] = ()
     expected_files: tuple[str, ...] = ()
     config: ConfigFile | None = None
     config_expected: str | None = None
@@ -271,9 +286,15 @@ class Part:
 
     @property
     def preferred(self) -> tuple[WeightFile, ...]:
-        """The files that the ecosystem's loaders would read: safetensors where there are any, else torch files."""
-        chosen = tuple(file for file in self.files if file.path.endswith(".safetensors"))
-        return chosen or self.files
+        """The files that a loader would read: the active ones, or where none is named those that come first."""
+        if self.active:
+            return tuple(file for file in self.files if file.path in self.active)
+        return self.files[:1]
+
+    @property
+    def auxiliary(self) -> bool:
+        """Whether no evaluation reads this: training state, or files that merely lie there."""
+        return self.role in ("training-state", "extra")
 
     @property
     def tensors(self) -> Iterator[TensorInfo]:
@@ -315,7 +336,9 @@ class Totals:
 class Checkpoint:
     """Everything that belongs together, found from one path.
 
-    ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders.
+    ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders, and
+    every symlink. ``config`` is a ``config.json`` that concerns no single part; ``known_sizes`` are sizes of named
+    dimensions that configs and adapters tell.
     """
 
     root: Path
@@ -324,6 +347,8 @@ class Checkpoint:
     variant: str
     parts: tuple[Part, ...]
     others: tuple[OtherFile, ...] = ()
+    config: ConfigFile | None = None
+    known_sizes: tuple[KnownSize, ...] = ()
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -341,7 +366,7 @@ class Checkpoint:
         tensors = [
             (file.path, tensor)
             for part in self.parts
-            if part.role != "training-state"
+            if not part.auxiliary
             for file in part.preferred
             for tensor in file.tensors
         ]

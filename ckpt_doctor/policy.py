@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .findings import Severity
+from .findings import Finding, Severity
 
 EXPECTATIONS = ("safetensors", "bin", "any")
 """Values of ``--expect``."""
@@ -44,6 +44,11 @@ class Policy:
         if self.select:
             return any(_matches(choice, code, name) for choice in self.select) and (stable or self.preview)
         return stable or self.preview
+
+    def adjusted(self, finding: Finding) -> Finding:
+        """The finding with the severity that the user gave its rule, if any."""
+        severity = self.severity.get(finding.code, self.severity.get(finding.name))
+        return finding if severity is None else replace(finding, severity=severity)
 
 
 def _matches(choice: str, code: str, name: str) -> bool:

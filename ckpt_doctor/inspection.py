@@ -1,0 +1,95 @@
+"""Paths and a policy to a report: the one way in for the command line, the gate and Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .checkpoint import Checkpoint
+from .errors import NoCheckpointError
+from .findings import Finding
+from .layouts import discover
+from .policy import Policy
+from .results import Diagnosis, Report
+from .rules import RULES
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes read so far and the bytes in all."""
+
+_DEFAULT = Policy()
+
+
+def inspect(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    policy: Policy = _DEFAULT,
+    *,
+    progress: Progress | None = None,
+) -> Report:
+    """Diagnose every checkpoint at ``paths``. Nothing is executed, nothing is written.
+
+    Raises ``PathNotFoundError`` or ``NoCheckpointError`` where a path leads to nothing, and ``UnknownNameError`` where
+    the policy names what does not exist.
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    found: dict[tuple[Path, str, str], Checkpoint] = {}
+    for path in paths:
+        for checkpoint in discover(Path(path), policy.layout):
+            # Two paths may lead to one checkpoint: it is judged once, under the first name.
+            key = (Path(os.path.abspath(checkpoint.root)), checkpoint.layout, _own_name(checkpoint))
+            found.setdefault(key, checkpoint)
+    checkpoints = list(found.values())
+    if policy.deep:
+        checkpoints = _scanned(checkpoints, progress)
+    return Report(tuple(diagnose(checkpoint, policy) for checkpoint in checkpoints))
+
+
+def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
+    """Judge one checkpoint that was read already."""
+    findings: list[Finding] = []
+    for rule in RULES:
+        selected = policy.runs(rule.code, rule.name, stable=rule.stable)
+        for finding in rule().check(checkpoint, policy):
+            if selected or finding.always_fails:
+                findings.append(policy.adjusted(finding))
+    findings.sort(key=lambda finding: (finding.severity.rank, finding.code, finding.path or "", finding.tensors))
+    return Diagnosis(checkpoint, tuple(findings))
+
+
+def open_checkpoint(path: str | os.PathLike[str], layout: str | None = None) -> Checkpoint:
+    """The one checkpoint at ``path``, with its tensors listed and nothing loaded.
+
+    Raises ``NoCheckpointError`` where several lie there, with their paths.
+    """
+    checkpoints = discover(Path(path), layout)
+    if len(checkpoints) > 1:
+        own = [item for item in checkpoints if os.path.abspath(item.root) == os.path.abspath(path)]
+        if len(own) != 1:
+            names = ", ".join(item.path for item in checkpoints[:5])
+            raise NoCheckpointError(f"{path} holds {len(checkpoints)} checkpoints ({names}, …): name one of them")
+        checkpoints = own
+    return checkpoints[0]
+
+
+def _own_name(checkpoint: Checkpoint) -> str:
+    """What tells two checkpoints of one folder apart: the file's name where each is a lone file."""
+    return checkpoint.files[0].path if checkpoint.layout == "file" else ""
+
+
+def _scanned(checkpoints: list[Checkpoint], progress: Progress | None) -> list[Checkpoint]:
+    from .scanning import bytes_to_scan, scan
+
+    total = sum(bytes_to_scan(checkpoint) for checkpoint in checkpoints)
+    done = 0
+    scanned = []
+    for checkpoint in checkpoints:
+        before = done
+
+        def advance(read: int, _: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + read, total)
+
+        scanned.append(scan(checkpoint, progress=advance))
+        done += bytes_to_scan(checkpoint)
+    return scanned

@@ -1,0 +1,67 @@
+"""A directory as the layouts see it: names and kinds of its entries, read once and only when asked for."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+OWN_FOLDER = ".ckpt-doctor"
+"""Where this tool keeps backups, journals and temporaries; no scan looks inside."""
+
+
+class Folder:
+    """The entries of one directory.
+
+    ``error`` holds what the operating system said where the directory could not be listed; it then seems empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def _entries(self) -> dict[str, bool]:
+        self.error: str | None = None
+        try:
+            with os.scandir(self.path) as entries:
+                found = {entry.name: _is_folder(entry) for entry in entries if entry.name != OWN_FOLDER}
+        except OSError as error:
+            self.error = error.strerror or str(error)
+            found = {}
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """Names of everything that is not a directory, dangling links and special files included, sorted."""
+        return tuple(name for name, is_folder in self._entries.items() if not is_folder)
+
+    @cached_property
+    def folders(self) -> tuple[str, ...]:
+        """Names of the directories, also of links to directories, sorted."""
+        return tuple(name for name, is_folder in self._entries.items() if is_folder)
+
+    def listing_error(self) -> str | None:
+        """Why the directory could not be listed, or ``None``."""
+        _ = self._entries
+        return self.error
+
+    def has_file(self, name: str) -> bool:
+        """Whether an entry of this name is there that is not a directory; asks for this one name only."""
+        path = self.path / name
+        return os.path.lexists(path) and not path.is_dir()
+
+    def has_folder(self, name: str) -> bool:
+        """Whether a directory of this name is there; asks for this one name only."""
+        return (self.path / name).is_dir()
+
+    def child(self, name: str) -> Folder:
+        """The directory of this name below this one."""
+        return Folder(self.path / name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that loops: not a directory, and whoever reads it will say why it cannot be opened.
+        return False

@@ -1,0 +1,17 @@
+"""A weight file by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.formats import read_weight_file
+
+NAME = "file"
+
+
+def build(path: Path, shown: str) -> Checkpoint:
+    """The checkpoint that consists of the file at ``path``; its root is the folder the file lies in."""
+    file = read_weight_file(path, path.name)
+    role = "adapter" if path.name.startswith("adapter_model.") else "file"
+    return Checkpoint(path.parent, shown, NAME, "weight file", (Part(path.name, role, files=(file,)),))

@@ -1,0 +1,93 @@
+"""The weight files of whole models: one file or numbered shards with an index, in either format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ckpt_doctor.checkpoint import Part, ShardIndex
+
+from .folder import Folder
+from .reading import CheckpointReader
+
+# transformers calls its files model.safetensors and pytorch_model.bin, diffusers diffusion_pytorch_model.*; either may
+# have a variant (".fp16"). Any other stem belongs to a model only if an index names it.
+_STEMS = ("model", "pytorch_model", "diffusion_pytorch_model")
+_INDEX = re.compile(r"(?P<stem>.+?)(?P<variant>)\.(?P<ending>safetensors|bin)\.index(?:\.(?P<late>[\w-]+))?\.json")
+_WEIGHTS = re.compile(
+    r"(?P<stem>[\w-]+?)(?:\.(?P<variant>[\w-]+?))?(?P<shard>-\d+-of-\d+)?\.(?P<ending>safetensors|bin)"
+)
+
+_Unit = tuple[str, str]
+"""Stem and variant: what makes files one model."""
+
+
+def holds_model(folder: Folder) -> bool:
+    """Whether weights of a whole model, or an index of them, lie in this folder."""
+    return any(_INDEX.fullmatch(name) or _unit_of(name, _STEMS) for name in folder.files)
+
+
+def model_parts(reader: CheckpointReader) -> list[Part]:
+    """A part for each model in the checkpoint's folder: usually one, more where variants such as fp16 lie there."""
+    folder = Folder(reader.root)
+    indexes: dict[_Unit, list[ShardIndex]] = {}
+    for name in folder.files:
+        found = _INDEX.fullmatch(name)
+        if found and not found["stem"].startswith("adapter_model"):
+            indexes.setdefault((_common(found["stem"]), found["late"] or ""), []).append(reader.index(name))
+    stems = {*_STEMS, *(stem for stem, _ in indexes)}
+    names: dict[_Unit, list[str]] = {unit: [] for unit in indexes}
+    for name in folder.files:
+        unit = _unit_of(name, stems)
+        if unit:
+            names.setdefault(unit, []).append(name)
+    config = reader.config("config.json")
+    parts = []
+    for unit, found_names in sorted(names.items()):
+        listed = {shard for index in indexes.get(unit, ()) for shard in index.weight_map.values()}
+        present = {*found_names, *(shard for shard in listed if folder.has_file(shard))}
+        # safetensors first: that is what the loaders take where both are there.
+        ordered = sorted(present, key=lambda name: (not name.endswith(".safetensors"), name))
+        parts.append(
+            Part(
+                name="model" + (f" ({unit[1]})" if unit[1] else ""),
+                role="model",
+                files=reader.weights(ordered),
+                active=_active(ordered, unit, indexes.get(unit, ())),
+                expected_files=_expected(unit),
+                config=config,
+                indexes=tuple(indexes.get(unit, ())),
+            )
+        )
+    return parts
+
+
+def _active(names: list[str], unit: _Unit, indexes: Iterable[ShardIndex]) -> tuple[str, ...]:
+    """What transformers would read: a single file before shards, safetensors before the other format."""
+    listed = {name for index in indexes for name in index.weight_map.values()}
+    for single in _expected(unit):
+        if single in names:
+            return (single,)
+        of_format = [name for name in names if name.endswith(single[single.rindex(".") :])]
+        chosen = [name for name in of_format if name in listed] or of_format
+        if chosen:
+            return tuple(chosen)
+    return ()
+
+
+def _expected(unit: _Unit) -> tuple[str, ...]:
+    stem, variant = unit
+    suffix = f".{variant}" if variant else ""
+    torch_stem = "pytorch_model" if stem == "model" else stem
+    return (f"{stem}{suffix}.safetensors", f"{torch_stem}{suffix}.bin")
+
+
+def _unit_of(name: str, stems: Iterable[str]) -> _Unit | None:
+    found = _WEIGHTS.fullmatch(name)
+    if not found or found["stem"] not in stems:
+        return None
+    return _common(found["stem"]), found["variant"] or ""
+
+
+def _common(stem: str) -> str:
+    return "model" if stem == "pytorch_model" else stem

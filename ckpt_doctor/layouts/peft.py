@@ -1,0 +1,44 @@
+"""An adapter folder of PEFT, alone or beside a whole model and the state of a training run."""
+
+from __future__ import annotations
+
+from ckpt_doctor.checkpoint import Checkpoint
+
+from .adapters import adapter_part, holds_adapter
+from .folder import Folder
+from .match import Match
+from .model_files import model_parts
+from .reading import CheckpointReader
+
+NAME = "peft"
+
+
+def match(folder: Folder, *, forced: bool = False) -> Match | None:
+    """Recognise an adapter by ``adapter_config.json`` or ``adapter_model.*``.
+
+    The folders of further adapters below it are checkpoints of their own: each can be loaded without the other.
+    ``forced`` takes the user's word for it.
+    """
+    if not forced and not holds_adapter(folder):
+        return None
+
+    def build(reader: CheckpointReader) -> Checkpoint:
+        adapter = adapter_part(reader, "", "adapter")
+        kind = adapter.config.data.get("peft_type") if adapter.config and adapter.config.data else None
+        variant = f"PEFT {kind}" if isinstance(kind, str) else "PEFT"
+        return reader.checkpoint(NAME, variant, [adapter, *model_parts(reader)], [""])
+
+    return Match(NAME, folder.path, (), build)
+
+
+def nested_below(folder: Folder) -> str | None:
+    """The name of the folder that holds the only adapter below ``folder``, if ``folder`` looks like its save folder.
+
+    That is so where PEFT's model card or other files lie above it, or where the folder has one of the names that
+    training scripts give. A plain folder of checkpoints is none.
+    """
+    adapters = [name for name in folder.folders if holds_adapter(folder.child(name))]
+    if len(adapters) != 1 or holds_adapter(folder):
+        return None
+    usual = adapters[0] in ("adapter_model", "adapter", "default", "lora", "peft", "weaver", "trigger")
+    return adapters[0] if usual or folder.files else None

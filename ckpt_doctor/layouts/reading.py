@@ -1,0 +1,127 @@
+"""Reading the files of one checkpoint: names relative to its root, each file once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ckpt_doctor.checkpoint import (
+    Checkpoint,
+    ConfigFile,
+    DefectKind,
+    KnownSize,
+    OtherFile,
+    Part,
+    ShardIndex,
+    WeightFile,
+)
+from ckpt_doctor.formats import read_config, read_shard_index, read_weight_file
+
+from .folder import Folder
+from .names import has_weight_ending, is_training_state
+
+
+class CheckpointReader:
+    """Reads files below ``root`` and remembers which, so that the rest can be listed.
+
+    Names are relative to ``root``, with ``/``.
+    """
+
+    def __init__(self, root: Path, shown: str) -> None:
+        self.root = root
+        self.shown = shown
+        self._seen: set[str] = set()
+
+    def weights(self, names: Iterable[str]) -> tuple[WeightFile, ...]:
+        """The weight files of these names, in this order."""
+        return tuple(self._weight_file(name) for name in names)
+
+    def _weight_file(self, name: str) -> WeightFile:
+        self._seen.add(name)
+        return read_weight_file(self.root / name, name)
+
+    def config(self, name: str) -> ConfigFile | None:
+        """The JSON object of this name, or ``None`` where there is no such file."""
+        if not Folder(self.root).has_file(name):
+            return None
+        self._seen.add(name)
+        return read_config(self.root / name, name)
+
+    def index(self, name: str) -> ShardIndex:
+        """The shard index of this name."""
+        self._seen.add(name)
+        return read_shard_index(self.root / name, name)
+
+    def checkpoint(
+        self,
+        layout: str,
+        variant: str,
+        parts: Iterable[Part],
+        folders: Iterable[str],
+        *,
+        config: ConfigFile | None = None,
+        known_sizes: tuple[KnownSize, ...] = (),
+    ) -> Checkpoint:
+        """The checkpoint of these parts; ``folders`` are the directories, relative to the root, that belong to it.
+
+        Whatever else there bears the name of a weight file is read too, as training state or as an extra: a file that
+        carries code is dangerous whether or not today's loader opens it.
+        """
+        folders = tuple(dict.fromkeys(folders))
+        rest = [join(folder, name) for folder in folders for name in Folder(self.root / folder).files]
+        rest = [path for path in rest if path not in self._seen]
+        state = self.weights(path for path in rest if is_training_state(path.rpartition("/")[2]))
+        extra = self._extras(path for path in rest if path not in self._seen and has_weight_ending(path))
+        more = []
+        if state:
+            more.append(Part("training state", "training-state", files=state, active=_paths(state), required=False))
+        if extra:
+            more.append(Part("other files", "extra", files=extra, active=_paths(extra), required=False))
+        others = tuple(other for folder in folders for other in self._others(folder))
+        return Checkpoint(self.root, self.shown, layout, variant, (*parts, *more), others, config, known_sizes)
+
+    def _extras(self, paths: Iterable[str]) -> tuple[WeightFile, ...]:
+        files = []
+        for path in paths:
+            file = read_weight_file(self.root / path, path)
+            # ".bin" is everybody's ending: what holds something else altogether is no weight file.
+            if path.endswith(".bin") and file.has_defect(DefectKind.IMPOSTOR, DefectKind.EMPTY):
+                continue
+            self._seen.add(path)
+            files.append(file)
+        return tuple(files)
+
+    def _others(self, folder: str) -> list[OtherFile]:
+        found = []
+        inside = os.path.realpath(self.root)
+        for name in Folder(self.root / folder).files:
+            path = join(folder, name)
+            full = self.root / path
+            is_link = full.is_symlink()
+            if path in self._seen and not is_link:
+                continue
+            target = os.readlink(full) if is_link else None
+            outside = is_link and not f"{os.path.realpath(full)}/".startswith(f"{inside}/")
+            found.append(OtherFile(path, _size(full), target, outside))
+        return found
+
+
+def _paths(files: Iterable[WeightFile]) -> tuple[str, ...]:
+    return tuple(file.path for file in files)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def join(folder: str, name: str) -> str:
+    """``folder/name``, or the name alone at the root.
+
+    >>> join("", "a"), join("x", "a")
+    ('a', 'x/a')
+    """
+    return f"{folder}/{name}" if folder else name

@@ -1,0 +1,57 @@
+"""A folder that ``save_pretrained`` of transformers or diffusers wrote, or one like it."""
+
+from __future__ import annotations
+
+import re
+
+from ckpt_doctor.checkpoint import Checkpoint, Part
+
+from . import memgen
+from .folder import Folder
+from .match import Match
+from .model_files import holds_model, model_parts
+from .names import has_weight_ending, is_training_state
+from .reading import CheckpointReader
+
+NAME = "transformers"
+
+# Folders of a Trainer's checkpoint that hold the state of DeepSpeed, FSDP and sharded optimizers.
+_STATE_FOLDER = re.compile(r"global_step\d+|pytorch_model_fsdp_\d+|optimizer_\d+")
+
+
+def match(folder: Folder, *, forced: bool = False) -> Match | None:
+    """Recognise a model by its weight files or its index; and a Trainer's checkpoint whose model is not there.
+
+    ``forced`` takes the user's word for it.
+    """
+    if not forced and not holds_model(folder) and not _lost_its_model(folder):
+        return None
+    state_folders = tuple(name for name in folder.folders if _STATE_FOLDER.fullmatch(name))
+
+    def build(reader: CheckpointReader) -> Checkpoint:
+        parts = model_parts(reader)
+        if not parts:
+            config = reader.config("config.json")
+            parts = [Part("model", "model", config=config, expected_files=("model.safetensors", "pytorch_model.bin"))]
+        folders = ["", *state_folders]
+        if memgen.is_whole_model(tensor.name for tensor in parts[0].tensors):
+            return reader.checkpoint(memgen.NAME, "MemGen whole model", memgen.whole_model(parts), folders)
+        return reader.checkpoint(NAME, _variant(parts), parts, folders)
+
+    return Match(NAME, folder.path, state_folders, build)
+
+
+def _lost_its_model(folder: Folder) -> bool:
+    """Whether a training run saved everything but the weights here."""
+    if any(has_weight_ending(name) and not is_training_state(name) for name in folder.files):
+        return False
+    if any(_STATE_FOLDER.fullmatch(name) for name in folder.folders):
+        return False
+    resumable = folder.has_file("trainer_state.json") and folder.has_file("optimizer.pt")
+    numbered = re.fullmatch(r"checkpoint-\d+", folder.path.name) and folder.has_file("config.json")
+    return bool(resumable or numbered)
+
+
+def _variant(parts: list[Part]) -> str:
+    sharded = any(part.indexes for part in parts)
+    return "transformers, sharded" if sharded else "transformers"

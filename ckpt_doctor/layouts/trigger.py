@@ -1,0 +1,37 @@
+"""A MemGen ``trigger/`` directory: a LoRA adapter alone."""
+
+from __future__ import annotations
+
+from ckpt_doctor.checkpoint import Checkpoint
+
+from .adapters import holds_adapter
+from .folder import Folder
+from .match import Match
+from .memgen_parts import adapters_below
+from .reading import CheckpointReader, join
+
+NAME = "trigger"
+ADAPTER_FOLDER = "trigger_lora"
+
+
+def match(folder: Folder, *, forced: bool = False) -> Match | None:
+    """Recognise a trigger by its ``trigger_lora/``, or by the short nesting ``trigger/trigger/``.
+
+    ``forced`` takes the user's word for it.
+    """
+    if folder.has_folder(ADAPTER_FOLDER):
+        adapter_folder = ADAPTER_FOLDER
+    elif forced or (folder.path.resolve().name == NAME and holds_adapter(folder.child(NAME))):
+        adapter_folder = ""
+    else:
+        return None
+
+    def build(reader: CheckpointReader) -> Checkpoint:
+        adapters = adapters_below(reader, adapter_folder, NAME, nesting_is_usual=False)
+        return reader.checkpoint(
+            NAME, "MemGen trigger", adapters, ["", adapter_folder, *(part.directory for part in adapters)]
+        )
+
+    below = Folder(folder.path / adapter_folder)
+    nested = (join(adapter_folder, name) for name in below.folders if holds_adapter(below.child(name)))
+    return Match(NAME, folder.path, (*([adapter_folder] if adapter_folder else []), *nested), build)
