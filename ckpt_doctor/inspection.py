@@ -50,9 +50,8 @@ def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
     findings: list[Finding] = []
     for rule in RULES:
         selected = policy.runs(rule.code, rule.name, stable=rule.stable)
-        for finding in rule().check(checkpoint, policy):
-            if selected or finding.always_fails:
-                findings.append(policy.adjusted(finding))
+        found = rule().check(checkpoint, policy)
+        findings += [policy.adjusted(finding) for finding in found if selected or finding.always_fails]
     findings.sort(key=lambda finding: (finding.severity.rank, finding.code, finding.path or "", finding.tensors))
     return Diagnosis(checkpoint, tuple(findings))
 

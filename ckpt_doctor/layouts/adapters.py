@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +53,6 @@ def _local_base_config(config: ConfigFile | None, directory: Path) -> Mapping[st
         return None
     for candidate in (Path(base), directory / base):
         file = candidate / "config.json"
-        if os.path.isfile(file):
+        if file.is_file():
             return read_config(file, str(file)).data
     return None

@@ -142,7 +142,7 @@ def _unreadable(path: Path, error: str) -> Checkpoint:
 def _nothing_found(path: Path, layout: str | None) -> str:
     if layout is not None:
         return f"no {layout} checkpoint was found in {path}"
-    ending = ", ".join(
-        ("adapter_model.*", "model*.safetensors", "pytorch_model*.bin", "weaver_lora/", "projections.pt")
+    return (
+        f"no checkpoint was found in {path}: no adapter_model.*, model*.safetensors, pytorch_model*.bin, weaver_lora/ or "
+        "projections.pt, and no other file that holds tensors"
     )
-    return f"no checkpoint was found in {path} (looked for {ending} and lone weight files)"

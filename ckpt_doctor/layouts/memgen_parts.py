@@ -73,18 +73,17 @@ def adapters_below(reader: CheckpointReader, directory: str, wanted: str, *, nes
         primary = ""
     else:
         primary = wanted if wanted in nested else nested[0]
-    parts = [
-        adapter_part(
-            reader,
-            join(directory, primary).rstrip("/") if primary else directory,
-            f"{wanted} adapter",
-            nested_from=directory if primary and not nesting_is_usual else None,
-        )
+    first = adapter_part(
+        reader,
+        join(directory, primary) if primary else directory,
+        f"{wanted} adapter",
+        nested_from=directory if primary and not nesting_is_usual else None,
+    )
+    others = (name for name in nested if name != primary)
+    return [
+        first,
+        *(adapter_part(reader, join(directory, name), f"{name} adapter", secondary=True) for name in others),
     ]
-    for name in nested:
-        if name != primary:
-            parts.append(adapter_part(reader, join(directory, name), f"{name} adapter", secondary=True))
-    return parts
 
 
 # Modules whose input is the hidden state, by the name they bear in today's causal language models.

@@ -101,7 +101,7 @@ class CheckpointReader:
             is_link = full.is_symlink()
             if path in self._seen and not is_link:
                 continue
-            target = os.readlink(full) if is_link else None
+            target = str(full.readlink()) if is_link else None
             outside = is_link and not f"{os.path.realpath(full)}/".startswith(f"{inside}/")
             found.append(OtherFile(path, _size(full), target, outside))
         return found
