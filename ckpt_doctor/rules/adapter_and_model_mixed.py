@@ -1,0 +1,53 @@
+"""CKD207."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import listed
+
+from .rule import Rule
+
+
+class AdapterAndModelMixed(Rule):
+    """An adapter and a whole model lie in one folder.
+
+    ## What it does
+    Reports folders that hold `adapter_model.*` or `adapter_config.json` together with `model*.safetensors` or
+    `pytorch_model*.bin`.
+
+    ## Why is this bad?
+    Loaders differ in which of the two they take. transformers sees `adapter_config.json`, loads the base model that it
+    names, and leaves the whole model in the folder unread; others load the model and leave the adapter out.
+
+    ## Example
+    A merged model was saved into the folder of the adapter that it was merged from.
+
+    ## What to do
+    Keep the two in folders of their own.
+
+    ## References
+    unslothai/unsloth#1061
+    """
+
+    code = "CKD207"
+    name = "adapter-and-model-mixed"
+    severity = Severity.WARNING
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        if checkpoint.layout != "peft":
+            return
+        adapters = [file.path for part in checkpoint.parts_with("adapter") for file in part.files]
+        models = [file.path for part in checkpoint.parts_with("model") for file in part.files]
+        if adapters and models:
+            yield self.finding(
+                f"The adapter {listed(adapters)} and the whole model {listed(models)} lie in one folder: transformers "
+                "takes the adapter and its base model and leaves the whole model unread, other loaders do the reverse. "
+                "Move one of them to a folder of its own.",
+                path=models[0],
+                evidence={"adapter": adapters, "model": models},
+            )

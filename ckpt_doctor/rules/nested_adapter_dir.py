@@ -1,0 +1,64 @@
+"""CKD203."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import shell
+
+from .rule import Rule
+
+
+class NestedAdapterDir(Rule):
+    """The adapter lies one folder lower than a loader looks for it.
+
+    ## What it does
+    Finds adapters that PEFT wrote into a folder of their own name. `save_pretrained` does so for every adapter that is
+    not called `default`.
+
+    ## Why is this bad?
+    `PeftModel.from_pretrained` on the outer folder raises `Can't find 'adapter_config.json'`, and a loader that opens
+    `weaver_lora/adapter_model.bin` raises `FileNotFoundError`, although all the weights are there.
+
+    ## Example
+    `weaver/weaver_lora/weaver/adapter_model.safetensors` instead of `weaver/weaver_lora/adapter_model.safetensors`.
+
+    ## What to do
+    Give the loader the inner folder (`PeftModel.from_pretrained(model, path, subfolder="weaver")`), or copy the files
+    one folder up.
+
+    ## Fix safety
+    Unsafe, because two copies of one adapter can grow apart: the fix copies, and both stay.
+
+    ## References
+    eosphoros-ai/DB-GPT-Hub#71
+    """
+
+    code = "CKD203"
+    name = "nested-adapter-dir"
+    severity = Severity.WARNING
+    needs = "headers and configs"
+    fix = "unsafe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts_with("adapter"):
+            if part.nested_from is None or part.secondary or not part.files:
+                continue
+            outer = {"": "this folder", "..": "the folder above"}.get(part.nested_from, part.nested_from)
+            stem = part.expected_files[0].rpartition("/")[2].partition(".")[0]
+            yield self.finding(
+                f"The adapter is in {part.directory or 'this folder'}, one folder lower than a loader that is given "
+                f"{outer} looks: there is no {stem}.* in {outer}. "
+                "Give the loader the inner folder, or copy its files up.",
+                path=part.files[0].path,
+                evidence={"directory": part.directory, "looked_in": part.nested_from},
+                fix=Fix(
+                    title="copy the adapter one folder up",
+                    safety="unsafe",
+                    command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+                ),
+            )

@@ -1,0 +1,66 @@
+"""CKD202."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed
+
+from .rule import Rule
+
+
+class SideFileMissing(Rule):
+    """A file that belongs beside the adapter is not there.
+
+    ## What it does
+    Compares the side files that the layout requires with those that are there: `projections.pt` for a MemGen weaver,
+    `projs.bin`, `weaver.bin` and `trigger.bin` for upstream MemGen.
+
+    ## Why is this bad?
+    The modules that the file holds stay at their random initialisation. A loader that does not insist on the file says
+    nothing: the evaluation runs, and its numbers are wrong.
+
+    ## Example
+    `weaver/weaver_lora/adapter_model.safetensors` without `weaver/projections.pt`: both projections and both query
+    latents are untrained.
+
+    ## What to do
+    Save it again from the training run; nothing else can restore the values. If it lies elsewhere, move it to the place
+    that the message names.
+
+    ## References
+    hiyouga/LLaMA-Factory#1411
+    """
+
+    code = "CKD202"
+    name = "side-file-missing"
+    severity = Severity.ERROR
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts_with("projections", "latents", "trigger-head"):
+            if part.files or not part.required:
+                continue
+            path = part.expected_files[0]
+            name = path.rpartition("/")[2]
+            elsewhere = [
+                item.path
+                for item in (*checkpoint.others, *checkpoint.files)
+                if item.path.rpartition("/")[2] == name and item.path != path
+            ]
+            entries = [entry.name for entry in part.entries if entry.required]
+            advice = (
+                f"A file of that name lies at {listed(elsewhere)}: move it to {path} if it is of the same save."
+                if elsewhere
+                else "It cannot be rebuilt: save it again from the training run."
+            )
+            yield self.finding(
+                f"{path} is absent. Without it {counted(len(entries), 'tensor')} ({listed(entries, 4)}) "
+                f"{'stays' if len(entries) == 1 else 'stay'} at random initialisation. {advice}",
+                path=path,
+                tensors=entries,
+                evidence={"missing": path, "elsewhere": elsewhere},
+            )

@@ -1,0 +1,84 @@
+"""CKD304."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, shell
+
+from .rule import Rule
+
+# torch.compile, FSDP and activation checkpointing put these anywhere in a name; nobody calls a module so by hand.
+_INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_ADAPTER_ROOT = "base_model.model."
+
+
+class WrapperPrefix(Rule):
+    """The names still carry the prefix of a wrapper around the model.
+
+    ## What it does
+    Looks for `_orig_mod.` (`torch.compile`), `_fsdp_wrapped_module.` (FSDP) and `_checkpoint_wrapped_module.` anywhere
+    in a name, and for a leading `module.` (`DataParallel`, `DistributedDataParallel`) where every name has it.
+
+    ## Why is this bad?
+    The unwrapped model has no parameters of these names. `load_state_dict` raises `Unexpected key(s) in state_dict:
+    "module.…"`; transformers and PEFT skip the tensors and go on with random or base weights.
+
+    ## Example
+    `torch.save(ddp_model.state_dict(), "pytorch_model.bin")` instead of `ddp_model.module.state_dict()`.
+
+    ## What to do
+    Strip the prefix, or save from the unwrapped model.
+
+    ## Fix safety
+    Safe: names are changed only where nothing collides; no value is touched.
+
+    ## References
+    karpathy/nanoGPT#325
+    """
+
+    code = "CKD304"
+    name = "wrapper-prefix"
+    severity = Severity.ERROR
+    fix = "safe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts:
+            if part.auxiliary:
+                continue
+            for file in part.files:
+                found = _wrapped([tensor.path or (tensor.name,) for tensor in file.tensors], part)
+                for prefix, names in found.items():
+                    yield self.finding(
+                        f"{counted(len(names), 'name')} of {len(file.tensors):,} "
+                        f"{'carries' if len(names) == 1 else 'carry'} the wrapper's prefix {prefix} (as in "
+                        f"{names[0]}): a model that is not wrapped has no such parameters, "
+                        "and loaders skip them. Strip the prefix, or save from the unwrapped model.",
+                        path=file.path,
+                        tensors=names,
+                        evidence={"prefix": prefix, "tensors_in_file": len(file.tensors)},
+                        severity=Severity.WARNING if checkpoint.layout == "file" else None,
+                        fix=Fix(
+                            title=f"strip {prefix} from the names",
+                            safety="safe",
+                            command=shell("fix", checkpoint.path, "--select", self.code),
+                        ),
+                    )
+
+
+def _wrapped(paths: list[tuple[str, ...]], part: Part) -> dict[str, list[str]]:
+    """Prefix to the full names that carry it."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        # Keys of nested dicts are one component each: a dict entry called "module" is not a prefix.
+        for wrapper in _INNER:
+            if any(f".{wrapper}." in f".{key}" for key in path):
+                found.setdefault(f"{wrapper}.", []).append(".".join(path))
+    bare = [path[-1].removeprefix(_ADAPTER_ROOT if part.role == "adapter" else "") for path in paths]
+    if paths and all(key.startswith("module.") for key in bare):
+        found["module."] = [".".join(path) for path in paths]
+    return found
