@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from ckpt_doctor.checkpoint import Checkpoint, DefectKind, Part, WeightFile
+from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
 from ckpt_doctor.findings import MAX_TENSORS, Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import RuleInfo
@@ -94,10 +94,15 @@ class DefectRule(Rule):
                             path=file.path,
                             tensors=defect.tensors,
                             evidence=defect.evidence,
-                            severity=self.severity_in(part, file),
+                            severity=self.severity_in(part, file, defect),
+                            fix=self.fix_for(checkpoint, part, file, defect),
                             always_fails=defect.kind is DefectKind.UNREADABLE,
                         )
 
-    def severity_in(self, part: Part, file: WeightFile) -> Severity:
-        """The severity of a defect of this file; a subclass may tell parts apart."""
-        return self.severity
+    def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
+        """The severity of a defect of this file; at most a warning where no evaluation reads the file."""
+        return Severity.WARNING if part.auxiliary else self.severity
+
+    def fix_for(self, checkpoint: Checkpoint, part: Part, file: WeightFile, defect: Defect) -> Fix | None:
+        """How to repair this defect, if there is a way; none unless a subclass knows one."""
+        return None

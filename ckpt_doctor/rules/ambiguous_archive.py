@@ -1,0 +1,39 @@
+"""CKD902."""
+
+from __future__ import annotations
+
+from ckpt_doctor.checkpoint import Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.findings import Severity
+
+from .rule import DefectRule
+
+
+class AmbiguousArchive(DefectRule):
+    """Two programs can read two different things from this file.
+
+    ## What it does
+    Reads the zip archive through its central directory and through the headers in front of each member. It reports
+    members of one name, names that differ between the two, encryption flags, members that overlap, and data before,
+    after or between the members. Data after the end of a pickle counts too, and so does a file that is two formats at
+    once.
+
+    ## Why is this bad?
+    With two members of one name, torch reads the first and Python's `zipfile` the last. A scanner may see a harmless
+    pickle where torch loads another one. `torch.save` never writes such a file.
+
+    ## Example
+    A second `archive/data.pkl` was appended to hide code from scanners; a script that updates members in place.
+
+    ## What to do
+    Do not load it. Get the file again from a source that you trust, best as safetensors.
+    """
+
+    code = "CKD902"
+    name = "ambiguous-archive"
+    severity = Severity.ERROR
+    kinds = (DefectKind.AMBIGUOUS_ARCHIVE,)
+    advice = "torch.save writes no such file: do not load it, and get it again from a source that you trust."
+
+    def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
+        """An error everywhere: whoever opens the file is at risk."""
+        return self.severity

@@ -1,0 +1,109 @@
+"""CKD704."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.sharding import indexed_shards, numbered_sets
+from ckpt_doctor.wording import counted, listed, shell
+
+from .rule import Rule
+
+
+class DuplicateAcrossShards(Rule):
+    """Two shards hold a tensor of the same name.
+
+    ## What it does
+    Looks for names that occur in more than one shard of a set. With `--deep` it compares the bytes and says whether
+    the copies are equal.
+
+    ## Why is this bad?
+    The last shard that is read wins, and the order is up to the loader. If the copies differ, two loaders build two
+    different models from one checkpoint.
+
+    ## Example
+    A shard of an earlier save was left behind under a name that the new save uses too; a merge copied the embedding
+    into two shards.
+
+    ## What to do
+    Find out with `--deep` whether the copies are equal. If they differ, save or download all shards again.
+
+    ## Fix safety
+    Safe, and only offered where the copies were compared and are equal: then one of them is left out.
+
+    ## References
+    eugr/spark-vllm-docker#134
+    """
+
+    code = "CKD704"
+    name = "duplicate-across-shards"
+    severity = Severity.ERROR
+    needs = "headers, and tensor bytes to compare"
+    fix = "safe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts:
+            if not part.auxiliary:
+                for files in _sets(part):
+                    yield from self._check_set(checkpoint, files)
+
+    def _check_set(self, checkpoint: Checkpoint, files: tuple[WeightFile, ...]) -> Iterator[Finding]:
+        holders: dict[str, list[WeightFile]] = {}
+        for file in files:
+            for name in file.by_name:
+                holders.setdefault(name, []).append(file)
+        repeated = {name: held for name, held in holders.items() if len(held) > 1}
+        if not repeated:
+            return
+        verdicts = {name: _equal(name, held) for name, held in repeated.items()}
+        differing = [name for name, equal in verdicts.items() if equal is False]
+        unknown = [name for name, equal in verdicts.items() if equal is None]
+        first = next(iter(repeated))
+        message = f"{counted(len(repeated), 'tensor')} in more than one shard: {listed(repeated)}; the first in "
+        message += f"{listed(file.path for file in repeated[first])}. The shard that is read last wins. "
+        fix = None
+        if differing:
+            message += f"{len(differing):,} differ ({listed(differing)}): save or download the shards again."
+        elif unknown:
+            message += "Inspect with --deep to learn whether the copies are equal."
+        else:
+            message += "The copies are equal, so all but one can go."
+            fix = Fix("keep one copy of each", "safe", shell("fix", checkpoint.path, "--select", self.code))
+        yield self.finding(
+            message,
+            path=repeated[first][-1].path,
+            tensors=repeated,
+            evidence={
+                "files": sorted({file.path for held in repeated.values() for file in held}),
+                "equal": None if unknown and not differing else not differing,
+            },
+            fix=fix,
+        )
+
+
+def _sets(part: Part) -> Iterator[tuple[WeightFile, ...]]:
+    seen: set[str] = set()
+    for shards in indexed_shards(part):
+        seen.update(shards.present)
+        yield tuple(shards.present.values())
+    for numbered in numbered_sets(part.files):
+        if not any(file.path in seen for file in numbered.files):
+            yield numbered.files
+
+
+def _equal(name: str, files: list[WeightFile]) -> bool | None:
+    """Whether the copies are equal; ``None`` where the bytes were not read."""
+    tensors = [file.by_name[name] for file in files]
+    if len({(tensor.dtype, tensor.shape) for tensor in tensors}) > 1:
+        return False
+    digests = set()
+    for file in files:
+        scan = (file.scans or {}).get(name)
+        if scan is None or scan.digest is None:
+            return None
+        digests.add(scan.digest)
+    return len(digests) == 1

@@ -1,0 +1,89 @@
+"""CKD702."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.sharding import IndexedShards, indexed_shards, possible_total_sizes, successor
+from ckpt_doctor.wording import byte_size, counted, listed, shell
+
+from .rule import Rule
+
+
+class IndexKeyAbsent(Rule):
+    """The index says that a tensor lies in a shard, and the shard does not hold it.
+
+    ## What it does
+    Looks up every name of the index in the shard that it names. Shards that are absent or damaged are left to their
+    own rules.
+
+    ## Why is this bad?
+    transformers does not notice: the parameter stays at its random initialisation, with one line about weights that
+    were `newly initialized`. Other loaders stop with a `KeyError`.
+
+    ## Example
+    A script removed or renamed tensors in the shards and left the index as it was; shards and index come from two
+    saves.
+
+    ## What to do
+    If the tensor lies in another shard, or `total_size` shows that nothing is lost, rebuild the index. Otherwise the
+    weights are lost: copy the shards again.
+
+    ## Fix safety
+    Safe, and only offered where every name lies in another shard, or where all shards are there and hold exactly the
+    bytes of `total_size`. Then only the index is written anew.
+
+    ## References
+    huggingface/huggingface_hub#4725
+    """
+
+    code = "CKD702"
+    name = "index-key-absent"
+    severity = Severity.ERROR
+    fix = "safe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts:
+            for shards in indexed_shards(part):
+                absent = _absent(shards)
+                if absent and not successor(part, shards):
+                    yield self._report(checkpoint, shards, absent)
+
+    def _report(self, checkpoint: Checkpoint, shards: IndexedShards, absent: list[str]) -> Finding:
+        elsewhere = {tensor.name for file in shards.present.values() if file.readable for tensor in file.tensors}
+        lost = [name for name in absent if name not in elsewhere]
+        total = shards.index.total_size
+        sizes = possible_total_sizes(shards.present.values()) if shards.judgeable else set()
+        nothing_lost = not lost or total in sizes
+        message = (
+            f"{len(absent):,} of {counted(len(shards.index.weight_map), 'tensor')} are not in the shard that the index "
+            f"names: {listed(absent)}. "
+        )
+        if not lost:
+            message += "All of them lie in other shards: rebuild the index."
+        elif nothing_lost:
+            message += f"The shards hold all {byte_size(total or 0)} of total_size, so rebuild the index."
+        else:
+            message += f"{len(lost):,} are in no shard: their weights are lost. Copy the shards again."
+        fix = Fix("rebuild the index from the shards", "safe", shell("fix", checkpoint.path, "--select", self.code))
+        return self.finding(
+            message,
+            path=shards.index.path,
+            tensors=absent,
+            evidence={"absent": len(absent), "lost": len(lost), "total_size": total},
+            severity=Severity.WARNING if shards.overruled else self.severity,
+            fix=fix if nothing_lost else None,
+        )
+
+
+def _absent(shards: IndexedShards) -> list[str]:
+    absent = []
+    for path, file in shards.present.items():
+        if file.readable:
+            held = {tensor.name for tensor in file.tensors}
+            absent += [name for name in shards.listed[path] if name not in held]
+    return absent

@@ -1,0 +1,67 @@
+"""CKD905."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed
+
+from .rule import DefectRule
+
+
+class PathEscape(DefectRule):
+    """A name inside the checkpoint leads to a file outside of it.
+
+    ## What it does
+    Looks at the member names of archives and at the file names in an index: `..`, absolute paths and drive letters
+    are reported and never followed. Symlinks that lead out of the checkpoint are a note, because a hub cache consists
+    of them. `base_model_name_or_path` may name anything and is not meant.
+
+    ## Why is this bad?
+    A tool that unpacks the archive or opens the shard overwrites or reads files elsewhere on the machine.
+
+    ## Example
+    `"weight_map": {"lm_head.weight": "../../secrets.bin"}`.
+
+    ## What to do
+    Do not load the checkpoint, and get it again from a source that you trust. For links: copy the checkpoint with
+    `cp -rL` before it is moved to another machine.
+    """
+
+    code = "CKD905"
+    name = "path-escape"
+    severity = Severity.ERROR
+    kinds = (DefectKind.PATH_ESCAPE,)
+    advice = "Do not unpack or load it, and get it again from a source that you trust."
+
+    def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
+        """An error everywhere: whoever opens the file is at risk."""
+        return self.severity
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        yield from super().check(checkpoint, policy)
+        for part in checkpoint.parts:
+            for index in part.indexes:
+                if index.escaping:
+                    names = sorted(set(index.escaping))
+                    yield self.finding(
+                        f"The index names {counted(len(names), 'file')} outside its folder: {listed(names)}. "
+                        "They were not opened. Get the checkpoint again from a source that you trust.",
+                        path=index.path,
+                        evidence={"names": names[:20]},
+                    )
+        links = [other for other in checkpoint.others if other.outside]
+        if links:
+            # A snapshot of a hub cache is all links: one note says it.
+            yield self.finding(
+                f"{counted(len(links), 'symlink')} lead out of the checkpoint: "
+                f"{listed(f'{link.path} -> {link.link_target}' for link in links)}. "
+                "Copy with `cp -rL` before you move it to another machine.",
+                path=links[0].path,
+                evidence={"links": len(links)},
+                severity=Severity.NOTE,
+            )

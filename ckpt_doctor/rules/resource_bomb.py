@@ -1,0 +1,37 @@
+"""CKD903."""
+
+from __future__ import annotations
+
+from ckpt_doctor.checkpoint import Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.findings import Severity
+
+from .rule import DefectRule
+
+
+class ResourceBomb(DefectRule):
+    """Reading the file would take far more time or memory than its size explains.
+
+    ## What it does
+    Counts the opcodes, the memo entries, the depth, the declared lengths and the inflated bytes of a pickle, and stops
+    at budgets that grow with the size of the file.
+
+    ## Why is this bad?
+    A file of some kilobytes can keep `pickle` busy for hours or fill the memory of the machine. What was not read was
+    not judged.
+
+    ## Example
+    A pickle that doubles a list thirty times; a compressed member that inflates to terabytes.
+
+    ## What to do
+    Do not load it. No file that `torch.save` wrote comes near the budgets.
+    """
+
+    code = "CKD903"
+    name = "resource-bomb"
+    severity = Severity.ERROR
+    kinds = (DefectKind.RESOURCE_BOMB,)
+    advice = "Do not load it: no checkpoint comes near this budget."
+
+    def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
+        """An error everywhere: whoever opens the file is at risk."""
+        return self.severity

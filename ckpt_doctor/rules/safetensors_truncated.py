@@ -1,0 +1,49 @@
+"""CKD104."""
+
+from __future__ import annotations
+
+from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.findings import Fix, Severity
+from ckpt_doctor.salvage import whole_tensors
+from ckpt_doctor.wording import shell
+
+from .rule import DefectRule
+
+
+class SafetensorsTruncated(DefectRule):
+    """The safetensors file is shorter or longer than its own header says.
+
+    ## What it does
+    Compares the length that follows from the header with the length of the file.
+
+    ## Why is this bad?
+    The file does not load: `SafetensorError: Error while deserializing header: incomplete metadata, file not fully
+    covered` (older versions: `MetadataIncompleteBuffer`), or `InvalidHeaderLength` where the header itself is cut.
+
+    ## Example
+    A download or an upload that stopped half-way; a copy onto a full disk; two writers on one file.
+
+    ## What to do
+    Copy or download the file again and compare the sizes. If no other copy exists, the tensors that lie wholly inside
+    the file can be kept.
+
+    ## Fix safety
+    Unsafe: the salvaged file lacks the tensors that were cut off, so a model loaded from it is incomplete.
+
+    ## References
+    lyogavin/airllm#137
+    """
+
+    code = "CKD104"
+    name = "safetensors-truncated"
+    severity = Severity.ERROR
+    fix = "unsafe"
+    kinds = (DefectKind.SAFETENSORS_TRUNCATED,)
+    advice = "Copy or download the file again and compare the sizes."
+
+    def fix_for(self, checkpoint: Checkpoint, part: Part, file: WeightFile, defect: Defect) -> Fix | None:
+        """Keep the whole tensors, if there are any."""
+        if not whole_tensors(file):
+            return None
+        command = shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes")
+        return Fix(title="salvage the tensors that are whole", safety="unsafe", command=command)

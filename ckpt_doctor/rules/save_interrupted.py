@@ -1,0 +1,139 @@
+"""CKD208."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed
+
+from .rule import Rule
+
+_FINAL = r"(?P<final>[^/]+?\.(?:safetensors|bin|pt|pth|ckpt|json))"
+# Names that savers, copiers and downloaders give to a file until it is whole. Locks and metadata of a download are
+# none of these: they lie beside healthy files too.
+_TEMPORARY = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\.?{_FINAL}\.(?:[\w-]+\.)?(?:(?:tmp|temp)[\w.-]*|incomplete|part|partial|filepart|crdownload|download|aria2)",
+        rf"\.?(?:tmp|temp)[-_.]{_FINAL}",
+        # rsync: a dot in front and six random letters behind.
+        rf"\.{_FINAL}\.[A-Za-z0-9]{{6}}",
+    )
+)
+# Python's tempfile: such a name does not say what the file was to become.
+_NAMELESS = re.compile(r"tmp[a-z0-9_]{8}")
+_NUMBERED = re.compile(r".*-\d+-of-\d+\.\w+")
+_STAGING_FOLDER = re.compile(r"tmp-checkpoint-\d+")
+
+
+class SaveInterrupted(Rule):
+    """The save, copy or download of this checkpoint did not end.
+
+    ## What it does
+    Looks for files under the names that savers, copiers and downloaders use until a file is whole: `*.tmp`,
+    `*.incomplete`, `*.part`, rsync's `.name.XXXXXX`. It is an error if the file that should have come of it is absent
+    or damaged, and a note if it is there and whole. Shards of 0 bytes are reported, and so is the staging folder
+    `tmp-checkpoint-500` of transformers' Trainer.
+
+    ## Why is this bad?
+    Some parts are of the new save, others of the old one or not there at all. A script that takes the newest folder
+    takes this one.
+
+    ## Example
+    The job ran into its time limit, or the disk was full, while the checkpoint was saved.
+
+    ## What to do
+    Use the checkpoint before this one, or copy again. Remove the temporary file when it is no longer needed.
+    """
+
+    code = "CKD208"
+    name = "save-interrupted"
+    severity = Severity.ERROR
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        folder = checkpoint.root.name
+        if _STAGING_FOLDER.fullmatch(folder):
+            yield self.finding(
+                f"{folder} is the folder in which transformers' Trainer gathers a checkpoint; it would bear the name "
+                f"{folder.removeprefix('tmp-')} if the save had ended. Use an earlier checkpoint."
+            )
+        # An index may list hundreds of shards; the ones that are there and the empty ones are one save.
+        empty = [
+            file.path
+            for part in checkpoint.parts
+            if not part.auxiliary
+            for file in part.files
+            if file.nbytes == 0 and _NUMBERED.fullmatch(file.path)
+        ]
+        if empty:
+            yield self.finding(
+                f"{counted(len(empty), 'shard')} of 0 bytes: {listed(empty)}. The save did not end: use an earlier "
+                "checkpoint or copy the shards again.",
+                path=empty[0],
+                evidence={"empty": empty[:100]},
+            )
+        yield from self._temporaries(checkpoint)
+
+    def _temporaries(self, checkpoint: Checkpoint) -> Iterator[Finding]:
+        sizes = {other.path: other.nbytes for other in checkpoint.others}
+        sizes.update({file.path: file.nbytes for part in checkpoint.parts_with("extra") for file in part.files})
+        for path, nbytes in sorted(sizes.items()):
+            folder, slash, base = path.rpartition("/")
+            found = next((match for pattern in _TEMPORARY if (match := pattern.fullmatch(base))), None)
+            if found is not None:
+                final = f"{folder}{slash}{found['final']}"
+                severity, state = _judge(checkpoint, folder, final)
+                yield self.finding(
+                    f"A temporary file of {nbytes:,} bytes that was to become {final}, which is {state}. "
+                    + _advice(severity),
+                    path=path,
+                    evidence={"final": final, "bytes": nbytes},
+                    severity=severity,
+                )
+            elif _NAMELESS.fullmatch(base):
+                severity = Severity.NOTE if _loadable(checkpoint, folder) else Severity.ERROR
+                yield self.finding(
+                    f"A temporary file of {nbytes:,} bytes. {_advice(severity)}",
+                    path=path,
+                    evidence={"bytes": nbytes},
+                    severity=severity,
+                )
+
+
+def _judge(checkpoint: Checkpoint, folder: str, final: str) -> tuple[Severity, str]:
+    """How bad a temporary file is, by the state of the file that it was to become."""
+    for file in checkpoint.files:
+        if file.path == final:
+            return (Severity.ERROR, "damaged") if file.defects else (Severity.NOTE, "there and whole")
+    documents = [checkpoint.config]
+    documents += [document for part in checkpoint.parts for document in (part.config, *part.indexes)]
+    for document in documents:
+        if document is not None and document.path == final:
+            return (Severity.ERROR, "damaged") if document.error else (Severity.NOTE, "there and whole")
+    if any(other.path == final for other in checkpoint.others):
+        return Severity.NOTE, "there"
+    base = final.rpartition("/")[2]
+    if base.endswith(".json") and not base.endswith(("config.json", ".index.json")):
+        return Severity.NOTE, "absent"
+    # A model that loads without the file needs it no longer; a set of shards needs every one.
+    if _loadable(checkpoint, folder) and not _NUMBERED.fullmatch(base):
+        return Severity.WARNING, "absent, though other weights are there"
+    return Severity.ERROR, "absent"
+
+
+def _loadable(checkpoint: Checkpoint, folder: str) -> bool:
+    """Whether whole weights of an adapter or a model lie in this folder."""
+    parts = checkpoint.parts_with("adapter", "model", "file")
+    found = [file for part in parts for file in part.preferred if file.path.rpartition("/")[0] == folder]
+    return bool(found) and not any(file.defects for file in found)
+
+
+def _advice(severity: Severity) -> str:
+    if severity is Severity.ERROR:
+        return "The save did not end: use an earlier checkpoint, or copy it again."
+    return "Remove it when no save or copy is running."

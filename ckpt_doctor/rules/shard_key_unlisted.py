@@ -1,0 +1,76 @@
+"""CKD703."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.sharding import IndexedShards, indexed_shards, numbered_sets, successor
+from ckpt_doctor.wording import counted, listed, shell
+
+from .rule import Rule
+
+
+class ShardKeyUnlisted(Rule):
+    """A shard holds a tensor that the index does not list.
+
+    ## What it does
+    Looks up every tensor of the shards in the index. A shard of the same numbered set that the index leaves out
+    entirely counts too.
+
+    ## Why is this bad?
+    Loaders disagree: transformers loads such a tensor if its file is listed, others read only what the index names.
+    What an evaluation gets then depends on the loader.
+
+    ## Example
+    Tensors were added to a shard by a script, or a merge wrote a shard and not the index.
+
+    ## What to do
+    Rebuild the index.
+
+    ## Fix safety
+    Safe: only the index is written anew, from what the shards hold.
+    """
+
+    code = "CKD703"
+    name = "shard-key-unlisted"
+    severity = Severity.WARNING
+    fix = "safe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts:
+            for shards in indexed_shards(part):
+                if shards.overruled or successor(part, shards):
+                    continue
+                by_path = _unlisted(part, shards)
+                names = [name for unlisted in by_path.values() for name in unlisted]
+                if names:
+                    yield self.finding(
+                        f"{counted(len(names), 'tensor')} in {counted(len(by_path), 'shard')} not listed in the index: "
+                        f"{listed(names)}. Some loaders will not read them: rebuild the index.",
+                        path=shards.index.path,
+                        tensors=names,
+                        evidence={"shards": {path: len(unlisted) for path, unlisted in by_path.items()}},
+                        fix=Fix(
+                            title="rebuild the index from the shards",
+                            safety="safe",
+                            command=shell("fix", checkpoint.path, "--select", self.code),
+                        ),
+                    )
+
+
+def _unlisted(part: Part, shards: IndexedShards) -> dict[str, list[str]]:
+    files = dict(shards.present)
+    for numbered in numbered_sets(part.files):
+        if any(file.path in shards.listed for file in numbered.files):
+            files.update({file.path: file for file in numbered.files})
+    known = shards.index.weight_map
+    found = {}
+    for path, file in sorted(files.items()):
+        names = [tensor.name for tensor in file.tensors if tensor.name not in known]
+        if file.readable and names:
+            found[path] = names
+    return found

@@ -1,0 +1,67 @@
+"""CKD706."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.sharding import indexed_shards, successor
+from ckpt_doctor.wording import counted, listed, shell
+
+from .rule import Rule
+
+
+class StaleIndex(Rule):
+    """The index belongs to an earlier save: its shards are gone, and other weights lie in their place.
+
+    ## What it does
+    Looks for an index that lists files which are not there, beside a complete set of shards of another number, or
+    beside one single weight file.
+
+    ## Why is this bad?
+    Loaders that start from the index look for files that no longer exist (`does not appear to have a file named
+    model-00001-of-00005.safetensors`); loaders that start from the files read the new weights. So it works in one
+    place and fails in another.
+
+    ## Example
+    `save_pretrained` with another `max_shard_size` into the same folder.
+
+    ## What to do
+    Rebuild the index, or remove it where a single file holds everything.
+
+    ## Fix safety
+    Safe: no weight file changes, and the old index is kept as a backup.
+
+    ## References
+    huggingface/diffusers#14719
+    """
+
+    code = "CKD706"
+    name = "stale-index"
+    severity = Severity.ERROR
+    fix = "safe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts:
+            for shards in indexed_shards(part):
+                files = successor(part, shards)
+                if not files:
+                    continue
+                single = len(files) == 1
+                instead = files[0].path if single else f"a complete set of {len(files):,}"
+                todo = "remove the index" if single else "rebuild the index"
+                fix = None
+                if all(file.readable for file in files):
+                    fix = Fix(todo, "safe", shell("fix", checkpoint.path, "--select", self.code))
+                yield self.finding(
+                    f"The index is of an earlier save: {len(shards.missing):,} of its "
+                    f"{counted(len(shards.listed), 'shard')} are gone ({listed(shards.missing)}), and {instead} lies "
+                    f"there instead. {todo[:1].upper()}{todo[1:]}.",
+                    path=shards.index.path,
+                    evidence={"missing": list(shards.missing[:100]), "instead": [file.path for file in files[:100]]},
+                    severity=Severity.WARNING if shards.overruled else self.severity,
+                    fix=fix,
+                )

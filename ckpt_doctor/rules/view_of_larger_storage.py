@@ -1,0 +1,91 @@
+"""CKD402."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint, TensorInfo, WeightFile
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import byte_size, counted, listed, shell
+
+from .rule import Rule
+
+# Less than this is what allocators round up, not a view that somebody forgot to clone.
+_MIN_WASTED_BYTES = 4096
+_MIN_WASTED_SHARE = 0.10
+
+
+class ViewOfLargerStorage(Rule):
+    """The file stores far more bytes than its tensors use.
+
+    ## What it does
+    Compares each storage of a torch file with the part of it that its tensors touch, and reports when at least 4 KB
+    and a tenth of what is used lie idle.
+
+    ## Why is this bad?
+    `torch.save` writes the whole storage behind a view. A file that should be small takes gigabytes, its upload and
+    its loading take as long, and what is stored besides may be something that was not meant to leave the machine.
+
+    ## Example
+    `torch.save(embedding[:8], path)` stores all rows of the embedding.
+
+    ## What to do
+    Save `tensor.clone()`, or convert to safetensors, which stores only what each tensor uses.
+
+    ## Fix safety
+    Safe: every tensor keeps its values; only bytes that no tensor uses are left out.
+
+    ## References
+    pytorch/pytorch#1995
+    """
+
+    code = "CKD402"
+    name = "view-of-larger-storage"
+    severity = Severity.WARNING
+    fix = "safe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts:
+            if part.auxiliary:
+                continue
+            for file in part.files:
+                stored, used, names = _measure(file)
+                if stored - used < max(_MIN_WASTED_BYTES, _MIN_WASTED_SHARE * used):
+                    continue
+                yield self.finding(
+                    f"{byte_size(stored)} are stored and {byte_size(used)} used: {counted(len(names), 'tensor')} "
+                    f"({listed(names)}) {'is a view' if len(names) == 1 else 'are views'} of larger storages. Save "
+                    "tensor.clone() instead of the view.",
+                    path=file.path,
+                    tensors=names,
+                    evidence={"stored_bytes": stored, "used_bytes": used},
+                    fix=Fix(
+                        title="store only what the tensors use",
+                        safety="safe",
+                        command=shell("fix", checkpoint.path, "--select", self.code),
+                    ),
+                )
+
+
+def _measure(file: WeightFile) -> tuple[int, int, list[str]]:
+    """Bytes stored, bytes used, and the tensors of the storages that are not used up."""
+    by_storage: dict[str, list[TensorInfo]] = {}
+    for tensor in file.tensors:
+        # Only what really lies in the file takes space there.
+        if tensor.storage.offset is not None and tensor.numel:
+            by_storage.setdefault(tensor.storage.key, []).append(tensor)
+    stored = used = 0
+    names = []
+    for tensors in by_storage.values():
+        size = max(tensor.storage.nbytes for tensor in tensors)
+        covered = reached = 0
+        for start, end in sorted(tensor.extent for tensor in tensors):
+            covered += max(0, end - max(start, reached))
+            reached = max(reached, end)
+        stored += size
+        used += covered
+        if covered < size:
+            names += [tensor.name for tensor in tensors]
+    return stored, used, names
