@@ -1,0 +1,55 @@
+"""Says what is wrong with a model checkpoint before an evaluation does.
+
+>>> import ckpt_doctor
+>>> report = ckpt_doctor.inspect("fixtures/failures/no_projections/weaver")
+>>> [finding.code for finding in report.findings]
+['CKD202']
+
+Nothing here imports torch, and nothing of a checkpoint is executed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .errors import CkptDoctorError, NoCheckpointError, OutputError, PathNotFoundError, UnknownNameError
+    from .inspection import inspect, open_checkpoint
+    from .policy import Policy
+    from .results import Report
+
+__all__ = [
+    "CkptDoctorError",
+    "NoCheckpointError",
+    "OutputError",
+    "PathNotFoundError",
+    "Policy",
+    "Report",
+    "UnknownNameError",
+    "__version__",
+    "inspect",
+    "open_checkpoint",
+]
+
+_HOMES = {
+    "CkptDoctorError": "errors",
+    "NoCheckpointError": "errors",
+    "OutputError": "errors",
+    "PathNotFoundError": "errors",
+    "Policy": "policy",
+    "Report": "results",
+    "UnknownNameError": "errors",
+    "inspect": "inspection",
+    "open_checkpoint": "inspection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Each name is imported when it is first used: `ckpt-doctor --version` needs none of them.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,78 @@
+"""CKD308."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed, shell
+
+from .adapter_view import AdapterView, adapters, lies_in, names_module
+from .rule import Rule
+
+
+class AdapterKeysOutsideConfig(Rule):
+    """The adapter holds weights of modules that its configuration does not name.
+
+    ## What it does
+    Compares the modules of per-module adapter tensors with `target_modules`, where that is a list. A regular
+    expression, `all-linear` and an absent list are not judged; nor are `modules_to_save`, trainable tokens, shared
+    banks and `target_parameters`.
+
+    ## Why is this bad?
+    PEFT creates adapters only for the modules that the configuration names. The tensors of the others are dropped
+    silently when the adapter is loaded.
+
+    ## Example
+    `target_modules: ["q_proj"]` beside tensors of `q_proj` and `v_proj`.
+
+    ## What to do
+    Put the modules into `target_modules`, if they were trained; or find out which of the two files is of another run.
+
+    ## Fix safety
+    Unsafe: whether the configuration or the weights are right is not in the files.
+    """
+
+    code = "CKD308"
+    name = "adapter-keys-outside-config"
+    severity = Severity.ERROR
+    needs = "headers and configs"
+    fix = "unsafe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for view in adapters(checkpoint):
+            targets = view.names("target_modules")
+            if view.kind is None or not targets or "all-linear" in targets:
+                continue
+            outside = [key.name for key in view.keys if _is_outside(key.module, key.parameter, key.shared, targets, view)]
+            if outside:
+                modules = sorted({key.module.rpartition(".")[2] for key in view.keys if key.name in set(outside)})
+                yield self.finding(
+                    f"{counted(len(outside), 'tensor')} of {len(view.file.tensors):,} belong to modules "
+                    f"({listed(modules)}) that target_modules [{listed(targets, 8)}] does not name: PEFT drops them "
+                    "silently. Add the modules to the configuration, or take both files from one run.",
+                    path=view.file.path,
+                    tensors=outside,
+                    evidence={"modules": modules[:20], "target_modules": sorted(targets)[:20]},
+                    fix=Fix(
+                        title=f"add {listed(modules)} to target_modules",
+                        safety="unsafe",
+                        command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+                    ),
+                )
+
+
+def _is_outside(module: str, parameter: str | None, shared: bool, targets: tuple[str, ...], view: AdapterView) -> bool:
+    if parameter is None or shared or not module or "trainable_tokens" in parameter:
+        return False
+    if any(names_module(module, target) for target in targets):
+        return False
+    # IA3 and others list some of their modules apart; a nested parameter is named with its module in front.
+    listed_elsewhere = (*view.names("feedforward_modules"), *view.names("modules_to_save"))
+    if any(lies_in(f"{module}.", name) for name in listed_elsewhere):
+        return False
+    owners = {name.rpartition(".")[0] for name in view.names("target_parameters")}
+    return not any(names_module(module, owner) or lies_in(f"{module}.", owner) for owner in owners if owner)

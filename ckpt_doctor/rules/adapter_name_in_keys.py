@@ -1,0 +1,66 @@
+"""CKD307."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, shell
+
+from .adapter_view import adapters
+from .rule import Rule
+
+
+class AdapterNameInKeys(Rule):
+    """The adapter's name stands in the names of its tensors.
+
+    ## What it does
+    Looks for names such as `…q_proj.lora_A.weaver.weight`, where PEFT would have saved `…q_proj.lora_A.weight`.
+
+    ## Why is this bad?
+    PEFT puts the name of the adapter in when it loads, so these become `lora_A.weaver.weaver.weight` and match
+    nothing. Only a loader that compares with `model.state_dict()` directly, and uses that very name, restores them.
+
+    ## Example
+    `torch.save({k: v for k, v in model.state_dict().items() if "lora" in k}, "adapter_model.bin")`.
+
+    ## What to do
+    Take the name out, or save with `model.save_pretrained`. It is a warning for the name `default`, which some older
+    tools expect.
+
+    ## Fix safety
+    Safe: names are changed only where nothing collides; no value is touched.
+
+    ## References
+    huggingface/peft#1579
+    """
+
+    code = "CKD307"
+    name = "adapter-name-in-keys"
+    severity = Severity.ERROR
+    fix = "safe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for view in adapters(checkpoint):
+            by_adapter: dict[str, list[str]] = {}
+            for key in view.keys:
+                if key.adapter_name is not None and not key.shared:
+                    by_adapter.setdefault(key.adapter_name, []).append(key.name)
+            for adapter, names in sorted(by_adapter.items()):
+                yield self.finding(
+                    f"{counted(len(names), 'name')} of {len(view.file.tensors):,} "
+                    f"{'holds' if len(names) == 1 else 'hold'} the adapter's name {adapter} (as in {names[0]}): PEFT puts "
+                    "the name in itself and will not match them. Take it out of the names.",
+                    path=view.file.path,
+                    tensors=names,
+                    evidence={"adapter": adapter, "names": len(names)},
+                    severity=Severity.WARNING if adapter == "default" else None,
+                    fix=Fix(
+                        title=f"take {adapter} out of the names",
+                        safety="safe",
+                        command=shell("fix", checkpoint.path, "--select", self.code),
+                    ),
+                )

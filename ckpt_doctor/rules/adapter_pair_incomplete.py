@@ -1,0 +1,62 @@
+"""CKD302."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed
+
+from .adapter_view import adapters
+from .rule import Rule
+
+
+class AdapterPairIncomplete(Rule):
+    """Of adapter parameters that only work together, one is missing.
+
+    ## What it does
+    Looks at each adapted module for parameters that come together: `lora_A` with `lora_B`, `hada_w1_a` with `hada_w1_b`,
+    `vera_lambda_b` with `vera_lambda_d`, a magnitude vector with its LoRA pair.
+
+    ## Why is this bad?
+    The missing half stays at its initialisation. An untrained `lora_B` is zero, so the module behaves like the base
+    model; an untrained `lora_A` is random, so it adds noise. PEFT warns of missing keys, or says nothing.
+
+    ## Example
+    A filter on the state dict kept `lora_A` and dropped `lora_B`.
+
+    ## What to do
+    Save the adapter again from the training run.
+    """
+
+    code = "CKD302"
+    name = "adapter-pair-incomplete"
+    severity = Severity.ERROR
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for view in adapters(checkpoint):
+            if view.kind is None:
+                continue
+            missing: list[str] = []
+            orphans: list[str] = []
+            for module, parameters in view.by_module.items():
+                for group in view.kind.groups:
+                    there = [parameter for parameter in group if parameter in parameters]
+                    if there and len(there) < len(group):
+                        present = parameters[there[0]].name
+                        prefix = present[: len(present) - len(there[0])] if present.endswith(there[0]) else f"{module}."
+                        missing += [prefix + parameter for parameter in group if parameter not in parameters]
+                        orphans += [parameters[parameter].name for parameter in there]
+            if missing:
+                yield self.finding(
+                    f"{counted(len(set(missing)), 'tensor')} of pairs that only work together "
+                    f"{'is' if len(set(missing)) == 1 else 'are'} absent: {listed(sorted(set(missing)))}; the other half "
+                    "is there. The missing half would stay at its initialisation. Save the adapter again from the "
+                    "training run.",
+                    path=view.file.path,
+                    tensors=missing,
+                    evidence={"missing": sorted(set(missing))[:20], "present": sorted(set(orphans))[:20]},
+                )

@@ -1,0 +1,64 @@
+"""An adapter part as the rules on its keys see it: type, settings, and every name taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
+from ckpt_doctor.knowledge.adapter_keys import AdapterKey, base_module, parse_all
+from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PeftType
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterView:
+    """One weight file of an adapter together with its configuration.
+
+    ``kind`` is ``None`` where the configuration is absent or names a type that is not known here; ``settings`` is empty
+    then.
+    """
+
+    part: Part
+    file: WeightFile
+    settings: Mapping[str, Any]
+    kind: PeftType | None
+    keys: tuple[AdapterKey, ...]
+
+    @property
+    def by_module(self) -> dict[str, dict[str, TensorInfo]]:
+        """Module to parameter to tensor, for the parameters that belong to a module."""
+        tensors = self.file.by_name
+        modules: dict[str, dict[str, TensorInfo]] = {}
+        for key in self.keys:
+            if key.parameter is not None and not key.shared:
+                modules.setdefault(key.module, {})[key.parameter] = tensors[key.name]
+        return modules
+
+    def names(self, setting: str) -> tuple[str, ...]:
+        """A setting that lists names; empty where it is absent or something else."""
+        value = self.settings.get(setting)
+        return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def adapters(checkpoint: Checkpoint) -> Iterator[AdapterView]:
+    """Every readable weight file of every adapter."""
+    for part in checkpoint.parts_with("adapter"):
+        settings = (part.config.data if part.config else None) or {}
+        peft_type = settings.get("peft_type")
+        kind = PEFT_TYPES.get(peft_type) if isinstance(peft_type, str) else None
+        for file in part.files:
+            if file.readable:
+                keys = parse_all((tensor.name for tensor in file.tensors), kind)
+                yield AdapterView(part, file, settings, kind, tuple(keys))
+
+
+def names_module(module: str, pattern: str) -> bool:
+    """Whether an entry of ``target_modules`` or ``modules_to_save`` means this module: equal, or its last components."""
+    bare = base_module(module)
+    return bare == pattern or bare.endswith(f".{pattern}") or module == pattern or module.endswith(f".{pattern}")
+
+
+def lies_in(name: str, module: str) -> bool:
+    """Whether a tensor belongs to a module of this name, at any depth."""
+    return f".{module}." in f".{name}"

@@ -1,0 +1,58 @@
+"""CKD508."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+
+from .rule import Rule
+
+# What cannot be a hub id: absolute paths of either system, the home directory, and paths that start with dots.
+_LOCAL = re.compile(r"/|~|\.\.?(/|\\|$)|[A-Za-z]:[\\/]|\\\\")
+
+
+class BasePathUnusable(Rule):
+    """The configuration does not say where the base model is, or says a path that is not on this machine.
+
+    ## What it does
+    Looks at `base_model_name_or_path`: it should be a hub id or a folder that exists here.
+
+    ## Why is this bad?
+    `AutoPeftModel.from_pretrained` and most servers load the base model from there. Whoever loads the adapter onto a
+    model of their own does not need it.
+
+    ## Example
+    `"base_model_name_or_path": "/home/trainer/models/qwen"`.
+
+    ## What to do
+    Write the hub id of the base model there, or give the loader the base model yourself.
+
+    ## References
+    fastino-ai/GLiNER2#108
+    """
+
+    code = "CKD508"
+    name = "base-path-unusable"
+    severity = Severity.NOTE
+    needs = "configs"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts_with("adapter"):
+            settings = part.config.data if part.config else None
+            if part.config is None or settings is None or part.base_config is not None:
+                continue
+            base = settings.get("base_model_name_or_path")
+            if base is not None and (not isinstance(base, str) or (base and not _LOCAL.match(base))):
+                continue
+            state = f"is {base!r}, which has no config.json on this machine" if base else "is empty"
+            yield self.finding(
+                f"base_model_name_or_path {state}. Loaders that fetch the base model by this name will fail: write its "
+                "hub id there, or hand them the base model.",
+                path=part.config.path,
+                evidence={"base_model_name_or_path": base},
+            )

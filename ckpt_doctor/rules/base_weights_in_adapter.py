@@ -1,0 +1,91 @@
+"""CKD309."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.knowledge.adapter_keys import AdapterKey
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed, shell
+
+from .adapter_view import AdapterView, adapters, lies_in
+from .modules_to_save_missing import automatic_heads
+from .rule import Rule
+
+# Names of input and output embeddings: PEFT saves them whole where they are targeted or were resized, and that they
+# were resized stands nowhere in the files.
+_EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "embed_out", "shared", "lm_head", "embeddings")
+_EMBEDDINGS_MORE = ("tok_embeddings", "word_embedding", "embed", "embedding", "output", "new_embeddings", "decoder")
+
+
+class BaseWeightsInAdapter(Rule):
+    """The adapter file also holds weights of the base model.
+
+    ## What it does
+    Looks for tensors without an adapter parameter in their name that neither `bias`, `modules_to_save`, a task's head
+    nor saved embeddings explain.
+
+    ## Why is this bad?
+    PEFT loads them too, and they silently overwrite the base model's weights, also those of a better base or of another
+    dtype. The file is larger than it should be, and servers such as vLLM refuse it.
+
+    ## Example
+    `base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight` in `adapter_model.safetensors`.
+
+    ## What to do
+    Save with `model.save_pretrained`; or drop the tensors, if the base model is the one that was trained on.
+
+    ## Fix safety
+    Unsafe: if the base weights were trained as well, dropping them loses that.
+
+    ## References
+    vllm-project/vllm#32599
+    """
+
+    code = "CKD309"
+    name = "base-weights-in-adapter"
+    severity = Severity.WARNING
+    needs = "headers and configs"
+    fix = "unsafe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for view in adapters(checkpoint):
+            # Only a type whose parameters go by module has names that tell base weights from its own.
+            if view.kind is None or not view.kind.module_suffixes or view.kind.prompt_learning:
+                continue
+            if not any(key.parameter is not None for key in view.keys):
+                continue
+            names = [key.name for key in view.keys if key.parameter is None and not _explained(key, view)]
+            if names:
+                tensors = view.file.by_name
+                size = sum(tensors[name].nbytes for name in names)
+                yield self.finding(
+                    f"{counted(len(names), 'tensor')} of {len(view.file.tensors):,} ({size:,} bytes) belong to the base "
+                    f"model: {listed(names)}. On loading they silently overwrite it. Save with save_pretrained, or drop "
+                    "them if the base model itself was not trained.",
+                    path=view.file.path,
+                    tensors=names,
+                    evidence={"tensors": len(names), "bytes": size},
+                    fix=Fix(
+                        title=f"drop {counted(len(names), 'tensor')} of the base model",
+                        safety="unsafe",
+                        command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+                    ),
+                )
+
+
+def _explained(key: AdapterKey, view: AdapterView) -> bool:
+    assert view.kind is not None
+    words = key.module.split(".")
+    if view.settings.get("bias") not in (None, "none") and words[-1] == "bias":
+        return True
+    saved = (*view.names("modules_to_save"), *automatic_heads(view.settings))
+    if any(lies_in(key.module, module) for module in saved):
+        return True
+    # A parameter of the type itself under a name that a later version gives it.
+    if any(word.startswith(view.kind.prefix) for word in words):
+        return True
+    return len(words) > 1 and "base_layer" not in words and words[-2] in (*_EMBEDDINGS, *_EMBEDDINGS_MORE)

@@ -1,0 +1,70 @@
+"""CKD507."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PEFT_VERSION
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed, shell
+
+from .peft_version import is_newer
+from .rule import Rule
+
+
+class ConfigUnknownKeys(Rule):
+    """The adapter's configuration has keys that PEFT does not know.
+
+    ## What it does
+    Compares the keys of `adapter_config.json` with those of every PEFT version up to the one this tool knows. It is a
+    note where `peft_version` says that a newer PEFT wrote the file.
+
+    ## Why is this bad?
+    An older PEFT raises `LoraConfig.__init__() got an unexpected keyword argument`; a recent one warns and ignores the
+    key, and with it whatever the key changed in training.
+
+    ## Example
+    A configuration of a fork of PEFT with a key for its own variant of LoRA.
+
+    ## What to do
+    Evaluate with the PEFT that wrote the file. Removing the keys also removes what they say.
+
+    ## Fix safety
+    Unsafe: the adapter may need what the key asks for.
+
+    ## References
+    huggingface/peft#2275
+    """
+
+    code = "CKD507"
+    name = "config-unknown-keys"
+    severity = Severity.WARNING
+    needs = "configs"
+    fix = "unsafe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts_with("adapter"):
+            settings = part.config.data if part.config else None
+            kind = PEFT_TYPES.get(str(settings.get("peft_type"))) if settings else None
+            if part.config is None or settings is None or kind is None:
+                continue
+            unknown = sorted(key for key in settings if key not in kind.config_keys)
+            if unknown:
+                newer = is_newer(settings)
+                writer = f" It was written by PEFT {settings['peft_version']}." if newer else ""
+                yield self.finding(
+                    f"{counted(len(unknown), 'key')} that no {kind.value} configuration up to PEFT {PEFT_VERSION} has: "
+                    f"{listed(unknown, 5)}.{writer} Older versions refuse the file, others ignore the key. Evaluate with "
+                    "the PEFT that wrote it.",
+                    path=part.config.path,
+                    evidence={"keys": unknown[:20], "known_version": PEFT_VERSION},
+                    severity=Severity.NOTE if newer else None,
+                    fix=Fix(
+                        title=f"remove {listed(unknown)}",
+                        safety="unsafe",
+                        command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+                    ),
+                )

@@ -1,0 +1,83 @@
+"""CKD509."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import byte_size, listed
+
+from .rule import Rule
+
+_WIDE = ("float64", "float32", "float16", "bfloat16")
+
+
+class DtypeSurprise(Rule):
+    """The weights have another dtype than one would expect.
+
+    ## What it does
+    Compares the dtype of most of a model's weights with `dtype` (or `torch_dtype`) in `config.json`, and the dtypes of
+    an adapter's tensors with each other.
+
+    ## Why is this bad?
+    A model in float32 takes twice the disk and memory of the bfloat16 that its configuration promises. Mixed dtypes in
+    one adapter usually come from two stages of training that were saved differently.
+
+    ## Example
+    `"torch_dtype": "bfloat16"` beside float32 weights.
+
+    ## What to do
+    Nothing, if it is meant to be so; else save again in the dtype you want.
+
+    ## References
+    huggingface/transformers#33780
+    """
+
+    code = "CKD509"
+    name = "dtype-surprise"
+    severity = Severity.NOTE
+    needs = "headers and configs"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts_with("adapter", "model"):
+            sizes: Counter[str] = Counter()
+            for tensor in part.tensors:
+                if tensor.dtype.name in _WIDE:
+                    sizes[tensor.dtype.name] += tensor.nbytes
+            if not sizes:
+                continue
+            if part.role == "adapter" and len(sizes) > 1:
+                yield self._mixed(part, sizes)
+            elif part.role == "model":
+                yield from self._unlike_config(part, sizes)
+
+    def _mixed(self, part: Part, sizes: Counter[str]) -> Finding:
+        rare = sizes.most_common()[-1][0]
+        names = [tensor.name for tensor in part.tensors if tensor.dtype.name == rare]
+        amounts = ", ".join(f"{byte_size(size)} of {dtype}" for dtype, size in sizes.most_common())
+        return self.finding(
+            f"The adapter mixes dtypes: {amounts}; {rare} in {listed(names)}. Nothing to do if that is meant to be so.",
+            path=part.preferred[0].path,
+            tensors=names,
+            evidence={"bytes": dict(sizes)},
+        )
+
+    def _unlike_config(self, part: Part, sizes: Counter[str]) -> Iterator[Finding]:
+        config = (part.config.data if part.config else None) or {}
+        promised = config.get("dtype") or config.get("torch_dtype")
+        if not isinstance(promised, str) or config.get("quantization_config"):
+            return
+        promised = promised.removeprefix("torch.")
+        usual, size = sizes.most_common(1)[0]
+        if promised in _WIDE and usual != promised and size > 0.5 * sum(sizes.values()):
+            yield self.finding(
+                f"config.json says {promised}, and {byte_size(size)} of {byte_size(sum(sizes.values()))} are {usual}: "
+                f"loaders that follow the configuration cast while loading. Save again in {promised}, or correct the "
+                "configuration.",
+                path=part.preferred[0].path,
+                evidence={"configured": promised, "bytes": dict(sizes)},
+            )

@@ -1,0 +1,173 @@
+"""CKD303."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed
+
+from .adapter_view import AdapterView, adapters
+from .rule import Rule
+
+# What transformers' models call the list of their layers.
+_STACK = re.compile(r"(?P<stack>(?:[^.]*[^.\d][^.]*\.)*?(?:layers|layer|h|blocks|block))\.(?P<index>\d+)\.(?P<inner>.*)")
+_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_SIDES = {"encoder": ("encoder_layers",), "decoder": ("decoder_layers", "num_decoder_layers")}
+
+# Causal models in which every layer has the same modules, so that an adapter on one layer is on all of them.
+_UNIFORM = frozenset(
+    ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt2", "gpt_neox", "gptj")
+) | frozenset(("opt", "bloom", "falcon", "stablelm", "olmo", "olmo2", "starcoder2", "cohere", "granite", "mixtral"))
+_RESTRICTIONS = ("layers_to_transform", "exclude_modules", "layers_pattern", "target_parameters", "layer_replication")
+
+
+class LayerGap(Rule):
+    """Layers in the middle, or at the end, are missing.
+
+    ## What it does
+    In a whole model, compares the layers in the file with the number that `config.json` states. In an adapter, looks
+    for layers on which a module that is adapted elsewhere is not. For adapters it is an error only where the
+    `config.json` of a local base model shows layers that are all alike and the adapter's configuration restricts
+    nothing (`layers_to_transform`, a regular expression, `exclude_modules`); otherwise it is a note.
+
+    ## Why is this bad?
+    The missing layers stay at random initialisation, or at the base model's weights.
+
+    ## Example
+    A file with `model.layers.0` to `model.layers.30` beside `"num_hidden_layers": 32`.
+
+    ## What to do
+    Look for a lost shard; else save the model again.
+    """
+
+    code = "CKD303"
+    name = "layer-gap"
+    severity = Severity.ERROR
+    needs = "headers and configs"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts_with("model"):
+            if checkpoint.layout == "transformers" and part.config and part.config.data and _is_whole(part):
+                yield from self._whole_model(part, part.config.data)
+        for view in adapters(checkpoint):
+            yield from self._adapter(view)
+
+    def _whole_model(self, part: Part, config: Mapping[str, Any]) -> Iterator[Finding]:
+        stacks = _stacks(tensor.name for tensor in part.tensors)
+        for stack, missing, count in _gaps(stacks, config):
+            names = [f"{stack}.{index}" for index in missing]
+            yield self.finding(
+                f"{counted(len(missing), 'layer')} of {count} {'is' if len(missing) == 1 else 'are'} absent: "
+                f"{listed(names)}. {'It' if len(missing) == 1 else 'They'} would stay at random initialisation. Look for a "
+                "lost shard, or save the model again.",
+                path=part.preferred[0].path,
+                tensors=names,
+                evidence={"stack": stack, "missing": missing[:50], "layers": count},
+            )
+
+    def _adapter(self, view: AdapterView) -> Iterator[Finding]:
+        seen: dict[tuple[str, str], set[int]] = {}
+        for module in view.by_module:
+            found = _STACK.fullmatch(f"{module}.")
+            if found:
+                seen.setdefault((found["stack"], found["inner"].rstrip(".")), set()).add(int(found["index"]))
+        count = _uniform_layers(view)
+        gaps = []
+        for (stack, inner), layers in sorted(seen.items()):
+            whole = range(count) if count is not None and max(layers) < count else range(min(layers), max(layers) + 1)
+            gaps += [f"{stack}.{layer}.{inner}" for layer in whole if layer not in layers]
+        if not gaps or any(view.settings.get(key) for key in _RESTRICTIONS):
+            return
+        sure = count is not None
+        yield self.finding(
+            f"{counted(len(gaps), 'module')} in the middle of the adapted ones "
+            f"{'has' if len(gaps) == 1 else 'have'} no adapter weights: {listed(gaps)}. "
+            + (
+                f"All {count} layers of the base model are alike and the configuration names them all, so weights are "
+                "lost. Save the adapter again."
+                if sure
+                else "That is right if not every layer has such a module, or not every layer was meant to be adapted."
+            ),
+            path=view.file.path,
+            tensors=gaps,
+            evidence={"modules": gaps[:20], "layers": count},
+            severity=None if sure else Severity.NOTE,
+        )
+
+
+def _is_whole(part: Part) -> bool:
+    """Whether all shards are there and readable; else other rules tell what is missing."""
+    names = {file.path for file in part.files}
+    listed_shards = {shard for index in part.indexes for shard in index.weight_map.values() if names & set(part.active)}
+    active_indexes = [index for index in part.indexes if set(index.weight_map.values()) & set(part.active)]
+    return part.readable and (not active_indexes or listed_shards <= names) and not any(i.error for i in part.indexes)
+
+
+def _stacks(names: Iterable[str]) -> dict[str, set[int]]:
+    """The outermost lists of layers: their names and the indices that occur."""
+    stacks: dict[str, set[int]] = {}
+    for name in names:
+        found = _STACK.fullmatch(name)
+        if found:
+            stacks.setdefault(found["stack"], set()).add(int(found["index"]))
+    return stacks
+
+
+def _gaps(stacks: Mapping[str, set[int]], config: Mapping[str, Any]) -> Iterator[tuple[str, list[int], int]]:
+    """Stack, missing indices and expected number of layers, where that can be told."""
+    sides = {
+        side: count for side, keys in _SIDES.items() for key in keys if (count := _integer(config, key)) is not None
+    }
+    judged = set()
+    for side, count in sides.items():
+        own = [stack for stack in stacks if side in stack.split(".")]
+        if len(own) == 1:
+            judged.add(own[0])
+            missing = sorted(set(range(count)) - stacks[own[0]])
+            if missing:
+                yield own[0], missing, count
+    if sides:
+        return
+    text = config.get("text_config")
+    count = _layer_count(config) or (_layer_count(text) if isinstance(text, dict) else None)
+    if not count or not stacks:
+        return
+    # Which stack the number is about is not said. If any has them all, nothing is missing from it; else it is the one
+    # that comes closest, provided that it is most of one.
+    if any(layers >= set(range(count)) for layers in stacks.values()):
+        return
+    stack, layers = max(stacks.items(), key=lambda item: (len(item[1]), item[0]))
+    missing = sorted(set(range(count)) - layers)
+    rivals = [other for name, other in stacks.items() if name != stack and 2 * len(other) >= count]
+    if 2 * len(layers) >= count and max(layers) < count and not rivals:
+        yield stack, missing, count
+
+
+def _layer_count(config: Mapping[str, Any]) -> int | None:
+    for key in _COUNTS:
+        count = _integer(config, key)
+        if count is not None:
+            return count
+    return None
+
+
+def _integer(config: Mapping[str, Any], key: str) -> int | None:
+    value = config.get(key)
+    return value if isinstance(value, int) and 0 < value <= 10_000 else None
+
+
+def _uniform_layers(view: AdapterView) -> int | None:
+    """The number of layers of the local base model, where each has the same modules and all are to be adapted."""
+    base = view.part.base_config
+    if not base or base.get("model_type") not in _UNIFORM or not view.names("target_modules"):
+        return None
+    kinds = base.get("layer_types") or []
+    if not isinstance(kinds, list) or not set(map(str, kinds)) <= {"full_attention", "sliding_attention"}:
+        return None
+    return _layer_count(base)

@@ -1,0 +1,107 @@
+"""CKD501."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed, shell
+
+from .adapter_view import AdapterView, adapters, names_module
+from .rule import Rule
+
+# Parameter, dimension that is the rank: in lora_A and lora_embedding_A the first, in their counterparts the second.
+_RANK_DIMENSION = {"lora_A.weight": 0, "lora_B.weight": 1, "lora_embedding_A": 0, "lora_embedding_B": 1}
+# Settings under which the shapes follow other rules.
+_OTHER_SHAPES = ("target_parameters", "use_bdlora", "use_qalora", "megatron_config", "monteclora_config", "arrow_config")
+
+
+class RankMismatch(Rule):
+    """The rank in the configuration is not the rank of the tensors.
+
+    ## What it does
+    For plain LoRA, compares the first dimension of `lora_A` and the second of `lora_B` with each other and with `r` or
+    `rank_pattern`. AdaLoRA, whose ranks are pruned, and `target_parameters` are not judged.
+
+    ## Why is this bad?
+    PEFT creates parameters of the configured rank and raises `size mismatch for …lora_A`; a tolerant loader leaves
+    them at their initialisation.
+
+    ## Example
+    `"r": 8` beside `lora_A` of shape `[16, 2048]`.
+
+    ## What to do
+    If only the configuration is wrong, correct it, and mind that `lora_alpha / r` changes with it.
+
+    ## Fix safety
+    Unsafe: with another `r` the adapter is scaled differently.
+
+    ## References
+    HighCWu/control-lora-v3#12
+    """
+
+    code = "CKD501"
+    name = "rank-mismatch"
+    severity = Severity.ERROR
+    needs = "headers and configs"
+    fix = "unsafe"
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for view in adapters(checkpoint):
+            plain = view.kind is not None and view.kind.value == "LORA"
+            if not plain or any(view.settings.get(key) for key in _OTHER_SHAPES):
+                continue
+            wrong: list[str] = []
+            seen: set[int] = set()
+            expected: set[int] = set()
+            for module, parameters in view.by_module.items():
+                ranks = {
+                    parameter: tensor.shape[_RANK_DIMENSION[parameter]]
+                    for parameter, tensor in parameters.items()
+                    if parameter in _RANK_DIMENSION and len(tensor.shape) >= 2
+                }
+                wanted = _configured_rank(view, module)
+                if wanted is None and len(set(ranks.values())) > 1:
+                    wanted = -1
+                for parameter, rank in ranks.items():
+                    if wanted is not None and rank != wanted:
+                        wrong.append(parameters[parameter].name)
+                        seen.add(rank)
+                        expected |= {wanted} - {-1}
+            if wrong:
+                versus = f"the configuration says {listed(map(str, sorted(expected)))}" if expected else "pairs differ"
+                yield self.finding(
+                    f"{counted(len(wrong), 'tensor')} {'has' if len(wrong) == 1 else 'have'} rank "
+                    f"{listed(map(str, sorted(seen)))} where {versus}: {listed(sorted(wrong))}. Take both files from one "
+                    "run; if only the configuration is wrong, correct r (and mind that lora_alpha / r changes).",
+                    path=view.file.path,
+                    tensors=wrong,
+                    evidence={"ranks": sorted(seen), "configured": sorted(expected)},
+                    fix=Fix(
+                        title="set r to the rank of the tensors",
+                        safety="unsafe",
+                        command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+                    )
+                    if expected and len(seen) == 1
+                    else None,
+                )
+
+
+def _configured_rank(view: AdapterView, module: str) -> int | None:
+    """The rank that the configuration gives a module; ``None`` where only running a regular expression could tell."""
+    pattern: Any = view.settings.get("rank_pattern") or {}
+    if not isinstance(pattern, dict):
+        return None
+    for key, rank in pattern.items():
+        # A regular expression out of a file is not run: it could be made to take for ever.
+        if not re.fullmatch(r"[\w.]+", key):
+            return None
+        if names_module(module, key.removeprefix(".")):
+            return rank if isinstance(rank, int) else None
+    rank = view.settings.get("r")
+    return rank if isinstance(rank, int) else None

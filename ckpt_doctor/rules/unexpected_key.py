@@ -1,0 +1,52 @@
+"""CKD311."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed
+
+from .rule import Rule
+
+
+class UnexpectedKey(Rule):
+    """A side file holds an entry that its layout does not know.
+
+    ## What it does
+    Compares the entries of side files such as `projections.pt` with those that a loader reads from them.
+
+    ## Why is this bad?
+    Whatever the entry holds is not loaded. It may be a harmless addition, or the misspelt name of one that is missing.
+
+    ## Example
+    `projections.pt` with an entry `optimizer_step`.
+
+    ## What to do
+    Nothing, if the entry is meant to be there.
+    """
+
+    code = "CKD311"
+    name = "unexpected-key"
+    severity = Severity.NOTE
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts:
+            if not part.complete_entries:
+                continue
+            known = {entry.name for entry in part.entries}
+            for file in part.files:
+                names = [tensor.name for tensor in file.tensors if tensor.name not in known]
+                values = [name for name in file.values if not any(entry.startswith(f"{name}.") for entry in known)]
+                unknown = [*names, *(name for name in values if name not in known)]
+                if unknown:
+                    yield self.finding(
+                        f"{counted(len(unknown), 'entry', 'entries')} that no loader of this layout reads: "
+                        f"{listed(unknown)}. Nothing to do if that is meant to be there.",
+                        path=file.path,
+                        tensors=names,
+                        evidence={"entries": unknown[:20]},
+                    )

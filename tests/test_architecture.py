@@ -1,0 +1,75 @@
+"""The rooms of the package and who may import whom, read off the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
+WORDS = {"errors", "dtypes", "version", "wording", "aliasing", "checkpoint", "findings", "policy", "results"}
+MAY_IMPORT = {
+    **dict.fromkeys(WORDS, WORDS),
+    "knowledge": WORDS,
+    "formats": WORDS | {"knowledge"},
+    "layouts": WORDS | {"knowledge", "formats"},
+    "scanning": WORDS | {"formats"},
+    "rules": WORDS | {"knowledge"},
+    "inspection": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules"},
+    "reporting": WORDS,
+    "cli": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "reporting"},
+}
+# The package's own front door and `python -m` stand above all rooms.
+ABOVE_ALL = {"__init__", "__main__"}
+NEVER = {"torch", "peft", "transformers", "safetensors", "pickle", "pickletools"}
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(file: Path) -> set[str]:
+    """Dotted names that a file imports, those of the package made absolute."""
+    package = ["ckpt_doctor", *file.relative_to(PACKAGE).parent.parts]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_nobody_imports_from_a_later_room(file: Path) -> None:
+    room = room_of(file)
+    if room in ABOVE_ALL:
+        return
+    allowed = MAY_IMPORT[room] | {room}
+    own = {name.split(".")[1] for name in imports_of(file) if name.startswith("ckpt_doctor.")}
+    assert own <= allowed, f"{room} may not import {sorted(own - allowed)}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_nothing_imports_what_could_execute_a_checkpoint(file: Path) -> None:
+    assert not {name.partition(".")[0] for name in imports_of(file)} & NEVER
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_nobody_prints_but_the_command_line(file: Path) -> None:
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert room_of(file) == "cli" or "print" not in calls
+
+
+def test_every_room_is_in_the_table() -> None:
+    assert {room_of(file) for file in FILES} - ABOVE_ALL <= set(MAY_IMPORT)
