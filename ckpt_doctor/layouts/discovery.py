@@ -120,7 +120,7 @@ def _shown(root: Path, asked: Path) -> str:
     root = Path(os.path.abspath(root))
     if absolute == root or absolute in root.parents:
         return os.path.normpath(asked / root.relative_to(absolute))
-    return os.path.normpath(os.path.join(asked, *[".."] * len(absolute.relative_to(root).parts)))
+    return os.path.normpath(asked.joinpath(*[".."] * len(absolute.relative_to(root).parts)))
 
 
 def _note_nesting(checkpoint: Checkpoint, asked: Path) -> Checkpoint:
@@ -143,6 +143,6 @@ def _nothing_found(path: Path, layout: str | None) -> str:
     if layout is not None:
         return f"no {layout} checkpoint was found in {path}"
     return (
-        f"no checkpoint was found in {path}: no adapter_model.*, model*.safetensors, pytorch_model*.bin, weaver_lora/ or "
-        "projections.pt, and no other file that holds tensors"
+        f"no checkpoint was found in {path}: no adapter_model.*, model*.safetensors, pytorch_model*.bin, weaver_lora/ "
+        "or projections.pt, and no other file that holds tensors"
     )
