@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
-WORDS = {"errors", "dtypes", "version", "wording", "aliasing", "checkpoint", "findings", "policy", "results"}
+WORDS = {
+    "errors",
+    "dtypes",
+    "version",
+    "wording",
+    "aliasing",
+    "sharding",
+    "tensor_names",
+    "checkpoint",
+    "findings",
+    "policy",
+    "results",
+}
 MAY_IMPORT = {
     **dict.fromkeys(WORDS, WORDS),
     "knowledge": WORDS,

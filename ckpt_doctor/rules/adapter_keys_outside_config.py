@@ -47,7 +47,9 @@ class AdapterKeysOutsideConfig(Rule):
             targets = view.names("target_modules")
             if view.kind is None or not targets or "all-linear" in targets:
                 continue
-            outside = [key.name for key in view.keys if _is_outside(key.module, key.parameter, key.shared, targets, view)]
+            outside = [
+                key.name for key in view.keys if _is_outside(key.module, key.parameter, key.shared, targets, view)
+            ]
             if outside:
                 modules = sorted({key.module.rpartition(".")[2] for key in view.keys if key.name in set(outside)})
                 yield self.finding(

@@ -16,7 +16,17 @@ from .rule import Rule
 
 # Names of input and output embeddings: PEFT saves them whole where they are targeted or were resized, and that they
 # were resized stands nowhere in the files.
-_EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "embed_out", "shared", "lm_head", "embeddings")
+_EMBEDDINGS = (
+    "embed_tokens",
+    "wte",
+    "wpe",
+    "word_embeddings",
+    "embed_in",
+    "embed_out",
+    "shared",
+    "lm_head",
+    "embeddings",
+)
 _EMBEDDINGS_MORE = ("tok_embeddings", "word_embedding", "embed", "embedding", "output", "new_embeddings", "decoder")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, Defect, DefectKind, Part, ShardIndex, WeightFile
+from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
-from .rule import DefectRule
+from .rule import DefectRule, documents
 
 
 class FileUnreadable(DefectRule):
@@ -62,12 +62,10 @@ class FileUnreadable(DefectRule):
 
 def _unreadable_json(checkpoint: Checkpoint) -> dict[str, str]:
     """Path to error of every config and index that could not be read; parts may share one."""
-    documents: list[ConfigFile | ShardIndex | None] = [checkpoint.config]
-    documents += [document for part in checkpoint.parts for document in (part.config, *part.indexes)]
     return {
         document.path: _sentence(document.error or "it could not be read")
-        for document in documents
-        if document is not None and document.unreadable
+        for document in documents(checkpoint)
+        if document.unreadable
     }
 
 

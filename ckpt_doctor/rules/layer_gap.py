@@ -15,7 +15,9 @@ from .adapter_view import AdapterView, adapters
 from .rule import Rule
 
 # What transformers' models call the list of their layers.
-_STACK = re.compile(r"(?P<stack>(?:[^.]*[^.\d][^.]*\.)*?(?:layers|layer|h|blocks|block))\.(?P<index>\d+)\.(?P<inner>.*)")
+_STACK = re.compile(
+    r"(?P<stack>(?:[^.]*[^.\d][^.]*\.)*?(?:layers|layer|h|blocks|block))\.(?P<index>\d+)\.(?P<inner>.*)"
+)
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _SIDES = {"encoder": ("encoder_layers",), "decoder": ("decoder_layers", "num_decoder_layers")}
 

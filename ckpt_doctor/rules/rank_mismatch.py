@@ -17,7 +17,14 @@ from .rule import Rule
 # Parameter, dimension that is the rank: in lora_A and lora_embedding_A the first, in their counterparts the second.
 _RANK_DIMENSION = {"lora_A.weight": 0, "lora_B.weight": 1, "lora_embedding_A": 0, "lora_embedding_B": 1}
 # Settings under which the shapes follow other rules.
-_OTHER_SHAPES = ("target_parameters", "use_bdlora", "use_qalora", "megatron_config", "monteclora_config", "arrow_config")
+_OTHER_SHAPES = (
+    "target_parameters",
+    "use_bdlora",
+    "use_qalora",
+    "megatron_config",
+    "monteclora_config",
+    "arrow_config",
+)
 
 
 class RankMismatch(Rule):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, Defect, DefectKind, Part, ShardIndex, WeightFile
 from ckpt_doctor.findings import MAX_TENSORS, Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import RuleInfo
@@ -74,6 +74,12 @@ class Rule:
             summary=" ".join(documentation.partition("\n\n")[0].split()),
             documentation=documentation,
         )
+
+
+def documents(checkpoint: Checkpoint) -> Iterator[ConfigFile | ShardIndex]:
+    """The configs and indexes of all parts; one that several parts share comes several times."""
+    found = [checkpoint.config, *(item for part in checkpoint.parts for item in (part.config, *part.indexes))]
+    return (item for item in found if item is not None)
 
 
 class DefectRule(Rule):

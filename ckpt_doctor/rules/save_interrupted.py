@@ -10,7 +10,7 @@ from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
-from .rule import Rule
+from .rule import Rule, documents
 
 _FINAL = r"(?P<final>[^/]+?\.(?:safetensors|bin|pt|pth|ckpt|json))"
 # Names that savers, copiers and downloaders give to a file until it is whole. Locks and metadata of a download are
@@ -110,10 +110,8 @@ def _judge(checkpoint: Checkpoint, folder: str, final: str) -> tuple[Severity, s
     for file in checkpoint.files:
         if file.path == final:
             return (Severity.ERROR, "damaged") if file.defects else (Severity.NOTE, "there and whole")
-    documents = [checkpoint.config]
-    documents += [document for part in checkpoint.parts for document in (part.config, *part.indexes)]
-    for document in documents:
-        if document is not None and document.path == final:
+    for document in documents(checkpoint):
+        if document.path == final:
             return (Severity.ERROR, "damaged") if document.error else (Severity.NOTE, "there and whole")
     if any(other.path == final for other in checkpoint.others):
         return Severity.NOTE, "there"
