@@ -1,0 +1,58 @@
+"""The one place where exceptions become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from ckpt_doctor.errors import CkptDoctorError
+from ckpt_doctor.reporting.escape import printable
+
+FINDINGS = 1
+"""Exit code: findings at or above ``--fail-on``, or something that could not be read."""
+FAILED = 2
+"""Exit code: nothing was judged."""
+INTERRUPTED = 130
+"""Exit code: Ctrl-C."""
+
+DEBUG_VARIABLE = "CKPT_DOCTOR_DEBUG"
+
+
+def report_error(error: BaseException) -> int:
+    """Say on standard error what went wrong, and return the exit code."""
+    if isinstance(error, click.Abort) and error.__cause__ is not None:
+        # click makes Abort of Ctrl-C, and of EOFError, which here could only be a mistake in our code.
+        error = error.__cause__
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        say("interrupted")
+        return INTERRUPTED
+    if isinstance(error, click.ClickException):
+        error.show()
+        return FAILED
+    if os.environ.get(DEBUG_VARIABLE):
+        import traceback
+
+        traceback.print_exception(error)
+    say(_message(error))
+    return FAILED
+
+
+def say(text: str) -> None:
+    """One line on standard error, if there is one."""
+    if sys.stderr is not None:
+        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.flush()
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, CkptDoctorError):
+        return f"error: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        return f"error: {place}{error.strerror}"
+    return (
+        f"internal error: {type(error).__name__}: {error}. This is a bug in ckpt-doctor: please report it with the "
+        f"command you ran and what it prints with {DEBUG_VARIABLE}=1."
+    )

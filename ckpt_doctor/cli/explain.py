@@ -1,0 +1,24 @@
+"""``ckpt-doctor explain``."""
+
+from __future__ import annotations
+
+import click
+
+from .console import color_option, presentation, write
+
+
+@click.command("explain", short_help="Say what a rule means.")
+@click.argument("rule", required=False)
+@click.option("--all", "everything", is_flag=True, help="Explain every rule.")
+@color_option
+def command(rule: str | None, everything: bool, color: str) -> None:
+    """Say what RULE means, why it matters and what to do. RULE is a code or a name, such as CKD201."""
+    if (rule is None) != everything:
+        raise click.UsageError("Give a rule or --all.")
+    from ckpt_doctor.reporting.rule_pages import pages
+    from ckpt_doctor.rules import RULES
+
+    from .selection import find_rule
+
+    chosen = RULES if rule is None else (find_rule(rule),)
+    write(pages([item.info() for item in chosen], presentation(color)))

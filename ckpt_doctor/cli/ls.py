@@ -1,0 +1,62 @@
+"""``ckpt-doctor ls``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import color_option, presentation, write
+from .errors import FINDINGS, say
+
+if TYPE_CHECKING:
+    from ckpt_doctor.checkpoint import Checkpoint
+
+
+@click.command("ls", short_help="List the tensors of checkpoints.")
+@click.argument("path", type=click.Path(), default=".")
+@click.option("--filter", "pattern", metavar="GLOB", help="Only tensors whose whole name matches, such as '*lora_B*'.")
+@click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]")
+@click.option(
+    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to list."
+)
+@color_option
+def command(path: str, pattern: str | None, layout: str | None, output_format: str, color: str) -> None:
+    """List the tensors at PATH: name, dtype, shape, bytes, file, and with which other names each shares bytes.
+
+    The default PATH is the current directory. What cannot be read is named on standard error, and the exit code is
+    then 1.
+    """
+    from ckpt_doctor.layouts import discover
+    from ckpt_doctor.reporting.listing import document, listing, table
+
+    checkpoints = discover(Path(path), layout)
+    listings = [listing(checkpoint, pattern) for checkpoint in checkpoints]
+    write([document(listings)] if output_format == "json" else table(listings, presentation(color)))
+    problems = [problem for checkpoint in checkpoints for problem in _problems(checkpoint)]
+    for problem in problems:
+        say(f"error: {problem}")
+    if problems:
+        raise click.exceptions.Exit(FINDINGS)
+
+
+def _problems(checkpoint: Checkpoint) -> Iterator[str]:
+    """What stands between the listing and the whole truth."""
+    for part in checkpoint.parts:
+        for file in part.files:
+            where = file.path if checkpoint.path.endswith(file.path) else f"{checkpoint.path}/{file.path}"
+            for defect in file.defects:
+                yield f"{where}: {defect.message}"
+            if not file.readable and not file.defects:
+                yield f"{where}: this is {file.content or 'nothing that holds tensors'}"
+        present = {file.path for file in part.files}
+        for index in part.indexes:
+            if index.error:
+                yield f"{checkpoint.path}/{index.path}: {index.error}"
+            folder = index.path.rpartition("/")[0]
+            shards = sorted({f"{folder}/{name}" if folder else name for name in index.weight_map.values()})
+            for shard in shards:
+                if shard not in present:
+                    yield f"{checkpoint.path}/{index.path}: names {shard}, which is not there"

@@ -1,0 +1,63 @@
+"""Reports into files: the whole report, or the file as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from ckpt_doctor.errors import OutputError
+
+
+def check_output_file(name: str) -> None:
+    """Fail before the work is done if nothing could be written to ``name``. Raises ``OutputError``."""
+    target = Path(name)
+    if target.is_dir():
+        raise OutputError(f"cannot write the report: {name} is a directory")
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write the report: {target.parent} is not a directory")
+
+
+def write_file(name: str, pieces: Iterable[str], *, protected: Iterable[Path] = ()) -> None:
+    """Write each piece and a newline to ``name``, all or nothing.
+
+    A link is followed, and the mode of a file that is replaced is kept. None of the ``protected`` files is overwritten.
+    Raises ``OutputError``.
+    """
+    target = Path(name).resolve()
+    if target in {path.resolve() for path in protected}:
+        raise OutputError(f"cannot write the report: {name} is a file of the checkpoint")
+    text = "".join(piece + "\n" for piece in pieces)
+    # A surrogate is a byte of a file name that was no UTF-8.
+    data = text.encode("utf-8", errors="backslashreplace")
+    try:
+        _replace(target, data)
+    except OSError as error:
+        raise OutputError(f"cannot write the report to {name}: {error.strerror or error}") from error
+
+
+def _replace(target: Path, data: bytes) -> None:
+    mode = None
+    if target.exists():
+        status = target.stat()
+        if not stat.S_ISREG(status.st_mode):
+            # Pipes and devices (/dev/null) are written to, not replaced.
+            target.write_bytes(data)
+            return
+        mode = stat.S_IMODE(status.st_mode)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
+        temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise

@@ -1,0 +1,39 @@
+"""How a report for people looks: width, colours, and which of its parts are wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckpt_doctor.findings import Severity
+
+_SGR = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_SEVERITY_STYLES = {Severity.ERROR: ("bold", "red"), Severity.WARNING: ("bold", "yellow"), Severity.NOTE: ("cyan",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """Settings of one report. ``width`` counts columns; ``ascii_only`` is for streams that cannot encode more.
+
+    ``quiet`` leaves out what is healthy, ``statistics`` shows counts by rule in the place of the findings.
+    """
+
+    width: int = 80
+    colour: bool = False
+    ascii_only: bool = False
+    quiet: bool = False
+    statistics: bool = False
+
+    @property
+    def separator(self) -> str:
+        """What stands between the pieces of a header or a summary."""
+        return " - " if self.ascii_only else " · "
+
+    def paint(self, text: str, *styles: str) -> str:
+        """``text`` in these styles, or as it is where colours are off."""
+        if not self.colour or not text:
+            return text
+        return f"\x1b[{';'.join(_SGR[style] for style in styles)}m{text}\x1b[0m"
+
+    def paint_severity(self, text: str, severity: Severity) -> str:
+        """``text`` in the colour of this severity."""
+        return self.paint(text, *_SEVERITY_STYLES[severity])

@@ -1,0 +1,74 @@
+"""The rules, as a table, as a document, and one by one with their documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ckpt_doctor.results import RuleInfo
+from ckpt_doctor.version import __version__
+
+from .markdown_text import rendered
+from .presentation import Presentation
+
+
+def page(rule: RuleInfo, look: Presentation) -> Iterator[str]:
+    """What ``explain`` shows of one rule, line by line."""
+    yield look.paint(f"{rule.code} {rule.name}", "bold")
+    fix = {"none": "no automatic fix", "safe": "safe fix", "unsafe": "unsafe fix"}.get(rule.fix, rule.fix)
+    facts = [look.paint_severity(rule.severity.value, rule.severity), f"reads {rule.needs}", fix]
+    if not rule.stable:
+        facts.append("runs with --preview only")
+    yield look.separator.join(facts)
+    yield ""
+    yield from rendered(rule.documentation, look)
+
+
+def pages(rules: Iterable[RuleInfo], look: Presentation) -> Iterator[str]:
+    """All pages, with a rule between them."""
+    for number, rule in enumerate(rules):
+        if number:
+            yield from ("", ("-" if look.ascii_only else "─") * look.width, "")
+        yield from page(rule, look)
+
+
+def table(rules: Iterable[RuleInfo], look: Presentation) -> Iterator[str]:
+    """What ``rules`` shows, line by line."""
+    from tabulate import tabulate
+
+    cells = [
+        (
+            rule.code,
+            rule.name if rule.stable else f"{rule.name} (preview)",
+            look.paint_severity(rule.severity.value, rule.severity),
+            "" if rule.fix == "none" else rule.fix,
+            rule.needs,
+        )
+        for rule in rules
+    ]
+    yield from tabulate(cells, headers=("code", "name", "severity", "fix", "needs"), disable_numparse=True).splitlines()
+
+
+def document(rules: Iterable[RuleInfo]) -> str:
+    """What ``rules --output-format json`` shows: version 1."""
+    import json
+
+    return json.dumps(
+        {
+            "schema_version": 1,
+            "tool": {"name": "ckpt-doctor", "version": __version__},
+            "rules": [
+                {
+                    "code": rule.code,
+                    "name": rule.name,
+                    "severity": rule.severity.value,
+                    "fix": rule.fix,
+                    "needs": rule.needs,
+                    "stable": rule.stable,
+                    "summary": rule.summary,
+                    "documentation": rule.documentation,
+                }
+                for rule in rules
+            ],
+        },
+        indent=2,
+    )

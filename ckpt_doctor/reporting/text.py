@@ -1,0 +1,138 @@
+"""The report that a person reads: short where all is well, one block a finding where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.results import Diagnosis, Report
+from ckpt_doctor.wording import byte_size, counted, scaled, shell
+
+from .escape import printable
+from .presentation import Presentation
+from .prose import command_lines, joined, wrapped
+
+_LONGEST_MESSAGE = 2000
+"""Characters of a message that are shown; a file can hold a tensor name of a megabyte."""
+
+
+def lines(report: Report, look: Presentation) -> Iterator[str]:
+    """The whole report, line by line. With ``quiet``, nothing where there is nothing to say."""
+    body = _statistics(report, look) if look.statistics else _checkpoints(report, look)
+    summary = _summary(report, look)
+    written = False
+    for line in body:
+        written = True
+        yield line
+    if written and summary:
+        yield ""
+    yield from summary
+
+
+def _statistics(report: Report, look: Presentation) -> Iterator[str]:
+    from .statistics import table
+
+    yield from table(report, look)
+
+
+def _checkpoints(report: Report, look: Presentation) -> Iterator[str]:
+    previous: Diagnosis | None = None
+    for diagnosis in report.diagnoses:
+        if look.quiet and not diagnosis.findings:
+            continue
+        # Healthy checkpoints stand line below line; a block of findings gets room.
+        if previous is not None and (previous.findings or diagnosis.findings):
+            yield ""
+        yield from _header(diagnosis, look)
+        if diagnosis.findings:
+            yield ""
+            column = max(len(finding.severity.value) for finding in diagnosis.findings)
+            for finding in diagnosis.findings:
+                yield from _finding(finding, column, look)
+        previous = diagnosis
+
+
+def _header(diagnosis: Diagnosis, look: Presentation) -> Iterator[str]:
+    checkpoint = diagnosis.checkpoint
+    path = printable(checkpoint.path)
+    rest = [printable(checkpoint.variant or checkpoint.layout), _totals(checkpoint)]
+    verdict = "" if diagnosis.findings else "   healthy"
+    line = look.separator.join([path, *rest])
+    painted = look.paint(path, "bold")
+    if len(line) + len(verdict) <= look.width:
+        yield painted + line[len(path) :] + look.paint(verdict, "green")
+        return
+    yield painted
+    *first, last = joined(rest, look.separator, look.width - 2 - len(verdict))
+    for part in first:
+        yield f"  {part}"
+    yield f"  {last}{look.paint(verdict, 'green')}"
+
+
+def _totals(checkpoint: Checkpoint) -> str:
+    totals = checkpoint.totals
+    if not checkpoint.files:
+        return "no weight files"
+    size = byte_size(totals.nbytes)
+    if totals.unique_nbytes < totals.nbytes:
+        size += f" ({byte_size(totals.unique_nbytes)} unique)"
+    tensors = counted(totals.tensors, "tensor")
+    return ", ".join([counted(len(checkpoint.files), "file"), tensors, f"{scaled(totals.parameters)} parameters", size])
+
+
+def _finding(finding: Finding, column: int, look: Presentation) -> Iterator[str]:
+    indent = " " * (2 + column + 2)
+    severity = look.paint_severity(finding.severity.value.ljust(column), finding.severity)
+    title = f"{finding.code} {finding.name}"
+    line = f"  {severity}  {look.paint(title, 'bold')}"
+    path = printable(finding.path or "")
+    if path and len(indent) + len(title) + 2 + len(path) <= look.width:
+        yield f"{line}  {path}"
+    else:
+        yield line
+        if path:
+            yield indent + path
+    for part in wrapped(_shortened(printable(finding.message)), look.width - len(indent)):
+        yield indent + part
+    if finding.fix is not None:
+        lead = "fix:" if finding.fix.safety == "safe" else "unsafe fix:"
+        for part in command_lines(lead, printable(finding.fix.command), look.width - len(indent)):
+            yield indent + part
+
+
+def _shortened(message: str) -> str:
+    rest = len(message) - _LONGEST_MESSAGE
+    if rest <= 0:
+        return message
+    return f"{message[:_LONGEST_MESSAGE]}… and {rest:,} more characters (see --output-format json)"
+
+
+def _summary(report: Report, look: Presentation) -> list[str]:
+    pieces = []
+    if len(report.diagnoses) > 1 and not (look.quiet and not report.findings):
+        healthy = sum(diagnosis.healthy for diagnosis in report.diagnoses)
+        pieces.append(counted(len(report.diagnoses), "checkpoint"))
+        if healthy:
+            number = "all" if healthy == len(report.diagnoses) else f"{healthy:,}"
+            pieces.append(look.paint(f"{number} healthy", "green"))
+    for severity in Severity:
+        count = report.count(severity)
+        if count:
+            pieces.append(look.paint_severity(counted(count, severity.value), severity))
+    return joined([*pieces, *_fixable(report)], look.separator, look.width)
+
+
+def _fixable(report: Report) -> Iterator[str]:
+    safe = [diagnosis for diagnosis in report.diagnoses for item in diagnosis.findings if _fix(item) == "safe"]
+    unsafe = sum(_fix(item) == "unsafe" for item in report.findings)
+    if safe:
+        paths = {diagnosis.checkpoint.path for diagnosis in safe}
+        target = printable(shell("fix", *paths)) if len(paths) == 1 else "ckpt-doctor fix PATH"
+        yield f"{len(safe):,} fixable with `{target}`"
+    if unsafe:
+        yield f"{unsafe:,} {'more ' if safe else 'fixable '}with --unsafe-fixes"
+
+
+def _fix(finding: Finding) -> str | None:
+    return None if finding.fix is None else finding.fix.safety

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor.checkpoint import Checkpoint, Part, Storage, TensorInfo, WeightFile
+from ckpt_doctor.dtypes import BY_NAME
+from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.results import Diagnosis, Report
+
+# What a terminal would act upon: a newline, an ANSI escape, a bidirectional override, C1 and invisible characters.
+HOSTILE = "a\nb\r\x1b[31m\x1b]0;title\x07\u202egnp.\u2066\x9b2J\u2028\u200b\x7f"
+
+
+def tensor(name: str, *shape: int, storage: str | None = None) -> TensorInfo:
+    stride = tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    return TensorInfo(name, BY_NAME["float32"], shape, stride, Storage(storage or name, 4 * prod(shape), 0))
+
+
+def checkpoint(path: str, *tensors: TensorInfo, name: str = "weaver_lora/adapter_model.bin") -> Checkpoint:
+    file = WeightFile(name, "torch-zip", 1234, tensors=tensors)
+    return Checkpoint(Path(path), path, "weaver", "MemGen weaver", (Part("weaver", "adapter", files=(file,)),))
+
+
+@pytest.fixture
+def healthy() -> Diagnosis:
+    return Diagnosis(checkpoint("runs/good/weaver", tensor("lora_A.weight", 16, 64)), ())
+
+
+@pytest.fixture
+def broken() -> Diagnosis:
+    return Diagnosis(
+        checkpoint("weaver", tensor("lora_A.weight", 16, 64), tensor("lora_B.weight", 64, 16)),
+        (
+            Finding(
+                "CKD201",
+                "weights-format-mismatch",
+                Severity.ERROR,
+                ".bin where .safetensors is expected: a loader that opens weaver_lora/adapter_model.safetensors by name "
+                "will not find it. The 2 tensors share no storage, so nothing stands against converting.",
+                path="weaver_lora/adapter_model.bin",
+                evidence={"expected": "safetensors"},
+                fix=Fix("convert to safetensors", "safe", "ckpt-doctor convert weaver --to safetensors"),
+            ),
+            Finding(
+                "CKD202",
+                "side-file-missing",
+                Severity.ERROR,
+                "Without it both projections and both query latents stay at random initialisation.",
+                path="projections.pt",
+            ),
+            Finding(
+                "CKD309",
+                "base-weights-in-adapter",
+                Severity.WARNING,
+                "1 tensor of the base model: base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight.",
+                path="weaver_lora/adapter_model.bin",
+                tensors=("base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight",),
+                tensor_count=1,
+                fix=Fix("drop them", "unsafe", "ckpt-doctor fix weaver --select CKD309 --unsafe-fixes"),
+            ),
+            Finding("CKD508", "base-path-unusable", Severity.NOTE, "The base model is on another machine."),
+        ),
+    )
+
+
+@pytest.fixture
+def hostile() -> Diagnosis:
+    finding = Finding(
+        "CKD311",
+        "unexpected-key",
+        Severity.ERROR,
+        f"The layout does not know {HOSTILE}.",
+        path=f"{HOSTILE}.bin",
+        tensors=(HOSTILE, "\udcff"),
+        tensor_count=2,
+        evidence={HOSTILE: HOSTILE},
+        fix=Fix(HOSTILE, "safe", f"ckpt-doctor fix '{HOSTILE}'"),
+    )
+    return Diagnosis(checkpoint(HOSTILE, tensor(HOSTILE, 2), tensor("\udcff", 2), name=f"{HOSTILE}.bin"), (finding,))
+
+
+@pytest.fixture
+def report(healthy: Diagnosis, broken: Diagnosis) -> Report:
+    return Report((healthy, broken))
