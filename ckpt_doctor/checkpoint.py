@@ -182,7 +182,10 @@ class WeightFile:
     @property
     def readable(self) -> bool:
         """Whether the list of tensors can be trusted to be the whole list."""
-        return self.format != "unknown" and not self.has_defect(*_BLINDING)
+        if self.format == "unknown" or self.has_defect(*_BLINDING):
+            return False
+        # A safetensors file may be cut off inside its header; cut off later, it still lists every tensor.
+        return bool(self.tensors) or not self.has_defect(DefectKind.SAFETENSORS_TRUNCATED)
 
     @property
     def by_name(self) -> dict[str, TensorInfo]:

@@ -1,0 +1,24 @@
+"""``config.json``, ``adapter_config.json`` and the like: a JSON object, read as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckpt_doctor.checkpoint import ConfigFile
+
+from .text_file import read_json
+
+_LIMIT = 16 << 20  # bytes; real ones have a few thousand
+
+
+def read_config(path: Path, name: str) -> ConfigFile:
+    """Read the config at ``path``; ``name`` is its path in the checkpoint. What went wrong stands in ``error``.
+
+    NaN, Infinity and repeated names pass, as they do in the loaders, which use Python's parser.
+    """
+    found = read_json(path, _LIMIT)
+    if found.error is not None:
+        return ConfigFile(name, None, found.error, found.unreadable)
+    if not isinstance(found.data, dict):
+        return ConfigFile(name, None, "it holds JSON, but not an object")
+    return ConfigFile(name, found.data)

@@ -1,0 +1,228 @@
+"""Finding out what a file is from what it holds, and handing it to the reader of that format.
+
+Names and extensions play no part: they are what a hostile or mistaken file gets wrong first.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ckpt_doctor.checkpoint import Defect, DefectKind, WeightFile
+from ckpt_doctor.wording import byte_size, counted
+
+from . import safetensors, signatures
+from .source import FileSource, Source
+
+_BLOCK = 1 << 20
+_EXACT_ZEROS = 64 << 20  # up to this size every byte is looked at before a file counts as all zero
+_ZERO_SAMPLES = 32
+_SMALL = 1 << 20
+
+# First bytes of pickles of protocol 0 and 1, which have no magic number: every opcode that needs nothing on the stack.
+_PICKLE_STARTS = b"(]})cIJKMLGFNSTUVXBC\x88\x89\x8a\x8b\x8c\x8d\x8e\x95\x96P"
+
+
+def read_weight_file(path: Path, name: str) -> WeightFile:
+    """Read the headers of the file at ``path``; ``name`` is its path in the checkpoint, with ``/``.
+
+    Never raises for what the file holds or for what the operating system says about it: both become defects.
+    """
+    try:
+        with FileSource(path) as source, _without_collector():
+            return recognise(source, name)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValueError:  # what os.open says to a name with a zero byte in it
+        reason = "its name is none that a file can have"
+    return WeightFile(
+        path=name,
+        format="unknown",
+        nbytes=_size(path),
+        content="unreadable",
+        defects=(Defect(DefectKind.UNREADABLE, f"The file could not be read: {reason}."),),
+    )
+
+
+def recognise(source: Source, name: str) -> WeightFile:
+    """Read the headers of ``source``; see :func:`read_weight_file`. ``OSError`` from the source passes through."""
+    if source.size == 0:
+        return _refused(source, name, DefectKind.EMPTY, "nothing", "The file is empty (0 bytes).")
+    head = source.read_at(0, signatures.HEAD)
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x07\x08")):
+        return _torch_zip(source, name)
+    if _is_safetensors(head, source.size):
+        return _with_other_claims(safetensors.read(source, name), source, head)
+    if signatures.is_lfs_pointer(head):
+        return _lfs_pointer(source, name, head)
+    found = signatures.container(head)
+    if found:
+        message = f"The file is {found}: what is in it was not looked at, and weights are never stored that way."
+        return _refused(source, name, DefectKind.EXECUTABLE_ARCHIVE, found, message)
+    if _all_zero(source, head):
+        return _zeros(source, name)
+    if head[0] == 0x80:
+        return _with_other_claims(_torch_legacy(source, name), source, head)
+    if _ends_as_zip(source):
+        return _torch_zip(source, name)  # which also says what stands in front of the archive
+    found = signatures.other_binary(head)
+    if found:
+        return _refused(source, name, DefectKind.IMPOSTOR, found, f"The file is {found}, not a file of weights.")
+    if head[0] in _PICKLE_STARTS:
+        as_pickle = _torch_legacy(source, name)
+        if _is_pickle(as_pickle):
+            return as_pickle
+    return _impostor(source, name, head)
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    """Whether this was meant to be a safetensors file: the length of a header, then a JSON object."""
+    if len(head) < 8:
+        return False
+    length = int.from_bytes(head[:8], "little")
+    if length > safetensors.HEADER_LIMIT:
+        # A header that claims too much is still one. A pickle may hold any byte at that place, and so may a text.
+        return head[8:9] == b"{" and head[0] != 0x80 and signatures.text_kind(head[:8]) is None
+    if size == 8:
+        return length > 0
+    return length > 0 and head[8:].lstrip(b" \t\r\n").startswith(b"{")
+
+
+def _with_other_claims(file: WeightFile, source: Source, head: bytes) -> WeightFile:
+    """Add a defect where the bytes are at the same time an archive, which another program would open instead."""
+    second = "a tar archive" if signatures.is_tar(head) else "a zip archive" if _ends_as_zip(source) else None
+    if second is None or file.has_defect(DefectKind.AMBIGUOUS_ARCHIVE):
+        return file
+    message = f"The file is a {file.format} file and {second} at once: which of the two is read depends on the program."
+    defect = Defect(DefectKind.AMBIGUOUS_ARCHIVE, message, evidence={"formats": [file.format, second]})
+    return replace(file, defects=(*file.defects, defect))
+
+
+def _ends_as_zip(source: Source) -> bool:
+    size = min(source.size, signatures.ZIP_TAIL)
+    return signatures.zip_tail_offset(source.read_at(source.size - size, size)) is not None
+
+
+def _is_pickle(file: WeightFile) -> bool:
+    """Whether what the pickle reader made of bytes without a magic number shows that they are a pickle.
+
+    Almost any text is the beginning of one. It is believed when it yields something, or asks for an object whose name
+    could be imported.
+    """
+    if file.tensors or file.values or file.has_defect(DefectKind.RESOURCE_BOMB):
+        return True
+    for defect in file.defects:
+        if defect.kind is DefectKind.UNSAFE_GLOBAL:
+            names = [str(entry.get("name", "")) for entry in defect.evidence.get("globals", ())]
+            if any(all(word.replace(".", "_").isidentifier() for word in name.split(" ")) for name in names):
+                return True
+    return False
+
+
+def _torch_zip(source: Source, name: str) -> WeightFile:
+    from . import torch_zip  # only where needed: a safetensors checkpoint starts faster without the pickle machine
+
+    return torch_zip.read(source, name)
+
+
+def _torch_legacy(source: Source, name: str) -> WeightFile:
+    from . import torch_legacy
+
+    return torch_legacy.read(source, name)
+
+
+def _all_zero(source: Source, head: bytes) -> bool:
+    """Whether the file is nothing but zero bytes: exactly for small files, by samples for large ones."""
+    if any(head):
+        return False
+    zeros = bytes(_BLOCK)
+    if source.size <= _EXACT_ZEROS:
+        offsets: Iterator[int] = iter(range(0, source.size, _BLOCK))
+    else:
+        last = source.size - _BLOCK
+        offsets = (last * sample // (_ZERO_SAMPLES - 1) for sample in range(_ZERO_SAMPLES))
+    for offset in offsets:
+        block = source.read_at(offset, _BLOCK)
+        if block != zeros[: len(block)]:
+            return False
+    return True
+
+
+def _zeros(source: Source, name: str) -> WeightFile:
+    exact = source.size <= _EXACT_ZEROS
+    message = (
+        f"All {counted(source.size, 'byte')} of the file are zero."
+        if exact
+        else f"The file ({byte_size(source.size)}) is zero in its first and last megabyte and "
+        f"{_ZERO_SAMPLES - 2} more spread over it."
+    )
+    return _refused(source, name, DefectKind.EMPTY, "zero bytes", message)
+
+
+def _lfs_pointer(source: Source, name: str, head: bytes) -> WeightFile:
+    fields = signatures.lfs_fields(head)
+    size = fields.get("size", "")
+    weights = f"{int(size):,} bytes of weights" if size.isdecimal() and len(size) < 20 else "the weights"
+    message = f"The file is a git-lfs pointer ({counted(source.size, 'byte')}): {weights} were never downloaded."
+    return _refused(source, name, DefectKind.LFS_POINTER, "a git-lfs pointer", message, **fields)
+
+
+def _impostor(source: Source, name: str, head: bytes) -> WeightFile:
+    kind = signatures.text_kind(head)
+    if kind:
+        start = signatures.excerpt(head)
+        message = f"The file holds {kind}, not weights; it begins with: {start}"
+        if not message.endswith((".", "!", "?")):
+            message += "."
+        return _refused(source, name, DefectKind.IMPOSTOR, kind, message, begins=start)
+    zeros = _leading_zeros(source, head)
+    if zeros:
+        message = f"The file begins with {counted(zeros, 'zero byte')} where its header should stand."
+        return _refused(source, name, DefectKind.IMPOSTOR, "unknown", message, zero_bytes=zeros)
+    message = f"The content is of no known kind; the first bytes are {head[:8].hex(' ')}."
+    return _refused(source, name, DefectKind.IMPOSTOR, "unknown", message, begins=head[:8].hex())
+
+
+def _leading_zeros(source: Source, head: bytes) -> int:
+    """How many zero bytes the file begins with, at most those of its first megabyte; 0 if ``head`` has others."""
+    if any(head[:16]):
+        return 0
+    start = source.read_at(0, _SMALL)
+    return len(start) - len(start.lstrip(b"\0"))
+
+
+def _refused(
+    source: Source, name: str, kind: DefectKind, content: str, message: str, **evidence: str | int
+) -> WeightFile:
+    return WeightFile(
+        path=name,
+        format="unknown",
+        nbytes=source.size,
+        content=content,
+        defects=(Defect(kind, message, evidence=evidence),),
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Switch off the cyclic garbage collector: a header of 100,000 tensors makes a million objects and no cycles.
+
+    Looking through them again and again takes a third of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,165 @@
+"""What a file is, by its first bytes: the kinds of content that are recognised in order to be refused by name.
+
+The signatures are those that the formats' own specifications give; file extensions play no part.
+"""
+
+from __future__ import annotations
+
+HEAD = 4096
+"""Bytes from the start of a file that the functions here want to see, or all of it where it is shorter."""
+
+_TAR_BLOCK = 512
+_END_OF_DIRECTORY = b"PK\x05\x06"
+_ZIP_TAIL = 22 + 0xFFFF  # the end-of-central-directory record and the longest comment
+_ZIP64_LOCATOR = b"PK\x06\x07"
+
+# Containers that some reader of checkpoints opens, with other bytes inside than the ones that stand there.
+_CONTAINERS = (
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"\x1f\x8b", "gzip data"),
+    (b"\xfd7zXZ\x00", "xz data"),
+    (b"\x28\xb5\x2f\xfd", "zstd data"),
+    (b"BZh", "bzip2 data"),
+    (b"Rar!\x1a\x07", "a rar archive"),
+    (b"\x04\x22\x4d\x18", "lz4 data"),
+    (b"\x5d\x00\x00", "lzma data"),
+    (b"\x1f\x9d", "compress (.Z) data"),
+    (b"MSCF\x00\x00\x00\x00", "a cabinet archive"),
+    (b"!<arch>\n", "an ar archive"),
+)
+
+_OTHERS = (
+    (b"GGUF", "a GGUF model"),
+    (b"lmgg", "a GGML model"),
+    (b"tjgg", "a GGJT model"),
+    (b"fmgg", "a GGMF model"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras?)"),
+    (b"\x93NUMPY", "a NumPy array (.npy)"),
+    (b"\x7fELF", "an ELF program or library"),
+    (b"\xfe\xed\xfa\xce", "a Mach-O program or library"),
+    (b"\xfe\xed\xfa\xcf", "a Mach-O program or library"),
+    (b"\xce\xfa\xed\xfe", "a Mach-O program or library"),
+    (b"\xcf\xfa\xed\xfe", "a Mach-O program or library"),
+    (b"\xca\xfe\xba\xbe", "a Java class or Mach-O library"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF87a", "a GIF image"),
+    (b"GIF89a", "a GIF image"),
+    (b"%PDF-", "a PDF document"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"PAR1", "a Parquet file"),
+    (b"ARROW1\x00\x00", "an Arrow file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"\x00asm", "a WebAssembly module"),
+)
+
+_LFS_POINTERS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
+
+
+def container(head: bytes) -> str | None:
+    """Name of the archive or compressed stream that ``head`` begins, if it is one. Zip archives are not meant."""
+    if is_tar(head):
+        return "a tar archive"
+    return _first(head, _CONTAINERS)
+
+
+def other_binary(head: bytes) -> str | None:
+    """Name of a known kind of file that holds no torch or safetensors weights."""
+    if head[4:8] == b"TFL3":
+        return "a TensorFlow Lite model"
+    # Two letters are not enough: a Windows program has zero bytes soon after them, a text has none.
+    if head.startswith(b"MZ") and b"\0" in head[:64]:
+        return "a Windows program or library"
+    return _first(head, _OTHERS)
+
+
+def _first(head: bytes, table: tuple[tuple[bytes, str], ...]) -> str | None:
+    return next((name for signature, name in table if head.startswith(signature)), None)
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a tar archive begins here: the header block carries a checksum of itself, with or without ``ustar``."""
+    block = head[:_TAR_BLOCK]
+    if len(block) < _TAR_BLOCK or not any(block):
+        return False
+    stored = block[148:156].split(b"\0", 1)[0].strip()
+    if not stored or any(digit not in b"01234567" for digit in stored):
+        return False
+    # The checksum is taken with its own field filled with spaces; some old programs summed signed bytes.
+    field = 8 * 0x20
+    unsigned = sum(block[:148]) + sum(block[156:]) + field
+    signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
+    return int(stored, 8) in (unsigned, signed)
+
+
+def is_lfs_pointer(head: bytes) -> bool:
+    """Whether this is the small text that git-lfs keeps in a repository in the place of a large file."""
+    return head.startswith(_LFS_POINTERS)
+
+
+def lfs_fields(head: bytes) -> dict[str, str]:
+    """The ``oid`` and ``size`` lines of a git-lfs pointer, as far as they are there."""
+    lines = (line.partition(" ") for line in head.decode("utf-8", "replace").splitlines()[1:])
+    return {key: value.strip() for key, _, value in lines if key in ("oid", "size")}
+
+
+def text_kind(head: bytes) -> str | None:
+    """``HTML``, ``XML``, ``JSON`` or ``text``, or ``None`` where ``head`` is not text."""
+    text = _as_text(head)
+    if text is None:
+        return None
+    start = text.lstrip("\ufeff \t\r\n").lower()
+    if start.startswith(("<!doctype html", "<html", "<head", "<body")) or "<html" in start[:1024]:
+        return "HTML"
+    if start.startswith(("<?xml", "<")):
+        return "XML"
+    if start.startswith(("{", "[")):
+        return "JSON"
+    return "text"
+
+
+def excerpt(head: bytes, limit: int = 60) -> str:
+    """The first words of a text, on one line and printable."""
+    words = " ".join((_as_text(head) or "").lstrip("\ufeff").split())
+    return words if len(words) <= limit else words[: limit - 3] + "..."
+
+
+def _as_text(head: bytes) -> str | None:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in head:
+        return None
+    else:
+        encoding = "utf-8"
+    for cut in range(4):  # the end of ``head`` may split a character
+        try:
+            text = head[: len(head) - cut].decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        printable = all(char.isprintable() or char in "\t\n\r\f\x1b\ufeff" for char in text)
+        return text if text and printable else None
+    return None
+
+
+def zip_tail_offset(tail: bytes) -> int | None:
+    """Where in ``tail``, the last bytes of a file, a zip archive ends: the position of its end record.
+
+    The four bytes alone may turn up in any weights, so what they point to must be there as well: an entry of the
+    central directory right in front of them, or the locator of a zip64 archive, or an archive without members.
+    """
+    position = tail.rfind(_END_OF_DIRECTORY)
+    while position >= 0:
+        record = tail[position : position + 22]
+        if len(record) == 22:
+            members = int.from_bytes(record[10:12], "little")
+            directory = position - int.from_bytes(record[12:16], "little")
+            if tail[max(0, position - 20) : position].startswith(_ZIP64_LOCATOR):
+                return position
+            if members and (directory < 0 or tail.startswith(b"PK\x01\x02", directory)):
+                return position
+        position = tail.rfind(_END_OF_DIRECTORY, 0, position)
+    return None
+
+
+ZIP_TAIL = _ZIP_TAIL + 0x10000
+"""Bytes from the end of a file in which :func:`zip_tail_offset` looks; room for a small central directory, too."""
