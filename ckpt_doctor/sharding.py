@@ -67,8 +67,8 @@ def indexed_shards(part: Part) -> Iterator[IndexedShards]:
         escaping = set(index.escaping)
         for name, shard in index.weight_map.items():
             if shard not in escaping:
-                listed.setdefault(shard, []).append(name)
-        paths = {_beside(index, shard): tuple(names) for shard, names in sorted(listed.items())}
+                listed.setdefault(_beside(index, shard), []).append(name)
+        paths = {path: tuple(names) for path, names in sorted(listed.items())}
         present = {path: files[path] for path in paths if path in files}
         yield IndexedShards(index, paths, present, reads_safetensors and ending_of(index) == ".bin")
 
