@@ -96,10 +96,10 @@ class TensorInfo:
     @property
     def is_contiguous(self) -> bool:
         """Whether the elements lie in row-major order without gaps (dimensions of size 1 do not matter)."""
+        if 0 in self.shape:
+            return True
         expected = 1
         for size, step in zip(reversed(self.shape), reversed(self.stride), strict=True):
-            if size == 0:
-                return True
             if size != 1 and step != expected:
                 return False
             expected *= size

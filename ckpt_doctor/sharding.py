@@ -96,6 +96,15 @@ def numbered_sets(files: Iterable[WeightFile]) -> list[NumberedSet]:
     return sets
 
 
+def with_siblings(part: Part, shards: IndexedShards) -> dict[str, WeightFile]:
+    """The listed shards that are there, and those of their numbered set that the index leaves out, by path."""
+    files = dict(shards.present)
+    for numbered in numbered_sets(part.files):
+        if any(file.path in shards.listed for file in numbered.files):
+            files.update({file.path: file for file in numbered.files})
+    return dict(sorted(files.items()))
+
+
 def successor(part: Part, shards: IndexedShards) -> tuple[WeightFile, ...]:
     """The files of a later save that the index knows nothing of; empty where the index is current.
 

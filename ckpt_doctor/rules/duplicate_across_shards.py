@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
 from ckpt_doctor.findings import Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import indexed_shards, numbered_sets
+from ckpt_doctor.sharding import indexed_shards, numbered_sets, with_siblings
 from ckpt_doctor.wording import counted, listed, shell
 
 from .rule import Rule
@@ -88,8 +88,9 @@ class DuplicateAcrossShards(Rule):
 def _sets(part: Part) -> Iterator[tuple[WeightFile, ...]]:
     seen: set[str] = set()
     for shards in indexed_shards(part):
-        seen.update(shards.present)
-        yield tuple(shards.present.values())
+        files = with_siblings(part, shards)
+        seen.update(files)
+        yield tuple(files.values())
     for numbered in numbered_sets(part.files):
         if not any(file.path in seen for file in numbered.files):
             yield numbered.files

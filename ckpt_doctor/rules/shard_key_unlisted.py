@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckpt_doctor.checkpoint import Checkpoint, Part
 from ckpt_doctor.findings import Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import IndexedShards, indexed_shards, numbered_sets, successor
+from ckpt_doctor.sharding import IndexedShards, indexed_shards, successor, with_siblings
 from ckpt_doctor.wording import counted, listed, shell
 
 from .rule import Rule
@@ -63,13 +63,9 @@ class ShardKeyUnlisted(Rule):
 
 
 def _unlisted(part: Part, shards: IndexedShards) -> dict[str, list[str]]:
-    files = dict(shards.present)
-    for numbered in numbered_sets(part.files):
-        if any(file.path in shards.listed for file in numbered.files):
-            files.update({file.path: file for file in numbered.files})
     known = shards.index.weight_map
     found = {}
-    for path, file in sorted(files.items()):
+    for path, file in with_siblings(part, shards).items():
         names = [tensor.name for tensor in file.tensors if tensor.name not in known]
         if file.readable and names:
             found[path] = names
