@@ -43,6 +43,16 @@ class IndexedShards:
         return tuple(path for path in self.listed if path not in self.present)
 
     @property
+    def absent(self) -> tuple[str, ...]:
+        """Names that are not in the shard that the index names, where that shard is there and can be trusted."""
+        absent: list[str] = []
+        for path, file in self.present.items():
+            if file.readable:
+                held = {tensor.name for tensor in file.tensors}
+                absent += [name for name in self.listed[path] if name not in held]
+        return tuple(absent)
+
+    @property
     def judgeable(self) -> bool:
         """Whether every listed shard is there and its list of tensors can be trusted."""
         return not self.missing and all(file.readable for file in self.present.values())

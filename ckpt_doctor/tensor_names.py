@@ -21,22 +21,6 @@ _TRAINING_STATE = frozenset(
 )
 # Observers of quantisation start at +inf and -inf, and keep these for modules that no input has reached.
 _OBSERVERS = frozenset(("min_val", "max_val", "min_vals", "max_vals"))
-_PEFT_MARKS = (
-    "lora_",
-    "ia3_",
-    "hada_",
-    "lokr_",
-    "oft_",
-    "boft_",
-    "vera_",
-    "vblora_",
-    "fourierft_",
-    "hra_",
-    "randlora_",
-    "adaption_",
-    "trainable_tokens_",
-    "prompt_embeddings",
-)
 
 
 def is_training_bookkeeping(name: str) -> bool:
@@ -54,10 +38,10 @@ def may_be_infinite(name: str) -> bool:
 
 
 def may_be_zero(name: str) -> bool:
-    """Whether a matrix of zeros is nothing unusual under this name: biases, masks, quantisation, caches, adapters.
+    """Whether a matrix of zeros is nothing unusual under this name: biases, masks, quantisation, caches.
 
     >>> may_be_zero("model.layers.0.mlp.qzeros"), may_be_zero("reasoner_to_weaver.weight")
     (True, False)
     """
-    usual = ("bias", "mask", "zero", "cache", "token_type_embeddings", "running_", "exp_avg", "momentum", *_PEFT_MARKS)
+    usual = ("bias", "mask", "zero", "cache", "token_type_embeddings", "running_", "exp_avg", "momentum")
     return any(mark in name for mark in usual) or is_training_bookkeeping(name)

@@ -43,9 +43,11 @@ class AllZeroTensor(Rule):
                 continue
             for file in part.files:
                 zero = [tensor.name for tensor in file.tensors if _is_zero_weight(file, tensor)]
+                zero = [name for name in zero if not _is_adapter_parameter(name)]
                 if zero:
+                    matrices = counted(len(zero), "weight matrix holds", "weight matrices hold")
                     yield self.finding(
-                        f"{counted(len(zero), 'weight')} of {len(file.tensors):,} in the file hold only zeros: "
+                        f"{matrices} only zeros, of {counted(len(file.tensors), 'tensor')} in the file: "
                         f"{listed(zero)}. Compare with the model in the training run, and save again.",
                         path=file.path,
                         tensors=zero,
@@ -57,3 +59,10 @@ def _is_zero_weight(file: WeightFile, tensor: TensorInfo) -> bool:
     if scan is None or not scan.zero or not tensor.dtype.name.startswith(("float", "bfloat")):
         return False
     return sum(size > 1 for size in tensor.shape) >= 2 and not may_be_zero(tensor.name)
+
+
+def _is_adapter_parameter(name: str) -> bool:
+    from ckpt_doctor.knowledge.peft_types import PEFT_TYPES
+
+    prefixes = tuple(kind.prefix for kind in PEFT_TYPES.values() if kind.prefix)
+    return any(word.startswith(prefixes) for word in name.split("."))

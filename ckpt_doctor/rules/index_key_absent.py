@@ -49,11 +49,11 @@ class IndexKeyAbsent(Rule):
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts:
             for shards in indexed_shards(part):
-                absent = _absent(shards)
+                absent = shards.absent
                 if absent and not successor(part, shards):
                     yield self._report(checkpoint, shards, absent)
 
-    def _report(self, checkpoint: Checkpoint, shards: IndexedShards, absent: list[str]) -> Finding:
+    def _report(self, checkpoint: Checkpoint, shards: IndexedShards, absent: tuple[str, ...]) -> Finding:
         elsewhere = {tensor.name for file in shards.present.values() if file.readable for tensor in file.tensors}
         lost = [name for name in absent if name not in elsewhere]
         total = shards.index.total_size
@@ -78,12 +78,3 @@ class IndexKeyAbsent(Rule):
             severity=Severity.WARNING if shards.overruled else self.severity,
             fix=fix if nothing_lost else None,
         )
-
-
-def _absent(shards: IndexedShards) -> list[str]:
-    absent = []
-    for path, file in shards.present.items():
-        if file.readable:
-            held = {tensor.name for tensor in file.tensors}
-            absent += [name for name in shards.listed[path] if name not in held]
-    return absent

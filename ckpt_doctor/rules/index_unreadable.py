@@ -90,7 +90,7 @@ def _reason(index: ShardIndex) -> str | None:
         return f"{index.error[:1].upper()}{index.error[1:].rstrip('.')}."
     if index.escaping:
         return (
-            f"It names {counted(len(index.escaping), 'shard')} outside its folder ({listed(index.escaping)}), which "
-            "are not opened (see CKD905)."
+            f"It names {counted(len(index.escaping), 'shard')} outside its folder ({listed(index.escaping)}); "
+            "nothing there is opened (see CKD905)."
         )
     return None

@@ -60,10 +60,11 @@ class NonFinite(Rule):
         count = sum(scan.nonfinite for _, scan in hit)
         total = sum(tensor.numel for tensor, _ in hit)
         names = [tensor.name for tensor, _ in hit]
-        first = _first(*hit[0])
+        first = f"the first of {names[0]}" if len(names) > 1 else "the first"
         return self.finding(
             f"{count:,} of {total:,} values in {counted(len(names), 'tensor')} "
-            f"{'is' if count == 1 else 'are'} NaN or Inf: {listed(names)}; the first at {first}. {advice}",
+            f"{'is' if count == 1 else 'are'} NaN or Inf: {listed(names)}; {first} is at {_position(*hit[0])}. "
+            + advice,
             path=file.path,
             tensors=names,
             evidence={
@@ -84,13 +85,11 @@ def _hit(file: WeightFile) -> list[tuple[TensorInfo, TensorScan]]:
     ]
 
 
-def _first(tensor: TensorInfo, scan: TensorScan) -> str:
-    """Where the first one is, as an index into the tensor: ``name[3, 2]``."""
-    if scan.first_nonfinite is None:
-        return tensor.name
+def _position(tensor: TensorInfo, scan: TensorScan) -> str:
+    """Where the first one is, as an index into the tensor: ``[3, 2]``; a scalar has ``[]``."""
     index: list[int] = []
-    rest = scan.first_nonfinite
+    rest = scan.first_nonfinite or 0
     for size in reversed(tensor.shape):
         rest, position = divmod(rest, size)
         index.insert(0, position)
-    return f"{tensor.name}{index}" if index else tensor.name
+    return str(index)

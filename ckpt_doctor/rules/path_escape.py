@@ -58,7 +58,7 @@ class PathEscape(DefectRule):
         if links:
             # A snapshot of a hub cache is all links: one note says it.
             yield self.finding(
-                f"{counted(len(links), 'symlink')} lead out of the checkpoint: "
+                f"{counted(len(links), 'symlink leads', 'symlinks lead')} out of the checkpoint: "
                 f"{listed(f'{link.path} -> {link.link_target}' for link in links)}. "
                 "Copy with `cp -rL` before you move it to another machine.",
                 path=links[0].path,

@@ -54,7 +54,7 @@ class UntrainedAdapter(Rule):
         if not zero_init or scans is None:
             return None
         tensors = [tensor for tensor in part.tensors if tensor.numel]
-        judged = [tensor.name for tensor in tensors if tensor.name.endswith(zero_init)]
+        judged = [tensor.name for tensor in tensors if _ends_in(tensor.name, zero_init)]
         if not judged or not all(scans[name].zero for name in judged):
             return None
         # Whatever else was trained and saved has an effect of its own: heads, embeddings, biases.
@@ -83,7 +83,14 @@ def _initialisation(part: Part) -> tuple[str, str, tuple[str, ...]]:
     known = PEFT_TYPES.get(name) if isinstance(name, str) else None
     if known is None:
         return "", "", ()
-    return known.value, known.prefix, tuple(known.zero_init)
+    return known.value, known.prefix, known.zero_init
+
+
+def _ends_in(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a name ends in one of these parameters; ``*`` in them stands for a number."""
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(name, f"*.{suffix}") for suffix in suffixes)
 
 
 def _scans(part: Part) -> dict[str, TensorScan] | None:
@@ -97,4 +104,5 @@ def _scans(part: Part) -> dict[str, TensorScan] | None:
 
 
 def _belongs_to(tensor: TensorInfo, prefix: str) -> bool:
-    return prefix in tensor.name and not tensor.name.endswith(".bias")
+    words = tensor.name.split(".")
+    return words[-1] != "bias" and any(word.startswith(prefix) for word in words)

@@ -108,6 +108,8 @@ def test_a_key_whose_bytes_are_gone_has_no_fix(total: int | None) -> None:
     assert finding.severity.value == "error"
     assert finding.fix is None
     assert "their weights are lost" in finding.message
+    # A corrected total_size would hide the loss.
+    assert codes(part(*WHOLE, indexes=(surplus,))) == ["CKD702"]
 
 
 def test_damaged_shards_are_left_to_their_own_rules() -> None:

@@ -24,13 +24,15 @@ def test_non_finite_values_are_counted_and_the_first_is_placed() -> None:
     scans = {"a": scan(), "b": scan(2, 10), "c": scan(1, 0)}
     (finding,) = run(NonFinite, part(file("model.safetensors", *tensors, scans=scans)))
     assert finding.severity.value == "error"
-    assert finding.message.startswith("3 of 44 values in 2 tensors are NaN or Inf: b, c; the first at b[1, 1, 1].")
+    assert finding.message.startswith(
+        "3 of 44 values in 2 tensors are NaN or Inf: b, c; the first of b is at [1, 1, 1]."
+    )
     assert finding.evidence["tensors"][0] == {"name": "b", "nonfinite": 2, "first": 10}
 
 
-def test_a_scalar_that_is_not_finite_has_no_index() -> None:
+def test_a_scalar_that_is_not_finite_has_an_empty_index() -> None:
     (finding,) = run(NonFinite, scanned("scale", scan(1, 0), shape=()))
-    assert "1 of 1 values in 1 tensor is NaN or Inf: scale; the first at scale." in finding.message
+    assert "1 of 1 values in 1 tensor is NaN or Inf: scale; the first is at []." in finding.message
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,12 @@ def test_an_adapter_whose_zero_half_is_all_zero_is_untrained(peft_type: str | No
 
 def test_one_layer_that_was_trained_is_enough() -> None:
     assert run(UntrainedAdapter, adapter(A, B, B2, zero=(B,))) == []
+
+
+def test_a_numbered_parameter_is_recognised() -> None:
+    names = (f"{ROOT}adamss_A.0", f"{ROOT}adamss_B.0", f"{ROOT}adamss_B.1")
+    (finding,) = run(UntrainedAdapter, adapter(*names, zero=names[1:], peft_type="ADAMSS"))
+    assert finding.tensors == names[1:]
 
 
 def test_other_trained_tensors_make_it_a_warning() -> None:
