@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from builders import file, part, run, scan, severities, tensor
 
 from ckpt_doctor.checkpoint import ConfigFile, Defect, DefectKind, Part, TensorScan
+from ckpt_doctor.knowledge.peft_types import PEFT_TYPES
 from ckpt_doctor.rules.all_zero_tensor import AllZeroTensor
 from ckpt_doctor.rules.non_finite import NonFinite
 from ckpt_doctor.rules.untrained_adapter import UntrainedAdapter
@@ -70,9 +73,11 @@ def test_one_layer_that_was_trained_is_enough() -> None:
     assert run(UntrainedAdapter, adapter(A, B, B2, zero=(B,))) == []
 
 
-def test_a_numbered_parameter_is_recognised() -> None:
-    names = (f"{ROOT}adamss_A.0", f"{ROOT}adamss_B.0", f"{ROOT}adamss_B.1")
-    (finding,) = run(UntrainedAdapter, adapter(*names, zero=names[1:], peft_type="ADAMSS"))
+def test_a_numbered_parameter_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = replace(PEFT_TYPES["LORA"], value="NUMBERED", prefix="bank_", zero_init=("bank_B.*",))
+    monkeypatch.setitem(PEFT_TYPES, "NUMBERED", kind)
+    names = (f"{ROOT}bank_A.0", f"{ROOT}bank_B.0", f"{ROOT}bank_B.1")
+    (finding,) = run(UntrainedAdapter, adapter(*names, zero=names[1:], peft_type="NUMBERED"))
     assert finding.tensors == names[1:]
 
 
