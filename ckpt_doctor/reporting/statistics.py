@@ -12,7 +12,7 @@ from .presentation import Presentation
 
 
 class RuleCount(NamedTuple):
-    """Findings of one rule at one severity; ``findings`` counts them, ``fixable`` those that offer a fix, safe or not."""
+    """Findings of one rule at one severity: how many, and how many of them offer a fix, safe or not."""
 
     code: str
     name: str

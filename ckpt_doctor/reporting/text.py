@@ -54,31 +54,34 @@ def _checkpoints(report: Report, look: Presentation) -> Iterator[str]:
 
 
 def _header(diagnosis: Diagnosis, look: Presentation) -> Iterator[str]:
+    """What lies there, on one line, with less detail where the line is too long; two lines if the path is."""
     checkpoint = diagnosis.checkpoint
     path = printable(checkpoint.path)
-    rest = [printable(checkpoint.variant or checkpoint.layout), _totals(checkpoint)]
+    variant = printable(checkpoint.variant or checkpoint.layout)
     verdict = "" if diagnosis.findings else "   healthy"
-    line = look.separator.join([path, *rest])
-    painted = look.paint(path, "bold")
-    if len(line) + len(verdict) <= look.width:
-        yield painted + line[len(path) :] + look.paint(verdict, "green")
-        return
-    yield painted
-    *first, last = joined(rest, look.separator, look.width - 2 - len(verdict))
-    for part in first:
-        yield f"  {part}"
+    room = look.width - len(path) - len(look.separator) - len(verdict)
+    totals = _totals(checkpoint)
+    for details in (totals, totals[1:2] + totals[3:], []):
+        line = look.separator.join([variant, *([", ".join(details)] if details else [])])
+        if len(line) <= room:
+            yield look.paint(path, "bold") + look.separator + line + look.paint(verdict, "green")
+            return
+    yield look.paint(path, "bold")
+    *first, last = joined([variant, ", ".join(totals)], look.separator, look.width - 2 - len(verdict))
+    for line in first:
+        yield f"  {line}"
     yield f"  {last}{look.paint(verdict, 'green')}"
 
 
-def _totals(checkpoint: Checkpoint) -> str:
+def _totals(checkpoint: Checkpoint) -> list[str]:
     totals = checkpoint.totals
     if not checkpoint.files:
-        return "no weight files"
+        return ["no weight files"]
     size = byte_size(totals.nbytes)
     if totals.unique_nbytes < totals.nbytes:
         size += f" ({byte_size(totals.unique_nbytes)} unique)"
     tensors = counted(totals.tensors, "tensor")
-    return ", ".join([counted(len(checkpoint.files), "file"), tensors, f"{scaled(totals.parameters)} parameters", size])
+    return [counted(len(checkpoint.files), "file"), tensors, f"{scaled(totals.parameters)} parameters", size]
 
 
 def _finding(finding: Finding, column: int, look: Presentation) -> Iterator[str]:

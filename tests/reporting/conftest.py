@@ -1,27 +1,10 @@
 from __future__ import annotations
 
-from math import prod
-from pathlib import Path
-
 import pytest
+from hand_made import HOSTILE, checkpoint, tensor
 
-from ckpt_doctor.checkpoint import Checkpoint, Part, Storage, TensorInfo, WeightFile
-from ckpt_doctor.dtypes import BY_NAME
 from ckpt_doctor.findings import Finding, Fix, Severity
 from ckpt_doctor.results import Diagnosis, Report
-
-# What a terminal would act upon: a newline, an ANSI escape, a bidirectional override, C1 and invisible characters.
-HOSTILE = "a\nb\r\x1b[31m\x1b]0;title\x07\u202egnp.\u2066\x9b2J\u2028\u200b\x7f"
-
-
-def tensor(name: str, *shape: int, storage: str | None = None) -> TensorInfo:
-    stride = tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    return TensorInfo(name, BY_NAME["float32"], shape, stride, Storage(storage or name, 4 * prod(shape), 0))
-
-
-def checkpoint(path: str, *tensors: TensorInfo, name: str = "weaver_lora/adapter_model.bin") -> Checkpoint:
-    file = WeightFile(name, "torch-zip", 1234, tensors=tensors)
-    return Checkpoint(Path(path), path, "weaver", "MemGen weaver", (Part("weaver", "adapter", files=(file,)),))
 
 
 @pytest.fixture
@@ -38,8 +21,8 @@ def broken() -> Diagnosis:
                 "CKD201",
                 "weights-format-mismatch",
                 Severity.ERROR,
-                ".bin where .safetensors is expected: a loader that opens weaver_lora/adapter_model.safetensors by name "
-                "will not find it. The 2 tensors share no storage, so nothing stands against converting.",
+                ".bin where .safetensors is expected: a loader that opens weaver_lora/adapter_model.safetensors by "
+                "name will not find it. The 2 tensors share no storage, so nothing stands against converting.",
                 path="weaver_lora/adapter_model.bin",
                 evidence={"expected": "safetensors"},
                 fix=Fix("convert to safetensors", "safe", "ckpt-doctor convert weaver --to safetensors"),
