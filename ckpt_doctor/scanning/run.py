@@ -1,0 +1,175 @@
+"""Running the scans of a checkpoint's files on every core, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+
+from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+
+from .file_scan import FileScan, Job
+from .sweep import Reader
+
+Progress = Callable[[int, int], None]
+WantsDigest = Callable[[str, str], bool]
+
+_MAX_THREADS = 8  # more than the memory bus of most machines can feed
+_POLL = 0.1  # seconds between two reports of progress
+
+
+def bytes_to_scan(checkpoint: Checkpoint) -> int:
+    """Bytes of the files that :func:`scan` would read: an upper bound of what it does read."""
+    return sum(file.nbytes for file in _by_path(checkpoint).values())
+
+
+def scan(
+    checkpoint: Checkpoint, *, progress: Progress | None = None, wants_digest: WantsDigest | None = None
+) -> Checkpoint:
+    """Read the tensor bytes of every weight file once and attach what they said.
+
+    The result equals ``checkpoint`` except for ``scans`` and further ``defects`` (checksums, I/O errors) of its files.
+    ``progress`` is called from this thread with bytes done and bytes in all. ``wants_digest(file path, tensor name)``
+    adds tensors whose SHA-256 is needed; by default those whose name stands in several files of one part.
+    """
+    repeated = _repeated_names(checkpoint)
+    files = _by_path(checkpoint)
+    total = bytes_to_scan(checkpoint)
+    scanned: dict[str, WeightFile] = {}
+    done = 0
+    with _Crew(_threads()) as crew:
+        for path, file in files.items():
+
+            def wanted(name: str, path: str = path) -> bool:
+                return (path, name) in repeated or (wants_digest is not None and wants_digest(path, name))
+
+            def advance(nbytes: int, before: int = done, limit: int = file.nbytes) -> None:
+                if progress is not None:
+                    progress(before + min(nbytes, limit), total)
+
+            scanned[path] = _scan_file(checkpoint.root / path, FileScan(file, wanted), crew, advance)
+            done += file.nbytes
+            advance(0, done)
+    return replace(checkpoint, parts=tuple(_with_scans(part, scanned) for part in checkpoint.parts))
+
+
+def _by_path(checkpoint: Checkpoint) -> dict[str, WeightFile]:
+    return {file.path: file for file in checkpoint.files if file.tensors or file.records}
+
+
+def _repeated_names(checkpoint: Checkpoint) -> set[tuple[str, str]]:
+    """File and name of every tensor whose name stands in more than one file of a part."""
+    found: set[tuple[str, str]] = set()
+    for part in checkpoint.parts:
+        names = Counter(name for file in part.files for name in {tensor.name for tensor in file.tensors})
+        found.update(
+            (file.path, tensor.name) for file in part.files for tensor in file.tensors if names[tensor.name] > 1
+        )
+    return found
+
+
+def _with_scans(part: Part, scanned: Mapping[str, WeightFile]) -> Part:
+    # A file without tensors has been looked at, too: an empty mapping says so.
+    files = tuple(scanned.get(file.path) or replace(file, scans={}) for file in part.files)
+    return replace(part, files=files)
+
+
+def _threads() -> int:
+    # Containers are often given fewer cores than the machine has.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MAX_THREADS, cores))
+
+
+class _Crew:
+    """Threads that work off the jobs of one file after the other."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._pool = ThreadPoolExecutor(size)
+        self._stop = threading.Event()
+
+    def __enter__(self) -> _Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()  # after Ctrl-C nobody waits for the rest of a large file
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def work_off(self, jobs: list[Job], descriptor: int, advance: Callable[[int], None]) -> str | None:
+        """Run all jobs on the open file; returns what the operating system complained about, if it did.
+
+        A job that fails does not keep the others from running. ``advance`` hears the number of bytes read so far.
+        """
+        queue = _Queue(jobs)
+        complaints: list[str] = []
+        counts = [0] * min(self._size, len(jobs))
+
+        def worker(number: int) -> None:
+            def on_read(nbytes: int) -> None:
+                counts[number] += nbytes
+
+            reader = Reader(descriptor, on_read)
+            for job in queue:
+                complaint = _attempt(job, reader, self._stop.is_set)
+                if complaint is not None:
+                    complaints.append(complaint)
+
+        futures: set[Future[None]] = {self._pool.submit(worker, number) for number in range(len(counts))}
+        while futures:
+            finished, futures = wait(futures, timeout=_POLL)
+            for future in finished:
+                future.result()
+            advance(sum(counts))
+        return complaints[0] if complaints else None
+
+
+def _attempt(job: Job, reader: Reader, stopped: Callable[[], bool]) -> str | None:
+    try:
+        job(reader, stopped)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+class _Queue:
+    """A list that several threads take from."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._jobs = iter(jobs)
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Job]:
+        while True:
+            with self._lock:
+                job = next(self._jobs, None)
+            if job is None:
+                return
+            yield job
+
+
+def _scan_file(path: Path, work: FileScan, crew: _Crew, advance: Callable[[int], None]) -> WeightFile:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        return work.result(error.strerror or str(error))
+    try:
+        before = os.fstat(descriptor)
+        if before.st_size != work.file.nbytes:
+            return _changed(work.file)
+        problem = crew.work_off(work.jobs, descriptor, advance)
+        after = os.fstat(descriptor)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            return _changed(work.file)
+    finally:
+        os.close(descriptor)
+    return work.result(problem)
+
+
+def _changed(file: WeightFile) -> WeightFile:
+    """What was read of a file that something else writes to at the same time says nothing."""
+    defect = Defect(DefectKind.UNREADABLE, "The file changed while it was read: something is still writing it.")
+    return replace(file, scans={}, defects=(*file.defects, defect))
