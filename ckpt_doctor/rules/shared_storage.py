@@ -104,7 +104,7 @@ class SharedStorage(Rule):
         if tied:
             message += " Only input and output embeddings are tied, as the model means them to be."
         return self.finding(
-            f"{message}{_adapter_remark(checkpoint, file, set(names))}",
+            f"{message}{_adapter_remark(checkpoint, file, groups)}",
             path=file.path,
             tensors=names,
             evidence={
@@ -132,13 +132,26 @@ def _only_embeddings(group: AliasGroup) -> bool:
     return group.identical and all(name.endswith(_EMBEDDINGS) for name in group.names)
 
 
-def _adapter_remark(checkpoint: Checkpoint, file: WeightFile, shared: set[str]) -> str:
+def _adapter_remark(checkpoint: Checkpoint, file: WeightFile, groups: tuple[AliasGroup, ...]) -> str:
     """What can be said in favour of the adapter: people save everything as ``.bin`` because of the base's aliases."""
     for part in checkpoint.parts_with("adapter"):
         if part.readable and all(not alias_groups(item) for item in part.preferred):
             paths = listed(item.path for item in part.preferred)
             return f" The adapter itself ({paths}) shares nothing and can be a safetensors file."
-    inside = [tensor.name for tensor in file.tensors if ".lora_" in tensor.name]
-    if inside and shared.isdisjoint(inside):
-        return f" The {counted(len(inside), 'LoRA tensor')} in it share nothing and can be a safetensors file."
-    return ""
+    # In a whole state dict each module of the model lists the adapter again; within one of them nothing is shared.
+    by_module: dict[str, set[str]] = {}
+    for tensor in file.tensors:
+        if ".lora_" in tensor.name:
+            by_module.setdefault(tensor.name.partition(".")[0], set()).add(tensor.name)
+    alone = [
+        module
+        for module, names in by_module.items()
+        if all(len(names.intersection(group.names)) < 2 for group in groups)
+    ]
+    if not alone:
+        return ""
+    module = "weaver" if "weaver" in alone else alone[0]
+    return (
+        f" The {counted(len(by_module[module]), 'LoRA tensor')} of {module} share nothing with each other: saved alone, "
+        "with save_pretrained, the adapter can be a safetensors file."
+    )

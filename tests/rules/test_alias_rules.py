@@ -80,10 +80,13 @@ def test_the_adapter_is_said_to_be_convertible() -> None:
 
 
 def test_the_lora_tensors_inside_a_whole_model_are_said_to_be_convertible() -> None:
-    base = (tensor("weaver.q.weight", storage="0"), tensor("trigger.q.weight", storage="0"))
-    lora = ("weaver.q.lora_A.weaver.weight", "weaver.q.lora_B.weaver.weight")
-    (finding,) = run(SharedStorage, part(file("pytorch_model.bin", *base, *lora)))
-    assert "The 2 LoRA tensors in it share nothing" in finding.message
+    names = ("q.weight", "q.lora_A.weaver.weight", "q.lora_B.weaver.weight")
+    tensors = [tensor(f"{module}.{name}", storage=name) for module in ("reasoner", "weaver") for name in names]
+    (finding,) = run(SharedStorage, part(file("pytorch_model.bin", *tensors)))
+    assert "The 2 LoRA tensors of weaver share nothing with each other" in finding.message
+    tied = [tensor(f"weaver.{name}", storage="0") for name in names]
+    (finding,) = run(SharedStorage, part(file("pytorch_model.bin", *tied)))
+    assert "LoRA" not in finding.message
 
 
 def test_a_view_of_a_much_larger_storage() -> None:
