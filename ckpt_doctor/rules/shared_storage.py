@@ -152,6 +152,6 @@ def _adapter_remark(checkpoint: Checkpoint, file: WeightFile, groups: tuple[Alia
         return ""
     module = "weaver" if "weaver" in alone else alone[0]
     return (
-        f" The {counted(len(by_module[module]), 'LoRA tensor')} of {module} share nothing with each other: saved alone, "
-        "with save_pretrained, the adapter can be a safetensors file."
+        f" The {counted(len(by_module[module]), 'LoRA tensor')} of {module} share nothing with each other: saved "
+        "alone, with save_pretrained, the adapter can be a safetensors file."
     )
