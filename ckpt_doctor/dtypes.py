@@ -55,6 +55,10 @@ _TABLE = (
     DType("qint32", 32, None, "QInt32Storage"),
     DType("quint4x2", 8, None, "QUInt4x2Storage"),
     DType("quint2x4", 8, None, "QUInt2x4Storage"),
+    DType("bits16", 16),
+    # torch stores one element of each of these in a whole byte.
+    *(DType(f"bits{shape}", 8) for shape in ("8", "1x8", "2x4", "4x2")),
+    *(DType(f"{kind}{bits}", 8) for kind in ("int", "uint") for bits in range(1, 8)),
 )
 
 BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in _TABLE}

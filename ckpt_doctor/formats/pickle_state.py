@@ -1,0 +1,306 @@
+"""The state of the pickle machine: its stacks and its memo, what it may still spend, what it found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckpt_doctor.checkpoint import DefectKind
+
+from .pickle_values import REFUSED, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
+from .torch_objects import known_global, unsafe_global
+
+MAX_DECLARED = 1 << 30
+"""A declared length above this, in bytes, that the file cannot hold is an attack rather than a file cut short."""
+
+MAX_DIGITS = 4300
+"""Most digits of a number written in decimal: Python's own limit, since converting takes quadratic time."""
+
+MAX_NAME = 500
+"""Longest name of a global, in characters."""
+
+MAX_UNSAFE = 100
+"""How many different unsafe names are kept."""
+
+UNSET: Any = OpaqueNode("a memo entry that was never written")
+"""Fills gaps in the memo."""
+
+
+class State:
+    """One run of the machine over ``data``. ``available`` is how many bytes the file holds from its beginning on."""
+
+    def __init__(self, data: bytes, budget: Budget, start: int, available: int) -> None:
+        self.data = data
+        self.position = start
+        self.available = available
+        self.stack: list[Any] = []
+        self.metastack: list[list[Any]] = []
+        self.memo: list[Any] = []
+        self.globals: dict[str, Global] = {}
+        self.unsafe: dict[str, tuple[int, int]] = {}
+        self.unjudged: tuple[int, int] | None = None
+        self.work = budget.characters
+        self.frame_end: int | None = None
+        self.frames_match = True
+        self.called = False
+
+    # Reading arguments
+
+    def take(self, length: int) -> bytes:
+        """The next ``length`` bytes."""
+        end = self.position + length
+        if end > len(self.data):
+            raise self.too_long(self.position, length)
+        chunk = self.data[self.position : end]
+        self.position = end
+        return chunk
+
+    def number(self, width: int, *, signed: bool = False) -> int:
+        """The next ``width`` bytes as a little-endian integer."""
+        return int.from_bytes(self.take(width), "little", signed=signed)
+
+    def line(self) -> bytes:
+        """The bytes up to the next newline, without it."""
+        end = self.data.find(b"\n", self.position)
+        if end < 0:
+            self.position = len(self.data)
+            raise PickleError(DefectKind.TORCH_TRUNCATED, "the pickle ends in the middle of a line of text")
+        line = self.data[self.position : end]
+        self.position = end + 1
+        return line
+
+    def decimal(self, *, suffix: bytes = b"") -> int:
+        """The next line as a decimal integer."""
+        text = self.line().removesuffix(suffix)
+        if len(text) > MAX_DIGITS:
+            raise PickleError(DefectKind.RESOURCE_BOMB, f"a number of {len(text):,} digits")
+        try:
+            return int(text)
+        except ValueError:
+            raise self.invalid("a number is not one") from None
+
+    def too_long(self, position: int, length: int) -> PickleError:
+        """The error for an argument of ``length`` bytes that the data does not hold."""
+        self.position = len(self.data)
+        if length > MAX_DECLARED and length > self.available - position:
+            return PickleError(
+                DefectKind.RESOURCE_BOMB,
+                f"a string declares {length:,} bytes, and {self.available - position:,} follow",
+            )
+        missing = position + length - len(self.data)
+        return PickleError(DefectKind.TORCH_TRUNCATED, f"the pickle ends {missing:,} bytes too early, in a string")
+
+    def invalid(self, what: str) -> PickleError:
+        """The error for content that no pickle has."""
+        return PickleError(DefectKind.TORCH_TRUNCATED, f"the pickle is invalid before byte {self.position}: {what}")
+
+    # Budgets
+
+    def charge(self, value: Any) -> None:
+        """Count the cost of copying a container: one small pickle could ask for it a million times."""
+        kind = type(value)
+        if kind is list or kind is tuple:
+            self.spend(len(value))
+        elif kind is DictNode:
+            self.spend(len(value.flat))
+
+    def spend(self, amount: int) -> None:
+        """Count ``amount`` characters or elements."""
+        self.work -= amount
+        if self.work < 0:
+            raise PickleError(DefectKind.RESOURCE_BOMB, "it makes far more data than it holds")
+
+    # Memo
+
+    def put(self, index: int, value: Any) -> None:
+        """Store ``value`` under ``index``, out of order."""
+        memo = self.memo
+        if index < len(memo):
+            memo[index] = value
+            return
+        # Every entry takes at least one byte of the pickle to make, so that no real index is larger than that.
+        if index > len(self.data):
+            raise PickleError(
+                DefectKind.RESOURCE_BOMB, f"a memo index of {index:,} in a pickle of {len(self.data):,} bytes"
+            )
+        memo.extend([UNSET] * (index - len(memo)))
+        memo.append(value)
+
+    def get(self, index: int) -> Any:
+        """The value under ``index``."""
+        if not 0 <= index < len(self.memo) or self.memo[index] is UNSET:
+            raise self.invalid(f"memo entry {index} was never written")
+        return self.memo[index]
+
+    # Names
+
+    def flag(self, name: str, position: int) -> None:
+        """Note something that a loader must not be asked to do."""
+        name = name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…"
+        first, count = self.unsafe.get(name, (position, 0))
+        if count or len(self.unsafe) < MAX_UNSAFE:
+            self.unsafe[name] = (first, count + 1)
+
+    def resolve(self, module: Any, name: Any, position: int) -> Global:
+        """The global of this module and name, judged."""
+        if type(module) is not str or type(name) is not str:
+            self.flag("(a global whose name is not a string)", position)
+            return unsafe_global("? ?")
+        # No known name is longer; cut, it is still unknown.
+        full = f"{module[:MAX_NAME]} {name[:MAX_NAME]}"
+        known = self.globals.get(full)
+        if known is None:
+            # A blank inside would let two different pairs make one name.
+            known = known_global(full) if full.count(" ") == 1 else None
+            known = known or unsafe_global(full)
+            if len(self.globals) < 1000:
+                self.globals[full] = known
+        if known.role == "unsafe":
+            self.flag(full, position)
+        elif known.role == "getattr" and self.unjudged is None:
+            self.unjudged = (position, 0)
+        return known
+
+    def judged_getattr(self, allowed: bool) -> None:
+        """Note that a ``getattr`` was called, in a way that is known or not."""
+        if self.unjudged is not None and allowed:
+            self.unjudged = (self.unjudged[0], self.unjudged[1] + 1)
+
+    def all_unsafe(self) -> dict[str, tuple[int, int]]:
+        """Everything that was flagged; a ``getattr`` that was never called on an enum counts."""
+        found = dict(self.unsafe)
+        if self.unjudged is not None and not self.unjudged[1] and "builtins getattr" not in found:
+            found["builtins getattr"] = (self.unjudged[0], 1)
+        return found
+
+    # Making things
+
+    def refuse(self, function: Global, args: Any, position: int) -> OpaqueNode:
+        """What stands for a use of a known name that it was not allowed for."""
+        self.flag(function.name, position)
+        return OpaqueNode(function.dotted, [("args", args)], "unsafe")
+
+    def call_odd(self, function: Any, args: Any, position: int) -> OpaqueNode:
+        """A call of something that is no global, or with arguments that are no tuple."""
+        if type(function) is Global:
+            return self.refuse(function, args, position)
+        # What an unsafe global made was flagged already when that was looked up.
+        if type(function) is not OpaqueNode or function.role != "unsafe":
+            self.flag(f"(a call of {_described(function)})", position)
+        return OpaqueNode("?", [("function", function), ("args", args)], "unsafe")
+
+    def make_object(self, cls: Any, args: Any, position: int) -> Any:
+        """``cls.__new__(cls, *args)``."""
+        self.called = True
+        if type(cls) is not Global or type(args) is not tuple:
+            return self.call_odd(cls, args, position)
+        if cls.role == "object":
+            return OpaqueNode(cls.dotted, [("args", args)] if args else [])
+        if args:
+            self.charge(args[0])
+        made = cls.make(args)
+        return self.refuse(cls, args, position) if made is REFUSED else made
+
+    def build(self, target: Any, state: Any, position: int) -> None:
+        """``target.__setstate__(state)``, or what stands in for it."""
+        kind = type(target)
+        if kind is DictNode:
+            target.state = state
+        elif kind is TensorNode:
+            if type(state) is tuple and len(state) == 4 and type(state[0]) is StorageRef:
+                # As torch 0.1 wrote tensors: set_(storage, offset, size, stride).
+                storage, offset, size, stride = state
+                target.storage, target.dtype = storage, storage.dtype
+                target.offset, target.shape, target.stride = offset, size, stride
+            else:
+                target.extra = state
+        elif kind is OpaqueNode and target.role not in ("value", "bytes"):
+            target.parts.append(("", state))
+        else:
+            # On a class, or on an enum's member, this would change it for the whole process.
+            self.flag(f"(attributes set on {_described(target)})", position)
+
+    def set_items(self, target: Any, items: list[Any], position: int) -> None:
+        """``target[key] = value`` for each pair in ``items``."""
+        if len(items) % 2:
+            raise self.invalid("a key without a value")
+        if type(target) is DictNode:
+            target.flat += items
+            return
+        if type(target) is not OpaqueNode or target.role not in ("mapping", "unsafe"):
+            self.flag(f"(items set on {_described(target)})", position)
+        if type(target) is OpaqueNode:
+            target.parts.append(("", DictNode(items)))
+
+    def append_items(self, target: Any, items: list[Any], position: int) -> None:
+        """``target.extend(items)``."""
+        if type(target) is list:
+            target += items
+            return
+        if type(target) is not OpaqueNode or target.role not in ("sequence", "unsafe"):
+            self.flag(f"(elements appended to {_described(target)})", position)
+        if type(target) is OpaqueNode:
+            target.parts.append(("items", items))
+
+    def persistent(self, pid: Any, position: int) -> Any:
+        """The storage that a persistent id of torch stands for: ``("storage", type, key, device, elements[, view])``.
+
+        The legacy format also has ``("module", class, file, source)``, which stands for the class.
+        """
+        if type(pid) is tuple and 5 <= len(pid) <= 6 and pid[0] == "storage":
+            _, cls, key, device, numel = pid[:5]
+            key = _key(key)
+            if (
+                type(cls) is Global
+                and cls.role == "storage"
+                and cls.dtype is not None
+                and key is not None
+                and type(device) is str
+                and type(numel) is int
+            ):
+                itemsize = cls.dtype.bits // 8
+                view = self.view(pid[5], itemsize) if len(pid) == 6 else None
+                return StorageRef(key, cls.dtype, numel * itemsize, device, view)
+        elif type(pid) is tuple and len(pid) == 4 and pid[0] == "module" and type(pid[1]) is Global:
+            return pid[1]
+        self.flag("(a persistent id that is not torch's)", position)
+        return OpaqueNode("?", [("id", pid)], "unsafe")
+
+    def view(self, view: Any, itemsize: int) -> tuple[str, int, int] | None:
+        """``(key, offset, length)`` of a view in bytes; the file counts elements."""
+        if view is None:
+            return None
+        if type(view) is tuple and len(view) == 3 and type(view[1]) is int and type(view[2]) is int:
+            key = _key(view[0])
+            if key is not None:
+                return key, view[1] * itemsize, view[2] * itemsize
+        raise self.invalid("the view of a storage has another form than torch's")
+
+    # Ends
+
+    def marked(self) -> list[Any]:
+        """What was pushed since the last mark, which is removed."""
+        items = self.stack
+        self.stack = self.metastack.pop()
+        return items
+
+    def stop(self) -> None:
+        """Check what must hold at STOP."""
+        if self.frame_end is not None and self.position < self.frame_end:
+            self.frames_match = False
+
+
+def _key(key: Any) -> str | None:
+    """The key of a storage as text: torch writes strings, its first releases wrote addresses as numbers."""
+    if type(key) is int and -(1 << 63) <= key < 1 << 64:
+        return str(key)
+    return key if type(key) is str else None
+
+
+def _described(target: Any) -> str:
+    if type(target) is Global:
+        return target.dotted
+    if type(target) is OpaqueNode:
+        return f"a {target.type_name}"
+    return {DictNode: "a dictionary", TensorNode: "a tensor", StorageRef: "a storage"}.get(
+        type(target), f"a {type(target).__name__}"
+    )

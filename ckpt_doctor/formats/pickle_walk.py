@@ -1,0 +1,193 @@
+"""From what a pickle made to named tensors and values: a walk through nested dictionaries and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckpt_doctor.checkpoint import DefectKind, OpaqueValue
+
+from .pickle_values import SCALARS, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
+from .torch_objects import BROKEN
+
+LONG_LIST = 1000
+"""A list of more plain values than this is kept as one value: nobody looks for its elements by name."""
+
+Children = Iterator[tuple[str | None, Any]]
+"""Keys and what stands under them; the key ``None`` adds nothing to the name."""
+
+_NO_PATH: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Hidden:
+    """A part whose plain values are no entries of the file: an argument, the attributes of a dictionary."""
+
+    part: Any
+
+
+@dataclass(slots=True)
+class Harvest:
+    """What was found, in the order of the pickle. Names are dotted paths; ``broken`` are tensors that make no sense."""
+
+    tensors: list[tuple[str, tuple[str, ...], TensorNode]] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+
+
+def harvest(root: Any, budget: Budget) -> Harvest:
+    """Every tensor below ``root``, and every plain value that is not a mere argument or attribute.
+
+    A tensor that is the whole file is called ``tensor``, a value ``value``. Shared parts are met once on each path,
+    cycles once. Raises :class:`PickleError` where that would take more than ``budget``.
+    """
+    found = Harvest()
+    if type(root) in (DictNode, list, tuple):
+        _walk(iter(((None, root),)), found, budget)
+    elif type(root) is OpaqueNode and root.parts and root.role != "bytes":
+        # An object, such as saved training arguments: its attributes are the entries.
+        _walk(_attributes(root), found, budget)
+    else:
+        _walk(iter((("tensor" if type(root) is TensorNode else "value", root),)), found, budget)
+    return found
+
+
+def _walk(children: Children, found: Harvest, budget: Budget) -> None:
+    visits, characters = budget.visits, budget.characters
+    prefix, path, keep, owner = "", _NO_PATH, True, None
+    open_frames: list[tuple[Children, str, tuple[str, ...], bool, Any]] = []
+    entered: set[int] = set()
+    values = found.values
+    while True:
+        for key, node in children:
+            visits -= 1
+            if visits < 0:
+                raise PickleError(DefectKind.RESOURCE_BOMB, "its parts contain each other too many times")
+            if key is None:
+                name, here = prefix, path
+            else:
+                name = f"{prefix}.{key}" if path else key
+                here = (*path, key)
+                characters -= len(name) + 8 * len(here)
+                if characters < 0:
+                    raise PickleError(DefectKind.RESOURCE_BOMB, "its names make far more text than it holds")
+            kind = type(node)
+            if kind is TensorNode:
+                found.tensors.append((name, here, node))
+                if node.extra is None:
+                    continue
+                inner, inner_keep = _state(node.extra), False
+            elif kind in SCALARS:
+                if keep:
+                    values[name] = node
+                continue
+            elif kind is DictNode:
+                inner, inner_keep = _items(node), keep
+            elif kind is list or kind is tuple:
+                if len(node) > LONG_LIST and SCALARS.issuperset(map(type, node)):
+                    visits -= len(node)
+                    if keep:
+                        values[name] = tuple(node)
+                    continue
+                inner, inner_keep = ((str(index), item) for index, item in enumerate(node)), keep
+            elif kind is OpaqueNode:
+                if node.type_name == BROKEN:
+                    found.broken.append(name)
+                    continue
+                if node.role == "bytes":
+                    if keep:
+                        characters -= len(node.parts[0][1])
+                        values[name] = _bytes(node)
+                    continue
+                if keep:
+                    values[name] = OpaqueValue(node.type_name)
+                if not node.parts:
+                    continue
+                inner, inner_keep = _attributes(node), keep
+            elif kind is _Hidden:
+                inner, inner_keep = iter(((None, node.part),)), False
+            else:
+                if keep:
+                    values[name] = OpaqueValue(_type_name(node))
+                continue
+            if id(node) in entered:
+                continue
+            if len(open_frames) >= budget.depth:
+                raise PickleError(DefectKind.RESOURCE_BOMB, f"its parts are nested more than {budget.depth} deep")
+            open_frames.append((children, prefix, path, keep, owner))
+            owner = node
+            entered.add(id(owner))
+            children, prefix, path, keep = inner, name, here, inner_keep
+            break
+        else:
+            if not open_frames:
+                return
+            entered.discard(id(owner))
+            children, prefix, path, keep, owner = open_frames.pop()
+
+
+def _items(node: DictNode) -> Children:
+    """The items of a dictionary; where a key stands twice the last one counts, as in Python."""
+    chosen: dict[tuple[type, str], Any] = {}
+    flat = iter(node.flat)
+    for key, value in zip(flat, flat, strict=True):
+        chosen[type(key), key if type(key) is str else _key_text(key)] = value
+    for (_, text), value in chosen.items():
+        yield text, value
+    if node.state is not None:
+        # What ``state_dict`` keeps beside its entries, such as the versions of modules in ``_metadata``.
+        for label, part in _state(node.state):
+            yield label, _Hidden(part)
+
+
+def _attributes(node: OpaqueNode) -> Children:
+    """The attributes of an object as its children, and whatever else it was made of in case a tensor hides there."""
+    for label, part in node.parts:
+        if not label:
+            yield from _state(part)
+        elif type(part) is TensorNode:
+            yield label, part
+        else:
+            yield label, _Hidden(part)
+
+
+def _state(state: Any) -> Children:
+    """What BUILD was given: a dictionary of attributes, or that and one for slots, or anything else."""
+    if type(state) is DictNode:
+        yield from _items(state)
+    elif type(state) is tuple and len(state) == 2 and all(type(part) in (DictNode, type(None)) for part in state):
+        for part in state:
+            if part is not None:
+                yield from _items(part)
+    else:
+        yield "state", state
+
+
+def _key_text(key: Any) -> str:
+    """A key that is no string, as part of a name. Long ones are described: they are no names."""
+    if type(key) is int:
+        return str(key) if key.bit_length() <= 256 else f"<integer of {key.bit_length()} bits>"
+    if type(key) is bytes:
+        return key.decode("latin-1") if len(key) <= 256 else f"<{len(key)} bytes>"
+    if type(key) is tuple and len(key) <= 16 and all(type(part) in (str, int, bool, type(None)) for part in key):
+        return "(" + ", ".join(part if type(part) is str else _key_text(part) for part in key) + ")"
+    if type(key) in SCALARS:
+        return str(key)
+    return f"<{_type_name(key)}>"
+
+
+def _bytes(node: OpaqueNode) -> bytes | OpaqueValue:
+    try:
+        text: str = node.parts[0][1]
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return OpaqueValue(node.type_name)
+
+
+def _type_name(node: Any) -> str:
+    if type(node) is Global:
+        return node.dotted
+    if type(node) is OpaqueNode:
+        return node.type_name
+    return "torch.UntypedStorage" if type(node) is StorageRef else type(node).__name__

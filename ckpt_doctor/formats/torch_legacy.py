@@ -1,0 +1,222 @@
+"""Reading what ``torch.save`` wrote before torch 1.6, and pickles that torch did not write.
+
+The legacy format is a sequence of pickles - a magic number, a protocol version, facts about the machine, the object,
+the list of its storages' keys - and then for each key, in that order, the number of elements (8 bytes, little-endian)
+and the bytes. torch executes each of these pickles; here each must be what torch writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckpt_doctor.checkpoint import Defect, DefectKind, Storage, TensorInfo, WeightFile
+from ckpt_doctor.wording import counted
+
+from .pickle_machine import Outcome, run
+from .pickle_values import Budget, DictNode, StorageRef
+from .pickle_walk import Harvest
+from .source import Source
+from .torch_pickle import outcome_defects, walk
+from .torch_tensors import describe
+
+MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+PROTOCOL_VERSION = 1001
+
+MAX_PICKLES = 1 << 30
+"""Most bytes of pickles that are read, in all."""
+
+_FIRST_READ = 1 << 20
+_LENGTH = 8  # bytes in front of each storage that count its elements
+_OTHER_PICKLES = 100  # how many pickles of a stream that is not torch's are judged
+
+
+def read(source: Source, path: str) -> WeightFile:
+    """The weight file in ``source``, which begins with a pickle, or with anything else.
+
+    What it holds becomes defects, never an exception; an ``OSError`` of the source passes through.
+    """
+    stream = _Stream(source)
+    magic = stream.next()
+    if magic.error is None and type(magic.root) is int and magic.root == MAGIC_NUMBER and not magic.called:
+        return _Legacy(source, path, stream, magic).read()
+    return _plain_pickle(source, path, stream, magic)
+
+
+class _Stream:
+    """Pickles that follow each other, read from the beginning of a file in growing pieces."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.data = source.read_at(0, _FIRST_READ)
+        self.position = 0
+        self.budget = Budget.for_stored(min(source.size, MAX_PICKLES))
+
+    def next(self) -> Outcome:
+        """Read the next pickle; the position is then behind it."""
+        outcome = run(self.data, self.budget, self.position, self.source.size)
+        while outcome.error is not None and outcome.error.kind is DefectKind.TORCH_TRUNCATED and self._grow():
+            outcome = run(self.data, self.budget, self.position, self.source.size)
+        self.position = outcome.end
+        return outcome
+
+    def _grow(self) -> bool:
+        if len(self.data) >= min(self.source.size, MAX_PICKLES):
+            return False
+        self.data = self.source.read_at(0, min(8 * len(self.data), MAX_PICKLES))
+        return True
+
+
+class _Legacy:
+    """One file of the legacy format on its way to a :class:`WeightFile`."""
+
+    def __init__(self, source: Source, path: str, stream: _Stream, magic: Outcome) -> None:
+        self.source = source
+        self.path = path
+        self.stream = stream
+        self.outcomes = [magic]
+        self.defects: list[Defect] = []
+        self.metadata: dict[str, str] | None = None
+        self.itemsizes: dict[str, int] = {}
+        self.offsets: dict[str, tuple[int, int]] = {}
+
+    def read(self) -> WeightFile:
+        root = self.objects()
+        found, problem = walk(root, self.stream.budget)
+        if problem is not None:
+            self.defects.append(Defect(problem.kind, f"The pickle cannot be walked through: {problem}."))
+        tensors: tuple[TensorInfo, ...] = ()
+        if root is not None:
+            self.lay_out(found)
+            tensors, missing = describe(found, self.storage)
+            self.defects += missing
+        return WeightFile(
+            path=self.path,
+            format="torch-legacy",
+            nbytes=self.source.size,
+            content="torch's format before 1.6",
+            tensors=tensors,
+            metadata=self.metadata,
+            values=found.values,
+            defects=(*outcome_defects(self.outcomes, None), *self.defects),
+        )
+
+    def objects(self) -> Any:
+        """Read the pickles up to the object that was saved, which is returned; ``None`` where there is none."""
+        version = self.next()
+        system = self.next()
+        if version is not None and version.root != PROTOCOL_VERSION:
+            self.invalid("the protocol version is not 1001, which is the only one there is")
+        if system is not None and type(system.root) is DictNode:
+            items = dict(zip(map(_plain, system.root.flat[0::2]), system.root.flat[1::2], strict=True))
+            if items.get("little_endian") is False:
+                self.metadata = {"byteorder": "big"}
+        saved = self.next()
+        return None if saved is None else saved.root
+
+    def next(self) -> Outcome | None:
+        """The next pickle, or ``None`` behind one that could not be read to its end."""
+        if self.outcomes[-1].error is not None:
+            return None
+        outcome = self.stream.next()
+        self.outcomes.append(outcome)
+        return None if outcome.error is not None else outcome
+
+    def invalid(self, what: str) -> None:
+        self.defects.append(Defect(DefectKind.TORCH_TRUNCATED, f"The file is invalid: {what}."))
+
+    def lay_out(self, found: Harvest) -> None:
+        """Read the list of keys, and find out where the bytes of each storage begin."""
+        outcome = self.next()
+        if outcome is None:
+            return
+        keys = outcome.root
+        if type(keys) is not list or not all(type(key) in (str, int) for key in keys):
+            self.invalid("the list of storages is none")
+            return
+        for _, _, node in found.tensors:
+            if node.storage is not None:
+                self.itemsizes.setdefault(node.storage.key, node.storage.dtype.bits // 8)
+        position = outcome.end
+        for key in map(str, keys):
+            raw = self.source.read_at(position, _LENGTH)
+            # The size of an element is that of the storage's first mention; a storage without tensors has no mention
+            # in the harvest, and what lies behind it cannot be found.
+            itemsize = self.itemsizes.get(key)
+            if len(raw) < _LENGTH or itemsize is None:
+                break
+            nbytes = int.from_bytes(raw, "little", signed=True) * itemsize
+            if nbytes < 0 or key in self.offsets:
+                self.invalid(f"storage {key[:100]} stands twice, or has a negative length")
+                break
+            self.offsets[key] = position + _LENGTH, nbytes
+            position += _LENGTH + nbytes
+        else:
+            if position < self.source.size:
+                count = counted(self.source.size - position, "byte")
+                message = f"{count} follow the last storage."
+                self.defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, message))
+
+    def storage(self, reference: StorageRef) -> tuple[Storage, str | None]:
+        """Where the bytes of a storage are, and why they are not there if they are not."""
+        nbytes, device, start, key = reference.nbytes, reference.device, 0, reference.key
+        lost: str | None = None
+        if reference.view is not None:
+            key, start, nbytes = reference.view
+            if start < 0 or nbytes < 0 or start + nbytes > reference.nbytes:
+                lost = f"view {key} ends at byte {start + nbytes:,} of {reference.nbytes:,} of storage {reference.key}"
+                return Storage(key, max(nbytes, 0), None, device), lost
+        offset, there = self.offsets.get(reference.key, (None, 0))
+        if offset is None:
+            lost = None if device == "meta" else f"the bytes of storage {reference.key} are not in the file"
+            return Storage(key, nbytes, None, device), lost
+        if there < reference.nbytes:
+            lost = f"storage {reference.key} has {there:,} of {reference.nbytes:,} bytes"
+        elif offset + reference.nbytes > self.source.size:
+            left = max(0, self.source.size - offset)
+            lost = (
+                f"the file ends in storage {reference.key}, of which {left:,} of {reference.nbytes:,} bytes are there"
+            )
+        return Storage(key, nbytes, None if lost else offset + start, device), lost
+
+
+def _plain(key: Any) -> Any:
+    return key if type(key) is str else None
+
+
+def _plain_pickle(source: Source, path: str, stream: _Stream, first: Outcome) -> WeightFile:
+    """A pickle without torch's magic number: judged like any other, since somebody may load it."""
+    outcomes = [first]
+    # A loader that does not ask for the magic number as it stands in the file goes on to the next pickle.
+    while outcomes[-1].error is None and stream.position < source.size and len(outcomes) < _OTHER_PICKLES:
+        outcomes.append(stream.next())
+    complete = [outcome for outcome in outcomes if outcome.error is None]
+    if complete and outcomes[-1].error is not None:
+        # Bytes behind a complete pickle need not be another; only what they name counts.
+        outcomes[-1] = Outcome(None, outcomes[-1].end, outcomes[-1].unsafe, None, True, outcomes[-1].called)
+    found, problem = walk(first.root, stream.budget)
+    defects = outcome_defects(outcomes, None)
+    if problem is not None:
+        defects.append(Defect(problem.kind, f"The pickle cannot be walked through: {problem}."))
+    if complete and first.end < source.size:
+        count = counted(source.size - first.end, "byte")
+        defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, f"{count} follow the end of the pickle."))
+    tensors, missing = describe(found, lambda reference: (Storage(reference.key, reference.nbytes, None), None))
+    defects += missing
+    truncated = first.error is not None
+    if not truncated:
+        defects.append(
+            Defect(
+                DefectKind.IMPOSTOR,
+                "The file is a plain pickle, not written by torch.save: torch.load refuses it.",
+                evidence={"values": len(found.values)},
+            )
+        )
+    return WeightFile(
+        path=path,
+        format="unknown",
+        nbytes=source.size,
+        content="a pickle cut short" if truncated else "a plain pickle",
+        tensors=tensors,
+        values=found.values,
+        defects=tuple(defects),
+    )

@@ -1,0 +1,299 @@
+"""What calling the known globals of a pickle means, as data: nothing is ever imported, called or built.
+
+The argument orders are those of ``torch/_utils.py`` (read in torch 2.13; older releases wrote fewer arguments).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ckpt_doctor.dtypes import BY_NAME, BY_STORAGE_CLASS, DType
+from ckpt_doctor.knowledge.inert_globals import CALLABLES, ENUMS, MAPPINGS, OBJECTS, SEQUENCES
+from ckpt_doctor.knowledge.pickle_globals import RENAMED, RENAMED_MODULES, TORCH_ALLOWED
+
+from .pickle_values import REFUSED, SCALARS, DictNode, Global, OpaqueNode, StorageRef, TensorNode
+
+Arguments = tuple[Any, ...]
+Maker = Callable[[Arguments], Any]
+
+BROKEN = "torch.Tensor (not describable)"
+"""The type name of what should have been a tensor, but was given arguments that make none."""
+
+
+def canonical(name: str) -> str:
+    """The name that Python 3 uses for a name that Python 2 wrote; any other name as it is."""
+    if name in RENAMED:
+        return RENAMED[name]
+    module, _, qualified = name.partition(" ")
+    return f"{RENAMED_MODULES[module]} {qualified}" if module in RENAMED_MODULES else name
+
+
+def known_global(name: str) -> Global | None:
+    """The global of this exact name, or ``None`` where it is on no list."""
+    return _KNOWN.get(canonical(name))
+
+
+def unsafe_global(name: str) -> Global:
+    """A global that is on no list: what it makes stays opaque."""
+    return Global(name, "unsafe", _opaque(name.replace(" ", "."), "unsafe"))
+
+
+def _opaque(type_name: str, role: str = "object") -> Maker:
+    def make(args: Arguments) -> OpaqueNode:
+        return OpaqueNode(type_name, [("args", args)] if args else [], role)
+
+    return make
+
+
+def _refuse(_args: Arguments) -> Any:
+    return REFUSED
+
+
+def _tensor(storage: Any, dtype: Any, offset: Any, size: Any, stride: Any, requires_grad: Any) -> Any:
+    if type(size) is not tuple or type(stride) is not tuple or type(offset) is not int or not isinstance(dtype, DType):
+        return OpaqueNode(BROKEN)
+    if storage is not None and type(storage) is not StorageRef:
+        return OpaqueNode(BROKEN)
+    return TensorNode(storage, dtype, size, stride, offset, requires_grad is True)
+
+
+def _rebuild_tensor(args: Arguments) -> Any:
+    if not 4 <= len(args) <= 7 or type(args[0]) is not StorageRef:
+        return OpaqueNode(BROKEN)
+    return _tensor(args[0], args[0].dtype, args[1], args[2], args[3], len(args) > 4 and args[4])
+
+
+def _rebuild_tensor_v3(args: Arguments) -> Any:
+    if not 7 <= len(args) <= 8 or type(args[6]) is not Global:
+        return OpaqueNode(BROKEN)
+    return _tensor(args[0], args[6].dtype, args[1], args[2], args[3], args[4])
+
+
+def _rebuild_qtensor(args: Arguments) -> Any:
+    if len(args) != 7 or type(args[0]) is not StorageRef:
+        return OpaqueNode(BROKEN)
+    node = _tensor(args[0], args[0].dtype, args[1], args[2], args[3], args[5])
+    if type(node) is TensorNode and type(args[4]) is tuple:
+        # Scales and zero points of a quantisation per channel are tensors of their own.
+        names = ("qscheme", "scales", "zero_points", "axis")
+        node.extra = DictNode([part for pair in zip(names, args[4], strict=False) for part in pair])
+    return node
+
+
+def _rebuild_meta_tensor(args: Arguments) -> Any:
+    if len(args) != 4 or type(args[0]) is not Global:
+        return OpaqueNode(BROKEN)
+    return _tensor(None, args[0].dtype, 0, args[1], args[2], args[3])
+
+
+def _rebuild_parameter(args: Arguments) -> Any:
+    """``Parameter(data, requires_grad)`` with hooks, and in the longer form with attributes."""
+    if not 1 <= len(args) <= 4:
+        return OpaqueNode(BROKEN)
+    data = args[0]
+    if type(data) is not TensorNode:
+        return OpaqueNode("torch.nn.parameter.Parameter", [("data", data)])
+    requires_grad = len(args) < 2 or args[1] is True
+    extra = args[3] if len(args) == 4 else data.extra
+    return TensorNode(data.storage, data.dtype, data.shape, data.stride, data.offset, requires_grad, extra)
+
+
+def _rebuild_from_type(args: Arguments) -> Any:
+    """``function(*arguments)`` viewed as another class, with attributes."""
+    if len(args) != 4 or type(args[0]) is not Global or type(args[2]) is not tuple:
+        return REFUSED
+    node = args[0].make(args[2])
+    if type(node) is TensorNode:
+        node.extra = args[3]
+    elif type(node) is OpaqueNode:
+        node.parts.append(("", args[3]))
+    return node
+
+
+def _rebuild_wrapper_subclass(args: Arguments) -> Any:
+    cls = args[0] if args else None
+    return OpaqueNode(cls.dotted if type(cls) is Global else "torch.Tensor", [("args", args[1:])])
+
+
+def _rebuild_on_device(args: Arguments) -> Any:
+    """A tensor of another device that was stored as a tensor of the CPU, or as an array."""
+    if len(args) != 4:
+        return OpaqueNode(BROKEN)
+    data = args[0]
+    if type(data) is TensorNode:
+        return TensorNode(data.storage, data.dtype, data.shape, data.stride, data.offset, args[3] is True, data.extra)
+    return OpaqueNode("torch.Tensor (stored as an array)", [("data", data)])
+
+
+_SPARSE_PARTS = {
+    "torch.sparse_coo": ("indices", "values"),
+    "torch.sparse_csr": ("crow_indices", "col_indices", "values"),
+    "torch.sparse_bsr": ("crow_indices", "col_indices", "values"),
+    "torch.sparse_csc": ("ccol_indices", "row_indices", "values"),
+    "torch.sparse_bsc": ("ccol_indices", "row_indices", "values"),
+}
+
+
+def _rebuild_sparse_tensor(args: Arguments) -> Any:
+    if len(args) != 2 or type(args[1]) is not tuple:
+        return OpaqueNode(BROKEN)
+    layout = args[0].type_name if type(args[0]) is OpaqueNode else ""
+    names = _SPARSE_PARTS.get(layout, ())
+    return OpaqueNode("torch.Tensor (sparse)", list(zip(names, args[1], strict=False)) or [("data", args[1])])
+
+
+def _tensor_class(args: Arguments) -> Any:
+    """A tensor as torch 0.1 wrote it: made empty, and given its storage by BUILD."""
+    return (
+        OpaqueNode("torch.Tensor", [("args", args)])
+        if args
+        else TensorNode(None, BY_NAME["float32"], (0,), (1,), 0, False)
+    )
+
+
+def _get_layout(args: Arguments) -> Any:
+    name = args[0] if args and type(args[0]) is str and len(args[0]) < 64 else "torch.layout"
+    return OpaqueNode(name, role="value")
+
+
+def _size(args: Arguments) -> Any:
+    return args[0] if len(args) == 1 and type(args[0]) is tuple else REFUSED if args else ()
+
+
+def _encode(args: Arguments) -> Any:
+    """``_codecs.encode``: how protocols 0 to 2 store bytes. Only what that needs is worked out."""
+    if len(args) != 2 or type(args[0]) is not str or type(args[1]) is not str or args[1] != "latin1":
+        return OpaqueNode("builtins.bytes", role="value")
+    # Not decoded while parsing: one short string could be named a million times.
+    return OpaqueNode("builtins.bytes", [("latin1", args[0])], role="bytes")
+
+
+def _ordered_dict(args: Arguments) -> Any:
+    """A dictionary, made empty, of a dictionary, or, as Python 2 wrote it, of a list of pairs."""
+    if not args:
+        return DictNode()
+    source = args[0]
+    if len(args) > 1:
+        return REFUSED
+    if type(source) is DictNode:
+        return DictNode(list(source.flat))
+    if type(source) is not list and type(source) is not tuple:
+        return REFUSED
+    flat: list[Any] = []
+    for pair in source:
+        if type(pair) not in (list, tuple) or len(pair) != 2:
+            return REFUSED
+        flat += pair
+    return DictNode(flat)
+
+
+def _default_dict(args: Arguments) -> Any:
+    return _ordered_dict(args[1:])
+
+
+def _list(args: Arguments) -> Any:
+    return list(args[0]) if len(args) == 1 and type(args[0]) in (list, tuple) else REFUSED if args else []
+
+
+def _enum(type_name: str) -> Maker:
+    def make(args: Arguments) -> Any:
+        # What a member is called with, or what its attribute is called: one plain value.
+        return OpaqueNode(type_name, role="value") if len(args) == 1 and type(args[0]) in SCALARS else REFUSED
+
+    return make
+
+
+def _getattr(args: Arguments) -> Any:
+    """``getattr(enum, "MEMBER")``: how Python 3.11 pickled members. No other use of ``getattr`` is known to be safe."""
+    if len(args) == 2 and type(args[0]) is Global and args[0].role == "enum" and type(args[1]) is str:
+        name = args[1]
+        if len(name) < 100 and name.isidentifier() and not name.startswith("_") and name != "mro":
+            return OpaqueNode(args[0].dotted, role="value")
+    return REFUSED
+
+
+def _reconstructor(args: Arguments) -> Any:
+    """``copyreg._reconstructor(class, base, state)``: how protocols 0 and 1 make an object of a Python class."""
+    if len(args) != 3 or any(type(cls) is not Global for cls in args[:2]):
+        return REFUSED
+    cls, base, state = args
+    if cls.role not in ("object", "mapping", "sequence", "callable") or base.name not in _BASES:
+        return REFUSED
+    return OpaqueNode(cls.dotted, [("args", (state,))], cls.role)
+
+
+_BASES = {f"{module} {name}" for module in ("builtins", "__builtin__") for name in ("object", "dict", "list", "str")}
+
+
+def _numpy_reconstruct(args: Arguments) -> Any:
+    cls = args[0] if args else None
+    return OpaqueNode("numpy.ndarray", role="callable") if type(cls) is Global and cls.name in _ARRAYS else REFUSED
+
+
+_ARRAYS = {"numpy ndarray"}
+
+_MAKERS: dict[str, Maker] = {
+    "torch._utils _rebuild_tensor": _rebuild_tensor,
+    "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils _rebuild_tensor_v3": _rebuild_tensor_v3,
+    "torch._utils _rebuild_qtensor": _rebuild_qtensor,
+    "torch._utils _rebuild_meta_tensor_no_storage": _rebuild_meta_tensor,
+    "torch._utils _rebuild_parameter": _rebuild_parameter,
+    "torch._utils _rebuild_parameter_with_state": _rebuild_parameter,
+    "torch._utils _rebuild_sparse_tensor": _rebuild_sparse_tensor,
+    "torch._utils _rebuild_wrapper_subclass": _rebuild_wrapper_subclass,
+    "torch._utils _rebuild_device_tensor_from_numpy": _rebuild_on_device,
+    "torch._utils _rebuild_device_tensor_from_cpu_tensor": _rebuild_on_device,
+    "torch._utils _rebuild_xla_tensor": _rebuild_on_device,
+    "torch._tensor _rebuild_from_type_v2": _rebuild_from_type,
+    "torch._tensor _rebuild_from_type": _rebuild_from_type,
+    "torch.tensor _rebuild_from_type": _rebuild_from_type,
+    "torch.nn.parameter Parameter": _rebuild_parameter,
+    "torch.serialization _get_layout": _get_layout,
+    "torch Size": _size,
+    "_codecs encode": _encode,
+    "collections OrderedDict": _ordered_dict,
+    "collections Counter": _ordered_dict,
+    "builtins dict": _ordered_dict,
+    "collections defaultdict": _default_dict,
+    "builtins list": _list,
+    "builtins getattr": _getattr,
+    "copyreg _reconstructor": _reconstructor,
+    "numpy.core.multiarray _reconstruct": _numpy_reconstruct,
+    "numpy._core.multiarray _reconstruct": _numpy_reconstruct,
+}
+
+_TENSOR_CLASSES = {name for name in TORCH_ALLOWED if name.endswith("Tensor")}
+
+
+def _table() -> dict[str, Global]:
+    table = {}
+    roles = (("enum", ENUMS), ("object", OBJECTS), ("callable", CALLABLES), ("mapping", MAPPINGS))
+    for role, names in (*roles, ("sequence", SEQUENCES)):
+        for name in names:
+            dotted = name.replace(" ", ".")
+            default = _enum(dotted) if role == "enum" else _refuse if role == "object" else _opaque(dotted, role)
+            table[name] = Global(name, role, _MAKERS.get(name, default))
+    for name in ("torch._tensor _rebuild_from_type", "torch.tensor _rebuild_from_type", "copyreg _reconstructor"):
+        table[name] = Global(name, "callable", _MAKERS[name])
+    table["torch._utils _rebuild_xla_tensor"] = Global("torch._utils _rebuild_xla_tensor", "torch", _rebuild_on_device)
+    table["builtins getattr"] = Global("builtins getattr", "getattr", _getattr)
+    for name in TORCH_ALLOWED:
+        table[name] = _torch_global(name)
+    return table
+
+
+def _torch_global(name: str) -> Global:
+    short = name.rpartition(" ")[2]
+    dotted = name.replace(" ", ".")
+    if short.endswith("Storage"):
+        return Global(name, "storage", _refuse, BY_STORAGE_CLASS.get(short, BY_NAME["uint8"]))
+    if name.startswith("torch ") and short in BY_NAME:
+        return Global(name, "dtype", _refuse, BY_NAME[short])
+    if name in _TENSOR_CLASSES:
+        return Global(name, "torch", _tensor_class)
+    return Global(name, "torch", _MAKERS.get(name, _opaque(dotted, "value")))
+
+
+_KNOWN = _table()

@@ -1,0 +1,107 @@
+"""From tensors as a pickle describes them to :class:`TensorInfo`, checked against the bytes that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckpt_doctor.checkpoint import Defect, DefectKind, Storage, TensorInfo
+from ckpt_doctor.wording import counted
+
+from .pickle_values import StorageRef, TensorNode
+from .pickle_walk import Harvest
+
+MAX_DIMS = 64
+"""Torch itself allows 64 dimensions in a tensor's description."""
+
+Resolver = Callable[[StorageRef], tuple[Storage, str | None]]
+"""Gives the storage of a reference, and what is wrong with its bytes if anything is."""
+
+
+@dataclass(slots=True)
+class _Problem:
+    """Tensors for which the same thing is wrong, and the first example of it."""
+
+    example: str
+    names: list[str] = field(default_factory=list)
+
+
+def describe(found: Harvest, resolve: Resolver) -> tuple[tuple[TensorInfo, ...], tuple[Defect, ...]]:
+    """The tensors of a file, and what is missing of their storages. What cannot be described is not listed."""
+    tensors: list[TensorInfo] = []
+    problems: dict[str, _Problem] = {}
+    resolved: dict[str, tuple[StorageRef, Storage, str | None]] = {}
+
+    def note(kind: str, name: str, example: str) -> None:
+        problems.setdefault(kind, _Problem(example)).names.append(name)
+
+    for name in found.broken:
+        note("description", name, f"{name} is described by arguments that make no tensor")
+    for index, (name, path, node) in enumerate(found.tensors):
+        wrong = _nonsense(node)
+        if wrong:
+            note("description", name, f"{name} {wrong}")
+            continue
+        reference = node.storage
+        if reference is None:
+            storage = Storage(f"meta:{index}", 0, None, "meta")
+        else:
+            key = reference.key if reference.view is None else reference.view[0]
+            known = resolved.get(key)
+            if known is None:
+                storage, lost = resolve(reference)
+                resolved[key] = (reference, storage, lost)
+            else:
+                storage, lost = known[1], known[2]
+                if reference.nbytes != known[0].nbytes:
+                    note(
+                        "size",
+                        name,
+                        f"storage {key} is declared with both {known[0].nbytes:,} and {reference.nbytes:,} bytes",
+                    )
+            if lost is not None:
+                note("storage", name, lost)
+        tensor = TensorInfo(name, node.dtype, node.shape, node.stride, storage, node.offset, node.requires_grad, path)
+        if reference is not None:
+            start, end = tensor.extent
+            if end > storage.nbytes and start != end:
+                note("extent", name, f"{name} reaches to byte {end:,} of a storage of {storage.nbytes:,} bytes")
+        tensors.append(tensor)
+    return tuple(tensors), tuple(_defect(problem) for problem in problems.values())
+
+
+def _nonsense(node: TensorNode) -> str | None:
+    """What no tensor can be: said so that it can follow the tensor's name."""
+    shape, stride = node.shape, node.stride
+    if type(shape) is not tuple or type(stride) is not tuple:
+        return "has a shape or strides that are no tuples"
+    numbers = (*shape, *stride, node.offset)
+    if any(type(number) is not int for number in numbers):
+        return "has a shape, strides or an offset that are not whole numbers"
+    if len(shape) != len(stride) or len(shape) > MAX_DIMS:
+        return f"has {len(shape)} dimensions and {len(stride)} strides"
+    if min(numbers) < 0 or max(numbers) >= 1 << 63:
+        return (
+            f"has the shape {_clipped(shape)}, the strides {_clipped(stride)} and the offset {_clipped((node.offset,))}"
+        )
+    if node.storage is not None and not 0 <= node.storage.nbytes < 1 << 63:
+        return f"lies in a storage of {_clipped((node.storage.nbytes,))} bytes"
+    return None
+
+
+def _clipped(numbers: Sequence[Any]) -> str:
+    """Numbers that a file made up, which may have thousands of digits."""
+    shown = [str(n) if n.bit_length() <= 64 else f"{'-' if n < 0 else ''}2**{n.bit_length()}" for n in numbers[:8]]
+    return "[" + ", ".join(shown) + (", ...]" if len(numbers) > 8 else "]")
+
+
+def _defect(problem: _Problem) -> Defect:
+    names = problem.names
+    more = f" (and {counted(len(names) - 1, 'more tensor')} like it)" if len(names) > 1 else ""
+    return Defect(
+        DefectKind.STORAGE_MISSING,
+        f"{problem.example}{more}.",
+        tensors=tuple(names),
+        evidence={"tensor_count": len(names)},
+    )

@@ -1,0 +1,230 @@
+"""Reading ``torch.save`` archives (torch 1.6 and later): a zip with ``data.pkl`` and one member for each storage.
+
+The members are ``<folder>/data.pkl``, ``<folder>/data/<key>``, ``<folder>/version`` and, by release, ``byteorder``,
+``.format_version``, ``.storage_alignment`` and ``.data/serialization_id``. torch takes the folder from the first
+member, and compares names without regard to case (``PyTorchStreamReader`` in ``caffe2/serialize``).
+"""
+
+from __future__ import annotations
+
+from ckpt_doctor.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
+from ckpt_doctor.wording import byte_size, listed
+
+from .pickle_values import Budget, PickleError, StorageRef
+from .source import Source
+from .torch_pickle import PickleReading, read_pickle
+from .torch_salvage import read_without_directory
+from .torch_tensors import describe
+from .zip_directory import DEFLATED, STORED, Directory, Member, read_directory
+
+MAX_PICKLE = 1 << 30
+"""Largest ``data.pkl`` that is read, in bytes."""
+
+
+def read(source: Source, path: str) -> WeightFile:
+    """The weight file in ``source``, which begins or ends as a zip archive.
+
+    What it holds becomes defects, never an exception; an ``OSError`` of the source passes through.
+    """
+    directory = read_directory(source)
+    if directory.members is None:
+        return read_without_directory(source, path, directory.oddities)
+    return _Archive(source, path, directory, directory.members).read()
+
+
+class _Archive:
+    """One archive on its way to a :class:`WeightFile`."""
+
+    def __init__(self, source: Source, path: str, directory: Directory, members: list[Member]) -> None:
+        self.source = source
+        self.path = path
+        self.members = members
+        self.defects: list[Defect] = []
+        self.oddities = directory.oddities
+        self.by_name: dict[str, Member] = {}
+        for member in members:
+            name = _folded(member.name)
+            if name in self.by_name:
+                directory.odd(f"it has two members called {member.name}")
+            else:
+                # torch reads the first of two, other readers the last.
+                self.by_name[name] = member
+
+    def read(self) -> WeightFile:
+        self.check_names()
+        pickles = [member for member in self.members if _folded(member.name).rpartition("/")[2] == "data.pkl"]
+        folder = self.members[0].name.partition("/")[0] if self.members else ""
+        main = self.by_name.get(_folded(f"{folder}/data.pkl")) or next(iter(pickles), None)
+        if main is None:
+            return self.finish(None, f"a zip archive of {len(self.members)} members without data.pkl")
+        if len({_folded(member.name) for member in pickles}) > 1:
+            self.oddities.append(f"it has several pickles: {listed(member.name for member in pickles)}")
+        self.folder = main.name.rpartition("/")[0]
+        return self.finish(main, "a torch archive")
+
+    def check_names(self) -> None:
+        names = [member.name for member in self.members]
+        escaping = [name for name in names if _escapes(name)]
+        if escaping:
+            message = f"Members have paths that lead out of the archive: {listed(escaping)}."
+            self.defects.append(Defect(DefectKind.PATH_ESCAPE, message, evidence={"names": escaping[:20]}))
+        lowered = [_folded(name) for name in names]
+        code = [
+            name
+            for name, low in zip(names, lowered, strict=True)
+            if low.endswith("/constants.pkl") or low == "constants.pkl" or "/code/" in low or low.startswith("code/")
+        ]
+        if code:
+            message = f"The archive is a TorchScript program, which runs when it is loaded: it has {listed(code)}."
+            self.defects.append(Defect(DefectKind.EXECUTABLE_ARCHIVE, message, evidence={"members": code[:20]}))
+
+    def finish(self, main: Member | None, content: str) -> WeightFile:
+        reading = PickleReading()
+        tensors: tuple[TensorInfo, ...] = ()
+        metadata = None
+        if main is None:
+            if not self.defects:
+                message = f"The file is {content}: not written by torch.save."
+                self.defects.append(Defect(DefectKind.IMPOSTOR, message, evidence={"members": len(self.members)}))
+        else:
+            reading = self.pickle(main)
+            tensors, missing = describe(reading.harvest, self.storage)
+            self.defects += missing
+            self.other_pickles(main)
+            metadata = self.byteorder()
+        if self.oddities:
+            message = f"The archive is ambiguous: {'; '.join(self.oddities[:3])}."
+            self.defects.append(
+                Defect(DefectKind.AMBIGUOUS_ARCHIVE, message, evidence={"oddities": list(self.oddities)})
+            )
+        return WeightFile(
+            path=self.path,
+            format="unknown" if main is None else "torch-zip",
+            nbytes=self.source.size,
+            content=content,
+            tensors=tensors,
+            metadata=metadata,
+            values=reading.harvest.values,
+            records=self.records(),
+            defects=(*reading.defects, *self.defects),
+        )
+
+    def pickle(self, member: Member) -> PickleReading:
+        """Read ``member`` as a pickle, after its checksum."""
+        budget = Budget.for_stored(min(member.stored, self.source.size))
+        try:
+            data = self.content(member)
+        except PickleError as problem:
+            return PickleReading(defects=[Defect(problem.kind, f"{member.name}: {problem}.")])
+        reading = read_pickle(data, budget, member.name)
+        if member.crc32:
+            from zlib import crc32
+
+            actual = crc32(data)
+            if actual != member.crc32:
+                message = f"The checksum of {member.name} is {actual:08x}, the archive says {member.crc32:08x}."
+                reading.defects.append(Defect(DefectKind.CHECKSUM, message))
+        return reading
+
+    def content(self, member: Member) -> bytes:
+        """The bytes of a member, inflated. Raises :class:`PickleError` where they are too many, or not there."""
+        if member.offset is None or member.offset + member.stored > self.source.size:
+            raise PickleError(DefectKind.TORCH_TRUNCATED, "its bytes are not all there")
+        limit = min(MAX_PICKLE, max(32 << 20, 32 * member.stored))
+        if max(member.nbytes, member.stored) > limit:
+            size = byte_size(max(member.nbytes, member.stored))
+            raise PickleError(
+                DefectKind.RESOURCE_BOMB, f"it takes {size}, of which {byte_size(member.stored)} are stored"
+            )
+        raw = self.source.read_at(member.offset, member.stored)
+        if member.method == STORED:
+            if member.stored != member.nbytes:
+                self.oddities.append(f"member {member.name} is stored as it is, with two different lengths")
+            return raw
+        if member.method != DEFLATED:
+            raise PickleError(
+                DefectKind.AMBIGUOUS_ARCHIVE, f"compression method {member.method} is none that torch reads"
+            )
+        import zlib
+
+        inflater = zlib.decompressobj(-15)
+        try:
+            data = inflater.decompress(raw, limit)
+        except zlib.error as error:
+            raise PickleError(DefectKind.TORCH_TRUNCATED, f"it cannot be inflated ({error})") from None
+        if inflater.unconsumed_tail:
+            raise PickleError(DefectKind.RESOURCE_BOMB, f"{len(raw):,} bytes inflate to more than {byte_size(limit)}")
+        if len(data) != member.nbytes or not inflater.eof:
+            raise PickleError(DefectKind.TORCH_TRUNCATED, f"it inflates to {len(data):,} of {member.nbytes:,} bytes")
+        return data
+
+    def storage(self, reference: StorageRef) -> tuple[Storage, str | None]:
+        """The storage in the member ``data/<key>``, and why its bytes are not there if they are not."""
+        name = f"{self.folder}/data/{reference.key}"
+        member = self.by_name.get(_folded(name))
+        nbytes = reference.nbytes
+        if member is None:
+            lost = None if reference.device == "meta" or not nbytes else f"the record {name} is not in the archive"
+            return Storage(reference.key, nbytes, None, reference.device), lost
+        crc32 = member.crc32 or None
+        if member.nbytes < nbytes:
+            lost = f"the record {name} has {member.nbytes:,} of {nbytes:,} bytes"
+            return Storage(reference.key, nbytes, None, reference.device, member.name, crc32), lost
+        if member.method == STORED:
+            if member.offset is None or member.offset + member.nbytes > self.source.size:
+                lost = f"the bytes of the record {name} are not in the archive"
+                return Storage(reference.key, nbytes, None, reference.device, member.name, crc32), lost
+            return Storage(reference.key, nbytes, member.offset, reference.device, member.name, crc32), None
+        return Storage(reference.key, nbytes, None, reference.device, member.name, crc32), None
+
+    def records(self) -> tuple[Record, ...]:
+        """Every member whose bytes stand in the file as they are."""
+        return tuple(
+            Record(member.name, member.offset, member.nbytes, member.crc32 or None)
+            for member in self.members
+            if member.method == STORED and member.offset is not None and member.stored == member.nbytes
+        )
+
+    def byteorder(self) -> dict[str, str] | None:
+        """Byte order of the storages, where it is not the usual one."""
+        member = self.by_name.get(_folded(f"{self.folder}/byteorder"))
+        if member is None or member.offset is None or member.nbytes > 100:
+            return None
+        order = self.source.read_at(member.offset, member.stored) if member.method == STORED else b""
+        return {"byteorder": "big"} if order == b"big" else None
+
+    def other_pickles(self, main: Member) -> None:
+        """Look for names to refuse in members that have no business in a checkpoint: somebody may load those, too."""
+        prefix = _folded(f"{self.folder}/")
+        for name, member in self.by_name.items():
+            if member is main or member.offset is None or member.method not in (STORED, DEFLATED):
+                continue
+            inside = name.removeprefix(prefix) if name.startswith(prefix) else None
+            if inside is not None and (inside in _OWN_MEMBERS or inside.startswith("data/")):
+                continue
+            if member.stored > MAX_SIDE_MEMBER or not member.stored:
+                continue
+            side = self.pickle(member)
+            self.defects += [defect for defect in side.defects if defect.kind is DefectKind.UNSAFE_GLOBAL]
+
+
+MAX_SIDE_MEMBER = 1 << 20
+"""Members of another kind are looked into up to this size, in bytes."""
+
+_OWN_MEMBERS = {"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
+
+
+def _folded(name: str) -> str:
+    """A name as torch's zip reader compares it: ASCII letters without case."""
+    return name.lower() if name.isascii() else "".join(c.lower() if c.isascii() else c for c in name)
+
+
+def _escapes(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    return (
+        ".." in parts
+        or name.startswith(("/", "\\"))
+        or "\\" in name
+        or (len(name) > 1 and name[1] == ":")
+        or "\0" in name
+    )

@@ -1,0 +1,282 @@
+"""The directory of a zip archive, read from both places that describe it.
+
+Field layouts are those of PKWARE's APPNOTE 6.3.10, sections 4.3 and 4.5.3. Each member is described in the central
+directory and again in the local header in front of its bytes; readers differ in which of the two they believe, so
+every disagreement is noted. Files of ``torch.save`` have zero as size and checksum in every local header and write
+them behind the bytes instead (flag bit 3): those are not disagreements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from struct import Struct
+
+from .source import Source
+
+_END = Struct("<4s4H2IH")
+_LOCATOR = Struct("<4sIQI")
+_END64 = Struct("<4sQ2H2I4Q")
+_CENTRAL = Struct("<4s6H3I5H2I")
+_LOCAL = Struct("<4s5H3I2H")
+_MAX32, _MAX16 = 0xFFFFFFFF, 0xFFFF
+
+MAX_DIRECTORY = 1 << 30
+"""Largest central directory that is read, in bytes: 64 bytes each for sixteen million members."""
+
+_DESCRIPTOR = 24  # most bytes that may follow a member: signature, CRC32, and two sizes of 8 bytes
+_PADDING = 256  # most bytes of an extra field that come along with one read of a local header
+
+STORED, DEFLATED = 0, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member. ``offset`` is the absolute position of its first byte, ``stored`` its length there, in bytes.
+
+    ``nbytes`` is its length once inflated. ``offset`` is ``None`` where the local header is not one.
+    """
+
+    name: str
+    method: int
+    crc32: int
+    stored: int
+    nbytes: int
+    offset: int | None
+
+
+@dataclass(slots=True)
+class Directory:
+    """The members in the order of the central directory, and what is odd about the archive, as sentences.
+
+    ``members`` is ``None`` where there is no central directory.
+    """
+
+    members: list[Member] | None = None
+    oddities: list[str] = field(default_factory=list)
+
+    def odd(self, sentence: str) -> None:
+        """Note an oddity; the first twenty are enough."""
+        if len(self.oddities) < 20:
+            self.oddities.append(sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A record of the central directory."""
+
+    raw_name: bytes
+    flags: int
+    method: int
+    crc32: int
+    stored: int
+    nbytes: int
+    header: int
+
+
+def read_directory(source: Source) -> Directory:
+    """Read the directory of the zip archive in ``source``; never raises for what it holds."""
+    directory = Directory()
+    end = _find_end(source, directory)
+    if end is None:
+        return directory
+    if end.size > MAX_DIRECTORY:
+        directory.odd(f"its central directory takes {end.size:,} bytes")
+        return directory
+    start = end.position - end.size
+    if end.size and source.read_at(start, 4) != b"PK\x01\x02":
+        directory.odd(f"{start - end.start:,} bytes lie between its central directory and its end")
+        start = end.start
+    entries = list(_entries(source.read_at(start, end.size), directory))
+    if len(entries) != end.count:
+        directory.odd(f"its end counts {end.count:,} members, the central directory has {len(entries):,}")
+    # Offsets count from the beginning of the archive, in front of which something else may have been put.
+    directory.members = _members(source, entries, start - end.start, start, directory)
+    return directory
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What the end of the archive says: where the directory is, counted from its first byte, and where the end is."""
+
+    position: int
+    start: int
+    size: int
+    count: int
+
+
+def _find_end(source: Source, directory: Directory) -> _End | None:
+    reach = min(source.size, _END.size + _MAX16)
+    tail = source.read_at(source.size - reach, reach)
+    base = source.size - len(tail)
+    at = len(tail)
+    # The signature may stand in a comment, or in bytes behind the archive: take the last that leads to a directory.
+    while (at := tail.rfind(b"PK\x05\x06", 0, at)) >= 0:
+        if at + _END.size > len(tail):
+            continue
+        _, disk, first_disk, here, count, size, start, comment = _END.unpack_from(tail, at)
+        position = base + at
+        # torch writes the wide records always; readers believe them wherever they are.
+        wide = _end64(source, position)
+        narrow = (here, count, size, start)
+        if wide is not None:
+            position, disk, first_disk, here, count, size, start = wide
+        if not _leads_to_directory(source, position, start, size, count):
+            continue
+        trailing = len(tail) - at - _END.size - comment
+        if trailing:
+            directory.odd(f"{trailing:,} bytes follow its end" if trailing > 0 else "its comment is cut short")
+        if b"PK\x05\x06" in tail[at + 4 :]:
+            directory.odd("it has more than one end of a central directory")
+        full = (_MAX16, _MAX16, _MAX32, _MAX32)
+        if any(a not in (b, limit) for a, b, limit in zip(narrow, (here, count, size, start), full, strict=True)):
+            directory.odd("its end and its zip64 end disagree")
+        if disk or first_disk or here != count:
+            directory.odd("it says that it is one of several disks")
+        return _End(position, start, size, count)
+    return None
+
+
+def _leads_to_directory(source: Source, position: int, start: int, size: int, count: int) -> bool:
+    if count == 0 or size == 0:
+        return count == size == 0
+    if start + size > position:
+        return False
+    return b"PK\x01\x02" in (source.read_at(position - size, 4), source.read_at(start, 4))
+
+
+def _end64(source: Source, end: int) -> tuple[int, int, int, int, int, int, int] | None:
+    """The position and the fields of the zip64 end record that the locator in front of ``end`` points to."""
+    raw = source.read_at(end - _LOCATOR.size, _LOCATOR.size) if end >= _LOCATOR.size else b""
+    if len(raw) != _LOCATOR.size or not raw.startswith(b"PK\x06\x07"):
+        return None
+    position = _LOCATOR.unpack(raw)[2]
+    raw = source.read_at(position, _END64.size)
+    if len(raw) != _END64.size or not raw.startswith(b"PK\x06\x06"):
+        return None
+    _, length, _, _, disk, first_disk, here, count, size, start = _END64.unpack(raw)
+    if position + 12 + length != end - _LOCATOR.size:
+        return None
+    return position, disk, first_disk, here, count, size, start
+
+
+def _entries(raw: bytes, directory: Directory) -> Iterator[_Entry]:
+    position = 0
+    while position + _CENTRAL.size <= len(raw):
+        record = _CENTRAL.unpack_from(raw, position)
+        signature, _, _, flags, method, _, _, crc32, stored, nbytes, name, extra, comment, disk, _, _, header = record
+        if signature != b"PK\x01\x02":
+            break
+        begin = position + _CENTRAL.size
+        position = begin + name + extra + comment
+        if position > len(raw):
+            break
+        if _MAX32 in (stored, nbytes, header):
+            field64 = _extra_field(raw[begin + name : begin + name + extra], 1)
+            wide = [int.from_bytes(field64[at : at + 8], "little") for at in range(0, len(field64) - 7, 8)]
+            # Only the fields that are full in the record are there, in this order.
+            if nbytes == _MAX32 and wide:
+                nbytes = wide.pop(0)
+            if stored == _MAX32 and wide:
+                stored = wide.pop(0)
+            if header == _MAX32 and wide:
+                header = wide.pop(0)
+        if disk not in (0, _MAX16):
+            directory.odd("it says that a member is on another disk")
+        yield _Entry(raw[begin : begin + name], flags, method, crc32, stored, nbytes, header)
+    if position != len(raw):
+        directory.odd(f"its central directory is damaged {position:,} bytes from its start")
+
+
+def _extra_field(extra: bytes, wanted: int) -> bytes:
+    position = 0
+    while position + 4 <= len(extra):
+        tag = int.from_bytes(extra[position : position + 2], "little")
+        length = int.from_bytes(extra[position + 2 : position + 4], "little")
+        if tag == wanted:
+            return extra[position + 4 : position + 4 + length]
+        position += 4 + length
+    return b""
+
+
+def _members(
+    source: Source, entries: list[_Entry], shift: int, directory_start: int, directory: Directory
+) -> list[Member]:
+    """Compare each record with its local header, in the order of the file, and find where the bytes begin."""
+    members: dict[int, Member] = {}
+    reached = 0
+    last: _Entry | None = None
+    for index in sorted(range(len(entries)), key=lambda index: entries[index].header):
+        entry = entries[index]
+        name = _text(entry)
+        header = entry.header + shift
+        gap = header - reached
+        if not 0 <= gap <= _DESCRIPTOR:
+            if gap < 0:
+                directory.odd(f"member {name} begins inside the member in front of it")
+            else:
+                directory.odd(
+                    f"{gap:,} bytes lie {'behind ' + _text(last) if last else 'in front of its first member'}"
+                )
+            gap = 0
+        raw = source.read_at(header - gap, gap + _LOCAL.size + len(entry.raw_name) + _PADDING)
+        if gap and not _is_descriptor(raw[:gap], last):
+            directory.odd(f"{gap} bytes lie in front of member {name}")
+        offset = _check_local(entry, header, name, raw[gap:], directory)
+        members[index] = Member(name, entry.method, entry.crc32, entry.stored, entry.nbytes, offset)
+        if offset is not None:
+            reached, last = offset + entry.stored, entry
+    gap = directory_start - reached
+    if gap < 0:
+        directory.odd("its last member runs into its central directory")
+    elif gap and (gap > _DESCRIPTOR or not _is_descriptor(source.read_at(reached, gap), last)):
+        directory.odd(f"{gap:,} bytes lie in front of its central directory")
+    return [members[index] for index in range(len(entries))]
+
+
+def _is_descriptor(raw: bytes, entry: _Entry | None) -> bool:
+    """Whether this is the checksum and the sizes of ``entry``, written behind its bytes, and nothing else."""
+    if entry is None or not entry.flags & 8:
+        return False
+    body = raw.removeprefix(b"PK\x07\x08")
+    width = (len(body) - 4) // 2
+    return width in (4, 8) and body == b"".join(
+        number.to_bytes(length, "little")
+        for number, length in ((entry.crc32, 4), (entry.stored % 256**width, width), (entry.nbytes % 256**width, width))
+    )
+
+
+def _check_local(entry: _Entry, header: int, name: str, raw: bytes, directory: Directory) -> int | None:
+    """Where the bytes of a member begin, or ``None`` where no local header stands where the directory says."""
+    if len(raw) < _LOCAL.size or not raw.startswith(b"PK\x03\x04"):
+        directory.odd(f"no local header of member {name} stands at byte {header:,}")
+        return None
+    fields: tuple[int, ...] = _LOCAL.unpack_from(raw)[2:]
+    flags, method, _, _, crc32, stored, nbytes, name_length, extra_length = fields
+    local_name = raw[_LOCAL.size : _LOCAL.size + name_length]
+    if local_name != entry.raw_name:
+        shown = local_name[:100].decode("utf-8", "replace")
+        directory.odd(f"member {name} is called {shown} in its local header")
+    if (flags | entry.flags) & 0x61:
+        directory.odd(f"member {name} is marked as encrypted or as a patch")
+    if method != entry.method:
+        directory.odd(f"member {name} has the compression methods {entry.method} and {method}")
+    if not (flags | entry.flags) & 8:
+        if _MAX32 in (stored, nbytes):
+            extra = raw[_LOCAL.size + name_length :][:extra_length]
+            wide = _extra_field(extra, 1)
+            nbytes = int.from_bytes(wide[:8], "little") if nbytes == _MAX32 and len(wide) >= 8 else nbytes
+            stored = int.from_bytes(wide[8:16], "little") if stored == _MAX32 and len(wide) >= 16 else stored
+        if (crc32, stored, nbytes) != (entry.crc32, entry.stored, entry.nbytes):
+            directory.odd(f"member {name} has another size or checksum in its local header")
+    elif (flags ^ entry.flags) & 8:
+        directory.odd(f"member {name} has other flags in its local header")
+    return header + _LOCAL.size + name_length + extra_length
+
+
+def _text(entry: _Entry) -> str:
+    # Zip names are UTF-8 or code page 437; torch writes UTF-8 without saying so.
+    try:
+        return entry.raw_name.decode("utf-8")
+    except UnicodeDecodeError:
+        return entry.raw_name.decode("latin-1")
