@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .checkpoint import Part, ShardIndex, TensorInfo, WeightFile
 
@@ -15,8 +16,7 @@ _NUMBERED = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?P<endin
 _MAX_SHARDS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class NumberedSet:
+class NumberedSet(NamedTuple):
     """Files ``stem-00001-of-00003.ending`` and so on that belong together.
 
     ``files`` are those that are there, ``missing`` the paths of those that are not. Both relative to the checkpoint.

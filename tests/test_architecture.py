@@ -14,6 +14,7 @@ WORDS = {
     "version",
     "wording",
     "aliasing",
+    "salvage",
     "sharding",
     "tensor_names",
     "checkpoint",

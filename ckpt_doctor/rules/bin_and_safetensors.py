@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
 from ckpt_doctor.findings import Finding, Fix, Severity
@@ -13,13 +13,10 @@ from ckpt_doctor.wording import counted, listed, shell
 
 from .rule import Rule
 
-_NAME = re.compile(
-    r"(?P<folder>.*/)?(?P<stem>[^/]+?)(?:-\d+-of-\d+)?(?P<variant>\.[\w-]+)?\.(?P<ending>safetensors|bin|pt|pth)"
-)
+_NAME = r"(?P<folder>.*/)?(?P<stem>[^/]+?)(?:-\d+-of-\d+)?(?P<variant>\.[\w-]+)?\.(?P<ending>safetensors|bin|pt|pth)"
 
 
-@dataclass(frozen=True, slots=True)
-class _Comparison:
+class _Comparison(NamedTuple):
     """Names that only one side has, that differ in shape or dtype, and in value; ``compared`` counts the values."""
 
     only_torch: tuple[str, ...]
@@ -114,7 +111,7 @@ class BinAndSafetensors(Rule):
 def _pairs(part: Part) -> Iterator[tuple[list[WeightFile], list[WeightFile]]]:
     units: dict[tuple[str, str, str], tuple[list[WeightFile], list[WeightFile]]] = {}
     for file in part.files:
-        found = _NAME.fullmatch(file.path)
+        found = re.fullmatch(_NAME, file.path)
         if found:
             stem = found["stem"].replace("pytorch_model", "model", 1)
             unit = units.setdefault((found["folder"] or "", stem, found["variant"] or ""), ([], []))

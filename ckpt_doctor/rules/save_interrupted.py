@@ -15,19 +15,16 @@ from .rule import Rule, documents
 _FINAL = r"(?P<final>[^/]+?\.(?:safetensors|bin|pt|pth|ckpt|json))"
 # Names that savers, copiers and downloaders give to a file until it is whole. Locks and metadata of a download are
 # none of these: they lie beside healthy files too.
-_TEMPORARY = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"\.?{_FINAL}\.(?:[\w-]+\.)?(?:(?:tmp|temp)[\w.-]*|incomplete|part|partial|filepart|crdownload|download|aria2)",
-        rf"\.?(?:tmp|temp)[-_.]{_FINAL}",
-        # rsync: a dot in front and six random letters behind.
-        rf"\.{_FINAL}\.[A-Za-z0-9]{{6}}",
-    )
+_TEMPORARY = (
+    rf"\.?{_FINAL}\.(?:[\w-]+\.)?(?:(?:tmp|temp)[\w.-]*|incomplete|part|partial|filepart|crdownload|download|aria2)",
+    rf"\.?(?:tmp|temp)[-_.]{_FINAL}",
+    # rsync: a dot in front and six random letters behind.
+    rf"\.{_FINAL}\.[A-Za-z0-9]{{6}}",
 )
 # Python's tempfile: such a name does not say what the file was to become.
-_NAMELESS = re.compile(r"tmp[a-z0-9_]{8}")
-_NUMBERED = re.compile(r".*-\d+-of-\d+\.\w+")
-_STAGING_FOLDER = re.compile(r"tmp-checkpoint-\d+")
+_NAMELESS = r"tmp[a-z0-9_]{8}"
+_NUMBERED = r".*-\d+-of-\d+\.\w+"
+_STAGING_FOLDER = r"tmp-checkpoint-\d+"
 
 
 class SaveInterrupted(Rule):
@@ -57,7 +54,7 @@ class SaveInterrupted(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         folder = checkpoint.root.name
-        if _STAGING_FOLDER.fullmatch(folder):
+        if re.fullmatch(_STAGING_FOLDER, folder):
             yield self.finding(
                 f"{folder} is the folder in which transformers' Trainer gathers a checkpoint; it would bear the name "
                 f"{folder.removeprefix('tmp-')} if the save had ended. Use an earlier checkpoint."
@@ -68,7 +65,7 @@ class SaveInterrupted(Rule):
             for part in checkpoint.parts
             if not part.auxiliary
             for file in part.files
-            if file.nbytes == 0 and _NUMBERED.fullmatch(file.path)
+            if file.nbytes == 0 and re.fullmatch(_NUMBERED, file.path)
         ]
         if empty:
             yield self.finding(
@@ -84,7 +81,7 @@ class SaveInterrupted(Rule):
         sizes.update({file.path: file.nbytes for part in checkpoint.parts_with("extra") for file in part.files})
         for path, nbytes in sorted(sizes.items()):
             folder, slash, base = path.rpartition("/")
-            found = next((match for pattern in _TEMPORARY if (match := pattern.fullmatch(base))), None)
+            found = next((match for pattern in _TEMPORARY if (match := re.fullmatch(pattern, base))), None)
             if found is not None:
                 final = f"{folder}{slash}{found['final']}"
                 severity, state = _judge(checkpoint, folder, final)
@@ -95,7 +92,7 @@ class SaveInterrupted(Rule):
                     evidence={"final": final, "bytes": nbytes},
                     severity=severity,
                 )
-            elif _NAMELESS.fullmatch(base):
+            elif re.fullmatch(_NAMELESS, base):
                 severity = Severity.NOTE if _loadable(checkpoint, folder) else Severity.ERROR
                 yield self.finding(
                     f"A temporary file of {nbytes:,} bytes. {_advice(severity)}",
@@ -119,7 +116,7 @@ def _judge(checkpoint: Checkpoint, folder: str, final: str) -> tuple[Severity, s
     if base.endswith(".json") and not base.endswith(("config.json", ".index.json")):
         return Severity.NOTE, "absent"
     # A model that loads without the file needs it no longer; a set of shards needs every one.
-    if _loadable(checkpoint, folder) and not _NUMBERED.fullmatch(base):
+    if _loadable(checkpoint, folder) and not re.fullmatch(_NUMBERED, base):
         return Severity.WARNING, "absent, though other weights are there"
     return Severity.ERROR, "absent"
 
