@@ -9,7 +9,7 @@ from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
-from .rule import DefectRule, documents
+from .rule import DefectRule, documents, sentence
 
 
 class FileUnreadable(DefectRule):
@@ -63,15 +63,10 @@ class FileUnreadable(DefectRule):
 def _unreadable_json(checkpoint: Checkpoint) -> dict[str, str]:
     """Path to error of every config and index that could not be read; parts may share one."""
     return {
-        document.path: _sentence(document.error or "it could not be read")
+        document.path: sentence(document.error or "it could not be read")
         for document in documents(checkpoint)
         if document.unreadable
     }
-
-
-def _sentence(text: str) -> str:
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith(".") else text + "."
 
 
 def _not_scanned(file: WeightFile) -> list[str]:

@@ -10,7 +10,7 @@ from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import ending_of, numbered_sets
 from ckpt_doctor.wording import counted, listed, shell
 
-from .rule import Rule
+from .rule import Rule, sentence
 
 
 class IndexUnreadable(Rule):
@@ -87,7 +87,7 @@ class IndexUnreadable(Rule):
 
 def _reason(index: ShardIndex) -> str | None:
     if index.error is not None:
-        return f"{index.error[:1].upper()}{index.error[1:].rstrip('.')}."
+        return sentence(index.error)
     if index.escaping:
         return (
             f"It names {counted(len(index.escaping), 'shard')} outside its folder ({listed(index.escaping)}); "

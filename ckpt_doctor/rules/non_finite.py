@@ -60,11 +60,10 @@ class NonFinite(Rule):
         count = sum(scan.nonfinite for _, scan in hit)
         total = sum(tensor.numel for tensor, _ in hit)
         names = [tensor.name for tensor, _ in hit]
-        first = f"the first of {names[0]}" if len(names) > 1 else "the first"
+        position = _position(*hit[0], of_several=len(names) > 1)
         return self.finding(
             f"{count:,} of {total:,} values in {counted(len(names), 'tensor')} "
-            f"{'is' if count == 1 else 'are'} NaN or Inf: {listed(names)}; {first} is at {_position(*hit[0])}. "
-            + advice,
+            f"{'is' if count == 1 else 'are'} NaN or Inf: {listed(names)}{position}. {advice}",
             path=file.path,
             tensors=names,
             evidence={
@@ -85,11 +84,13 @@ def _hit(file: WeightFile) -> list[tuple[TensorInfo, TensorScan]]:
     ]
 
 
-def _position(tensor: TensorInfo, scan: TensorScan) -> str:
-    """Where the first one is, as an index into the tensor: ``[3, 2]``; a scalar has ``[]``."""
+def _position(tensor: TensorInfo, scan: TensorScan, *, of_several: bool) -> str:
+    """Where the first one is, as an index into the tensor such as ``[3, 2]``; nothing for a scalar."""
+    if not tensor.shape:
+        return ""
     index: list[int] = []
     rest = scan.first_nonfinite or 0
     for size in reversed(tensor.shape):
         rest, position = divmod(rest, size)
         index.insert(0, position)
-    return str(index)
+    return f"; the first{f' of {tensor.name}' if of_several else ''} is at {index}"

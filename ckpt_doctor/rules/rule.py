@@ -82,6 +82,12 @@ def documents(checkpoint: Checkpoint) -> Iterator[ConfigFile | ShardIndex]:
     return (item for item in found if item is not None)
 
 
+def sentence(text: str) -> str:
+    """What a reader said, with a capital in front and a full stop behind."""
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith(".") else f"{text}."
+
+
 class DefectRule(Rule):
     """A rule that passes on what a reader found wrong with a file: one finding for each defect of its ``kinds``."""
 
@@ -96,7 +102,7 @@ class DefectRule(Rule):
                 for defect in file.defects:
                     if defect.kind in self.kinds:
                         yield self.finding(
-                            f"{defect.message} {self.advice}",
+                            f"{sentence(defect.message)} {self.advice}",
                             path=file.path,
                             tensors=defect.tensors,
                             evidence=defect.evidence,

@@ -30,7 +30,7 @@ def test_every_kind_of_defect_belongs_to_exactly_one_rule(kind: DefectKind) -> N
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if issubclass(rule, DefectRule)])
 def test_a_defect_is_passed_on_with_advice(rule: type[DefectRule]) -> None:
-    defect = Defect(rule.kinds[0], "It is 3 bytes short.", ("a",), {"missing": 3})
+    defect = Defect(rule.kinds[0], "it is 3 bytes short", ("a",), {"missing": 3})
     broken = file("adapter_model.bin", "a", defects=(defect,))
     (finding,) = run(rule, part(broken, role="adapter"), part(file("healthy.bin"), role="projections"))
     assert finding.code == rule.code

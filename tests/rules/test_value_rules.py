@@ -33,9 +33,9 @@ def test_non_finite_values_are_counted_and_the_first_is_placed() -> None:
     assert finding.evidence["tensors"][0] == {"name": "b", "nonfinite": 2, "first": 10}
 
 
-def test_a_scalar_that_is_not_finite_has_an_empty_index() -> None:
+def test_a_scalar_that_is_not_finite_has_no_index() -> None:
     (finding,) = run(NonFinite, scanned("scale", scan(1, 0), shape=()))
-    assert "1 of 1 values in 1 tensor is NaN or Inf: scale; the first is at []." in finding.message
+    assert "1 of 1 values in 1 tensor is NaN or Inf: scale. Use" in finding.message
 
 
 @pytest.mark.parametrize(
