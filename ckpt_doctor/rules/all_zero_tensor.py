@@ -43,7 +43,7 @@ class AllZeroTensor(Rule):
                 continue
             for file in part.files:
                 zero = [tensor.name for tensor in file.tensors if _is_zero_weight(file, tensor)]
-                zero = [name for name in zero if not _is_adapter_parameter(name)]
+                zero = _without_adapter_parameters(zero)
                 if zero:
                     matrices = counted(len(zero), "weight matrix holds", "weight matrices hold")
                     yield self.finding(
@@ -61,8 +61,8 @@ def _is_zero_weight(file: WeightFile, tensor: TensorInfo) -> bool:
     return sum(size > 1 for size in tensor.shape) >= 2 and not may_be_zero(tensor.name)
 
 
-def _is_adapter_parameter(name: str) -> bool:
+def _without_adapter_parameters(names: list[str]) -> list[str]:
     from ckpt_doctor.knowledge.peft_types import PEFT_TYPES
 
     prefixes = tuple(kind.prefix for kind in PEFT_TYPES.values() if kind.prefix)
-    return any(word.startswith(prefixes) for word in name.split("."))
+    return [name for name in names if not any(word.startswith(prefixes) for word in name.split("."))]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
 from ckpt_doctor.findings import Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import indexed_shards, numbered_sets, with_siblings
 from ckpt_doctor.wording import counted, listed, shell
 
 from .rule import Rule
+
+_Copy = tuple[WeightFile, TensorInfo]
 
 
 class DuplicateAcrossShards(Rule):
@@ -52,19 +54,19 @@ class DuplicateAcrossShards(Rule):
                     yield from self._check_set(checkpoint, files)
 
     def _check_set(self, checkpoint: Checkpoint, files: tuple[WeightFile, ...]) -> Iterator[Finding]:
-        holders: dict[str, list[WeightFile]] = {}
+        holders: dict[str, list[_Copy]] = {}
         for file in files:
-            for name in file.by_name:
-                holders.setdefault(name, []).append(file)
+            for name, tensor in file.by_name.items():
+                holders.setdefault(name, []).append((file, tensor))
         repeated = {name: held for name, held in holders.items() if len(held) > 1}
         if not repeated:
             return
-        verdicts = {name: _equal(name, held) for name, held in repeated.items()}
+        verdicts = {name: _equal(held) for name, held in repeated.items()}
         differing = [name for name, equal in verdicts.items() if equal is False]
         unknown = [name for name, equal in verdicts.items() if equal is None]
         first = next(iter(repeated))
         message = f"{counted(len(repeated), 'tensor')} in more than one shard: {listed(repeated)}; the first in "
-        message += f"{listed(file.path for file in repeated[first])}. The shard that is read last wins. "
+        message += f"{listed(file.path for file, _ in repeated[first])}. The shard that is read last wins. "
         fix = None
         if differing:
             message += f"{len(differing):,} differ ({listed(differing)}): save or download the shards again."
@@ -75,10 +77,10 @@ class DuplicateAcrossShards(Rule):
             fix = Fix("keep one copy of each", "safe", shell("fix", checkpoint.path, "--select", self.code))
         yield self.finding(
             message,
-            path=repeated[first][-1].path,
+            path=repeated[first][-1][0].path,
             tensors=repeated,
             evidence={
-                "files": sorted({file.path for held in repeated.values() for file in held}),
+                "files": sorted({file.path for held in repeated.values() for file, _ in held}),
                 "equal": None if unknown and not differing else not differing,
             },
             fix=fix,
@@ -96,14 +98,13 @@ def _sets(part: Part) -> Iterator[tuple[WeightFile, ...]]:
             yield numbered.files
 
 
-def _equal(name: str, files: list[WeightFile]) -> bool | None:
+def _equal(copies: list[_Copy]) -> bool | None:
     """Whether the copies are equal; ``None`` where the bytes were not read."""
-    tensors = [file.by_name[name] for file in files]
-    if len({(tensor.dtype, tensor.shape) for tensor in tensors}) > 1:
+    if len({(tensor.dtype, tensor.shape) for _, tensor in copies}) > 1:
         return False
     digests = set()
-    for file in files:
-        scan = (file.scans or {}).get(name)
+    for file, tensor in copies:
+        scan = (file.scans or {}).get(tensor.name)
         if scan is None or scan.digest is None:
             return None
         digests.add(scan.digest)

@@ -55,9 +55,9 @@ class IndexMetadataWrong(Rule):
                     continue
                 total = shards.index.total_size
                 files = tuple(shards.present.values())
-                if total in possible_total_sizes(files):
-                    continue
                 actual = sum(tensor.nbytes for file in files for tensor in file.tensors)
+                if total == actual or total in possible_total_sizes(files):
+                    continue
                 said = "no total_size" if total is None else f"total_size {total:,}"
                 yield self.finding(
                     f"The index gives {said}, and the tensors in its {len(files):,} shards have {actual:,} bytes. "
