@@ -66,15 +66,15 @@ def recognise(source: Source, name: str) -> WeightFile:
         return _zeros(source, name)
     if head[0] == 0x80:
         return _with_other_claims(_torch_legacy(source, name), source, head)
-    if _ends_as_zip(source):
+    if signatures.ends_as_zip(source):
         return _torch_zip(source, name)  # which also says what stands in front of the archive
-    found = signatures.other_binary(head)
-    if found:
-        return _refused(source, name, DefectKind.IMPOSTOR, found, f"The file is {found}, not a file of weights.")
     if head[0] in _PICKLE_STARTS:
         as_pickle = _torch_legacy(source, name)
         if _is_pickle(as_pickle):
             return as_pickle
+    found = signatures.other_binary(head)
+    if found:
+        return _refused(source, name, DefectKind.IMPOSTOR, found, f"The file is {found}, not a file of weights.")
     return _impostor(source, name, head)
 
 
@@ -93,7 +93,7 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 def _with_other_claims(file: WeightFile, source: Source, head: bytes) -> WeightFile:
     """Add a defect where the bytes are at the same time an archive, which another program would open instead."""
-    second = "a tar archive" if signatures.is_tar(head) else "a zip archive" if _ends_as_zip(source) else None
+    second = "a tar archive" if signatures.is_tar(head) else "a zip archive" if signatures.ends_as_zip(source) else None
     if second is None or file.has_defect(DefectKind.AMBIGUOUS_ARCHIVE):
         return file
     message = f"The file is a {file.format} file and {second} at once: which of the two is read depends on the program."
@@ -101,25 +101,25 @@ def _with_other_claims(file: WeightFile, source: Source, head: bytes) -> WeightF
     return replace(file, defects=(*file.defects, defect))
 
 
-def _ends_as_zip(source: Source) -> bool:
-    size = min(source.size, signatures.ZIP_TAIL)
-    return signatures.zip_tail_offset(source.read_at(source.size - size, size)) is not None
-
-
 def _is_pickle(file: WeightFile) -> bool:
     """Whether what the pickle reader made of bytes without a magic number shows that they are a pickle.
 
-    Almost any text is the beginning of one. It is believed when it yields something, or asks for an object whose name
-    could be imported.
+    Almost any text begins like one. It is believed when it reads to its end, or when it got as far as a tensor or an
+    object that could be imported: a loader would have run that before it noticed anything.
     """
-    if file.tensors or file.values or file.has_defect(DefectKind.RESOURCE_BOMB):
+    if not file.has_defect(DefectKind.TORCH_TRUNCATED):
         return True
+    return bool(file.tensors) or file.has_defect(DefectKind.RESOURCE_BOMB) or any(map(_is_importable, _globals(file)))
+
+
+def _globals(file: WeightFile) -> Iterator[str]:
     for defect in file.defects:
         if defect.kind is DefectKind.UNSAFE_GLOBAL:
-            names = [str(entry.get("name", "")) for entry in defect.evidence.get("globals", ())]
-            if any(all(word.replace(".", "_").isidentifier() for word in name.split(" ")) for name in names):
-                return True
-    return False
+            yield from (str(entry["name"]) for entry in defect.evidence.get("globals", ()))
+
+
+def _is_importable(name: str) -> bool:
+    return all(word.isidentifier() for word in name.replace(" ", ".").split("."))
 
 
 def _torch_zip(source: Source, name: str) -> WeightFile:

@@ -5,6 +5,8 @@ The signatures are those that the formats' own specifications give; file extensi
 
 from __future__ import annotations
 
+from .source import Source
+
 HEAD = 4096
 """Bytes from the start of a file that the functions here want to see, or all of it where it is shorter."""
 
@@ -12,6 +14,7 @@ _TAR_BLOCK = 512
 _END_OF_DIRECTORY = b"PK\x05\x06"
 _ZIP_TAIL = 22 + 0xFFFF  # the end-of-central-directory record and the longest comment
 _ZIP64_LOCATOR = b"PK\x06\x07"
+_ZIP64_LOCATOR_SIZE = 20
 
 # Containers that some reader of checkpoints opens, with other bytes inside than the ones that stand there.
 _CONTAINERS = (
@@ -141,25 +144,22 @@ def _as_text(head: bytes) -> str | None:
     return None
 
 
-def zip_tail_offset(tail: bytes) -> int | None:
-    """Where in ``tail``, the last bytes of a file, a zip archive ends: the position of its end record.
+def ends_as_zip(source: Source) -> bool:
+    """Whether a zip archive ends where the file ends, whatever stands in front: that is where its readers look.
 
-    The four bytes alone may turn up in any weights, so what they point to must be there as well: an entry of the
-    central directory right in front of them, or the locator of a zip64 archive, or an archive without members.
+    The four bytes of its end record may turn up in any weights, so what they point to must be there as well: the
+    central directory right in front of them, or the locator of a zip64 archive.
     """
+    start = max(0, source.size - _ZIP_TAIL - _ZIP64_LOCATOR_SIZE)
+    tail = source.read_at(start, source.size - start)
     position = tail.rfind(_END_OF_DIRECTORY)
     while position >= 0:
         record = tail[position : position + 22]
         if len(record) == 22:
-            members = int.from_bytes(record[10:12], "little")
-            directory = position - int.from_bytes(record[12:16], "little")
-            if tail[max(0, position - 20) : position].startswith(_ZIP64_LOCATOR):
-                return position
-            if members and (directory < 0 or tail.startswith(b"PK\x01\x02", directory)):
-                return position
+            if tail[max(0, position - _ZIP64_LOCATOR_SIZE) : position].startswith(_ZIP64_LOCATOR):
+                return True
+            directory = start + position - int.from_bytes(record[12:16], "little")
+            if 0 <= directory < start + position and source.read_at(directory, 4) == b"PK\x01\x02":
+                return True
         position = tail.rfind(_END_OF_DIRECTORY, 0, position)
-    return None
-
-
-ZIP_TAIL = _ZIP_TAIL + 0x10000
-"""Bytes from the end of a file in which :func:`zip_tail_offset` looks; room for a small central directory, too."""
+    return False
