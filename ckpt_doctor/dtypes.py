@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
-class DType:
+class DType(NamedTuple):
     """An element type: ``bits`` for each element, and what the file formats call it."""
 
     name: str

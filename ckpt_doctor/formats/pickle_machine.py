@@ -17,7 +17,7 @@ from ckpt_doctor.checkpoint import DefectKind
 
 from .pickle_opcodes import RARE
 from .pickle_state import UNSET, State
-from .pickle_values import REFUSED, Budget, DictNode, Global, PickleError
+from .pickle_values import REFUSED, SIZED, Budget, DictNode, Global, PickleError
 
 _UINT16 = Struct("<H").unpack_from
 _UINT32 = Struct("<I").unpack_from
@@ -130,7 +130,7 @@ def _execute(state: State, data: bytes, budget: Budget) -> Any:
                 args = stack.pop()
                 function = stack[-1]
                 if type(function) is Global and type(args) is tuple:
-                    if args:
+                    if args and type(args[0]) in SIZED:
                         state.charge(args[0])
                     made = function.make(args)
                     stack[-1] = state.refuse(function, args, position) if made is REFUSED else made

@@ -77,6 +77,10 @@ class DictNode:
     state: Any = None
 
 
+SIZED = frozenset({list, tuple, DictNode})
+"""The types of containers, which take time to copy."""
+
+
 @dataclass(slots=True, eq=False)
 class OpaqueNode:
     """An object that was not built. ``parts`` are what it was made of and given, by name, in order."""

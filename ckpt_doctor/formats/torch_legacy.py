@@ -26,6 +26,7 @@ MAX_PICKLES = 1 << 30
 """Most bytes of pickles that are read, in all."""
 
 _FIRST_READ = 1 << 20
+_SECOND_READ = 32 << 20  # enough for 200,000 tensors, whose pickle would otherwise be read several times
 _LENGTH = 8  # bytes in front of each storage that count its elements
 _OTHER_PICKLES = 100  # how many pickles of a stream that is not torch's are judged
 
@@ -62,7 +63,7 @@ class _Stream:
     def _grow(self) -> bool:
         if len(self.data) >= min(self.source.size, MAX_PICKLES):
             return False
-        self.data = self.source.read_at(0, min(8 * len(self.data), MAX_PICKLES))
+        self.data = self.source.read_at(0, min(max(_SECOND_READ, 8 * len(self.data)), MAX_PICKLES))
         return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 from typing import Any
 
 from ckpt_doctor.checkpoint import Defect, DefectKind, Storage, TensorInfo
@@ -14,6 +15,8 @@ from .pickle_walk import Harvest
 
 MAX_DIMS = 64
 """Torch itself allows 64 dimensions in a tensor's description."""
+
+_WHOLE = frozenset({int})
 
 Resolver = Callable[[StorageRef], tuple[Storage, str | None]]
 """Gives the storage of a reference, and what is wrong with its bytes if anything is."""
@@ -62,12 +65,14 @@ def describe(found: Harvest, resolve: Resolver) -> tuple[tuple[TensorInfo, ...],
                     )
             if lost is not None:
                 note("storage", name, lost)
-        tensor = TensorInfo(name, node.dtype, node.shape, node.stride, storage, node.offset, node.requires_grad, path)
-        if reference is not None:
-            start, end = tensor.extent
-            if end > storage.nbytes and start != end:
+        if reference is not None and 0 not in node.shape:
+            last = node.offset + sum(map(mul, node.shape, node.stride)) - sum(node.stride)
+            end = node.dtype.nbytes(last + 1)
+            if end > storage.nbytes:
                 note("extent", name, f"{name} reaches to byte {end:,} of a storage of {storage.nbytes:,} bytes")
-        tensors.append(tensor)
+        tensors.append(
+            TensorInfo(name, node.dtype, node.shape, node.stride, storage, node.offset, node.requires_grad, path)
+        )
     return tuple(tensors), tuple(_defect(problem) for problem in problems.values())
 
 
@@ -77,7 +82,7 @@ def _nonsense(node: TensorNode) -> str | None:
     if type(shape) is not tuple or type(stride) is not tuple:
         return "has a shape or strides that are no tuples"
     numbers = (*shape, *stride, node.offset)
-    if any(type(number) is not int for number in numbers):
+    if not _WHOLE.issuperset(map(type, numbers)):
         return "has a shape, strides or an offset that are not whole numbers"
     if len(shape) != len(stride) or len(shape) > MAX_DIMS:
         return f"has {len(shape)} dimensions and {len(stride)} strides"

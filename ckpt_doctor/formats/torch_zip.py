@@ -7,6 +7,8 @@ member, and compares names without regard to case (``PyTorchStreamReader`` in ``
 
 from __future__ import annotations
 
+import re
+
 from ckpt_doctor.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.wording import byte_size, listed
 
@@ -42,24 +44,23 @@ class _Archive:
         self.defects: list[Defect] = []
         self.oddities = directory.oddities
         self.by_name: dict[str, Member] = {}
+        self.folder = self.storages = ""
         for member in members:
-            name = _folded(member.name)
-            if name in self.by_name:
+            # torch reads the first of two, other readers the last.
+            if self.by_name.setdefault(_folded(member.name), member) is not member:
                 directory.odd(f"it has two members called {member.name}")
-            else:
-                # torch reads the first of two, other readers the last.
-                self.by_name[name] = member
 
     def read(self) -> WeightFile:
         self.check_names()
-        pickles = [member for member in self.members if _folded(member.name).rpartition("/")[2] == "data.pkl"]
+        pickles = [member for name, member in self.by_name.items() if name.rpartition("/")[2] == "data.pkl"]
         folder = self.members[0].name.partition("/")[0] if self.members else ""
         main = self.by_name.get(_folded(f"{folder}/data.pkl")) or next(iter(pickles), None)
         if main is None:
             return self.finish(None, f"a zip archive of {len(self.members)} members without data.pkl")
-        if len({_folded(member.name) for member in pickles}) > 1:
+        if len(pickles) > 1:
             self.oddities.append(f"it has several pickles: {listed(member.name for member in pickles)}")
         self.folder = main.name.rpartition("/")[0]
+        self.storages = _folded(f"{self.folder}/data/")
         return self.finish(main, "a torch archive")
 
     def check_names(self) -> None:
@@ -68,11 +69,10 @@ class _Archive:
         if escaping:
             message = f"Members have paths that lead out of the archive: {listed(escaping)}."
             self.defects.append(Defect(DefectKind.PATH_ESCAPE, message, evidence={"names": escaping[:20]}))
-        lowered = [_folded(name) for name in names]
         code = [
-            name
-            for name, low in zip(names, lowered, strict=True)
-            if low.endswith("/constants.pkl") or low == "constants.pkl" or "/code/" in low or low.startswith("code/")
+            member.name
+            for name, member in self.by_name.items()
+            if ("code" in name or "constants" in name) and _TORCHSCRIPT.search(name)
         ]
         if code:
             message = f"The archive is a TorchScript program, which runs when it is loaded: it has {listed(code)}."
@@ -160,9 +160,9 @@ class _Archive:
 
     def storage(self, reference: StorageRef) -> tuple[Storage, str | None]:
         """The storage in the member ``data/<key>``, and why its bytes are not there if they are not."""
-        name = f"{self.folder}/data/{reference.key}"
-        member = self.by_name.get(_folded(name))
+        member = self.by_name.get(self.storages + _folded(reference.key))
         nbytes = reference.nbytes
+        name = f"{self.folder}/data/{reference.key}"
         if member is None:
             lost = None if reference.device == "meta" or not nbytes else f"the record {name} is not in the archive"
             return Storage(reference.key, nbytes, None, reference.device), lost
@@ -208,6 +208,8 @@ class _Archive:
             self.defects += [defect for defect in side.defects if defect.kind is DefectKind.UNSAFE_GLOBAL]
 
 
+_TORCHSCRIPT = re.compile(r"(?:^|/)(?:code/|constants\.pkl$)")
+
 MAX_SIDE_MEMBER = 1 << 20
 """Members of another kind are looked into up to this size, in bytes."""
 
@@ -220,11 +222,7 @@ def _folded(name: str) -> str:
 
 
 def _escapes(name: str) -> bool:
-    parts = name.replace("\\", "/").split("/")
-    return (
-        ".." in parts
-        or name.startswith(("/", "\\"))
-        or "\\" in name
-        or (len(name) > 1 and name[1] == ":")
-        or "\0" in name
-    )
+    """Whether a member's name leads anywhere but below the folder that it would be extracted to."""
+    if name.startswith("/") or "\\" in name or "\0" in name or name[1:2] == ":":
+        return True
+    return ".." in name and ".." in name.split("/")

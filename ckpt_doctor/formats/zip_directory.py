@@ -19,6 +19,8 @@ _LOCATOR = Struct("<4sIQI")
 _END64 = Struct("<4sQ2H2I4Q")
 _CENTRAL = Struct("<4s6H3I5H2I")
 _LOCAL = Struct("<4s5H3I2H")
+_SIZES32 = Struct("<3I")
+_SIZES64 = Struct("<I2Q")
 _MAX32, _MAX16 = 0xFFFFFFFF, 0xFFFF
 
 MAX_DIRECTORY = 1 << 30
@@ -26,23 +28,29 @@ MAX_DIRECTORY = 1 << 30
 
 _DESCRIPTOR = 24  # most bytes that may follow a member: signature, CRC32, and two sizes of 8 bytes
 _PADDING = 256  # most bytes of an extra field that come along with one read of a local header
+_WINDOW = 8192  # bytes that are read at once for local headers
 
 STORED, DEFLATED = 0, 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Member:
-    """One member. ``offset`` is the absolute position of its first byte, ``stored`` its length there, in bytes.
+    """One member as the central directory describes it.
 
-    ``nbytes`` is its length once inflated. ``offset`` is ``None`` where the local header is not one.
+    ``header`` is the position of its local header, counted from the first byte of the archive. ``stored`` is its length
+    in the file, ``nbytes`` once inflated, both in bytes. ``offset`` is the absolute position of its first byte, or
+    ``None`` where there is no local header.
     """
 
     name: str
+    raw_name: bytes
+    flags: int
     method: int
     crc32: int
     stored: int
     nbytes: int
-    offset: int | None
+    header: int
+    offset: int | None = None
 
 
 @dataclass(slots=True)
@@ -61,19 +69,6 @@ class Directory:
             self.oddities.append(sentence)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A record of the central directory."""
-
-    raw_name: bytes
-    flags: int
-    method: int
-    crc32: int
-    stored: int
-    nbytes: int
-    header: int
-
-
 def read_directory(source: Source) -> Directory:
     """Read the directory of the zip archive in ``source``; never raises for what it holds."""
     directory = Directory()
@@ -87,11 +82,12 @@ def read_directory(source: Source) -> Directory:
     if end.size and source.read_at(start, 4) != b"PK\x01\x02":
         directory.odd(f"{start - end.start:,} bytes lie between its central directory and its end")
         start = end.start
-    entries = list(_entries(source.read_at(start, end.size), directory))
-    if len(entries) != end.count:
-        directory.odd(f"its end counts {end.count:,} members, the central directory has {len(entries):,}")
+    members = list(_records(source.read_at(start, end.size), directory))
+    if len(members) != end.count:
+        directory.odd(f"its end counts {end.count:,} members, the central directory has {len(members):,}")
     # Offsets count from the beginning of the archive, in front of which something else may have been put.
-    directory.members = _members(source, entries, start - end.start, start, directory)
+    _compare(source, members, start - end.start, start, directory)
+    directory.members = members
     return directory
 
 
@@ -160,7 +156,8 @@ def _end64(source: Source, end: int) -> tuple[int, int, int, int, int, int, int]
     return position, disk, first_disk, here, count, size, start
 
 
-def _entries(raw: bytes, directory: Directory) -> Iterator[_Entry]:
+def _records(raw: bytes, directory: Directory) -> Iterator[Member]:
+    """The records of the central directory."""
     position = 0
     while position + _CENTRAL.size <= len(raw):
         record = _CENTRAL.unpack_from(raw, position)
@@ -183,7 +180,8 @@ def _entries(raw: bytes, directory: Directory) -> Iterator[_Entry]:
                 header = wide.pop(0)
         if disk not in (0, _MAX16):
             directory.odd("it says that a member is on another disk")
-        yield _Entry(raw[begin : begin + name], flags, method, crc32, stored, nbytes, header)
+        raw_name = raw[begin : begin + name]
+        yield Member(_text(raw_name), raw_name, flags, method, crc32, stored, nbytes, header)
     if position != len(raw):
         directory.odd(f"its central directory is damaged {position:,} bytes from its start")
 
@@ -199,84 +197,79 @@ def _extra_field(extra: bytes, wanted: int) -> bytes:
     return b""
 
 
-def _members(
-    source: Source, entries: list[_Entry], shift: int, directory_start: int, directory: Directory
-) -> list[Member]:
+def _compare(source: Source, members: list[Member], shift: int, directory_start: int, directory: Directory) -> None:
     """Compare each record with its local header, in the order of the file, and find where the bytes begin."""
-    members: dict[int, Member] = {}
     reached = 0
-    last: _Entry | None = None
-    for index in sorted(range(len(entries)), key=lambda index: entries[index].header):
-        entry = entries[index]
-        name = _text(entry)
-        header = entry.header + shift
+    last: Member | None = None
+    window_begin, window = 0, b""
+    for member in sorted(members, key=lambda member: member.header):
+        header = member.header + shift
         gap = header - reached
         if not 0 <= gap <= _DESCRIPTOR:
             if gap < 0:
-                directory.odd(f"member {name} begins inside the member in front of it")
+                directory.odd(f"member {member.name} begins inside the member in front of it")
             else:
-                directory.odd(
-                    f"{gap:,} bytes lie {'behind ' + _text(last) if last else 'in front of its first member'}"
-                )
+                directory.odd(f"{gap:,} bytes lie {'behind ' + last.name if last else 'in front of its first member'}")
             gap = 0
-        raw = source.read_at(header - gap, gap + _LOCAL.size + len(entry.raw_name) + _PADDING)
+        begin = header - gap
+        nbytes = gap + _LOCAL.size + len(member.raw_name) + _PADDING
+        if not window_begin <= begin <= window_begin + len(window) - nbytes:
+            # Small members lie close together: one read serves many of them.
+            window_begin, window = begin, source.read_at(begin, max(nbytes, _WINDOW))
+        raw = window[begin - window_begin : begin - window_begin + nbytes]
         if gap and not _is_descriptor(raw[:gap], last):
-            directory.odd(f"{gap} bytes lie in front of member {name}")
-        offset = _check_local(entry, header, name, raw[gap:], directory)
-        members[index] = Member(name, entry.method, entry.crc32, entry.stored, entry.nbytes, offset)
-        if offset is not None:
-            reached, last = offset + entry.stored, entry
+            directory.odd(f"{gap} bytes lie in front of member {member.name}")
+        member.offset = _check_local(member, header, raw[gap:], directory)
+        if member.offset is not None:
+            reached, last = member.offset + member.stored, member
     gap = directory_start - reached
     if gap < 0:
         directory.odd("its last member runs into its central directory")
     elif gap and (gap > _DESCRIPTOR or not _is_descriptor(source.read_at(reached, gap), last)):
         directory.odd(f"{gap:,} bytes lie in front of its central directory")
-    return [members[index] for index in range(len(entries))]
 
 
-def _is_descriptor(raw: bytes, entry: _Entry | None) -> bool:
-    """Whether this is the checksum and the sizes of ``entry``, written behind its bytes, and nothing else."""
-    if entry is None or not entry.flags & 8:
+def _is_descriptor(raw: bytes, member: Member | None) -> bool:
+    """Whether this is the checksum and the sizes of ``member``, written behind its bytes, and nothing else."""
+    if member is None or not member.flags & 8:
         return False
-    body = raw.removeprefix(b"PK\x07\x08")
-    width = (len(body) - 4) // 2
-    return width in (4, 8) and body == b"".join(
-        number.to_bytes(length, "little")
-        for number, length in ((entry.crc32, 4), (entry.stored % 256**width, width), (entry.nbytes % 256**width, width))
-    )
+    numbers = member.crc32, member.stored, member.nbytes
+    if max(numbers) <= _MAX32 and raw.endswith(_SIZES32.pack(*numbers)):
+        return raw[: -_SIZES32.size] in (b"", b"PK\x07\x08")
+    return raw.endswith(_SIZES64.pack(*numbers)) and raw[: -_SIZES64.size] in (b"", b"PK\x07\x08")
 
 
-def _check_local(entry: _Entry, header: int, name: str, raw: bytes, directory: Directory) -> int | None:
+def _check_local(member: Member, header: int, raw: bytes, directory: Directory) -> int | None:
     """Where the bytes of a member begin, or ``None`` where no local header stands where the directory says."""
     if len(raw) < _LOCAL.size or not raw.startswith(b"PK\x03\x04"):
-        directory.odd(f"no local header of member {name} stands at byte {header:,}")
+        directory.odd(f"no local header of member {member.name} stands at byte {header:,}")
         return None
     fields: tuple[int, ...] = _LOCAL.unpack_from(raw)[2:]
     flags, method, _, _, crc32, stored, nbytes, name_length, extra_length = fields
     local_name = raw[_LOCAL.size : _LOCAL.size + name_length]
-    if local_name != entry.raw_name:
+    if local_name != member.raw_name:
         shown = local_name[:100].decode("utf-8", "replace")
-        directory.odd(f"member {name} is called {shown} in its local header")
-    if (flags | entry.flags) & 0x61:
-        directory.odd(f"member {name} is marked as encrypted or as a patch")
-    if method != entry.method:
-        directory.odd(f"member {name} has the compression methods {entry.method} and {method}")
-    if not (flags | entry.flags) & 8:
+        directory.odd(f"member {member.name} is called {shown} in its local header")
+    if (flags | member.flags) & 0x61:
+        directory.odd(f"member {member.name} is marked as encrypted or as a patch")
+    if method != member.method:
+        directory.odd(f"member {member.name} has the compression methods {member.method} and {method}")
+    if not (flags | member.flags) & 8:
         if _MAX32 in (stored, nbytes):
             extra = raw[_LOCAL.size + name_length :][:extra_length]
             wide = _extra_field(extra, 1)
             nbytes = int.from_bytes(wide[:8], "little") if nbytes == _MAX32 and len(wide) >= 8 else nbytes
             stored = int.from_bytes(wide[8:16], "little") if stored == _MAX32 and len(wide) >= 16 else stored
-        if (crc32, stored, nbytes) != (entry.crc32, entry.stored, entry.nbytes):
-            directory.odd(f"member {name} has another size or checksum in its local header")
-    elif (flags ^ entry.flags) & 8:
-        directory.odd(f"member {name} has other flags in its local header")
+        if (crc32, stored, nbytes) != (member.crc32, member.stored, member.nbytes):
+            directory.odd(f"member {member.name} has another size or checksum in its local header")
+    elif (flags ^ member.flags) & 8:
+        directory.odd(f"member {member.name} has other flags in its local header")
     return header + _LOCAL.size + name_length + extra_length
 
 
-def _text(entry: _Entry) -> str:
+def _text(raw_name: bytes) -> str:
     # Zip names are UTF-8 or code page 437; torch writes UTF-8 without saying so.
     try:
-        return entry.raw_name.decode("utf-8")
+        return raw_name.decode("utf-8")
     except UnicodeDecodeError:
-        return entry.raw_name.decode("latin-1")
+        return raw_name.decode("latin-1")
