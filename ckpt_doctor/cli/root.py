@@ -64,7 +64,7 @@ def _never_fail_to_encode() -> None:
             reconfigure(errors="backslashreplace")
 
 
-@click.command(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("ckpt-doctor", cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ckpt-doctor", message="%(prog)s %(version)s")
 def cli() -> None:
     """Say what is wrong with a model checkpoint before an evaluation does.

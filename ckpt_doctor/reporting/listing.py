@@ -34,11 +34,15 @@ class Row(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The rows of one checkpoint that a filter left. ``hidden`` counts the others."""
+    """The rows of one checkpoint that a filter left. ``hidden`` counts the others.
+
+    ``repeated_nbytes`` are the bytes by which sharing makes the whole listing look larger than what is stored.
+    """
 
     checkpoint: Checkpoint
     rows: tuple[Row, ...]
     hidden: int
+    repeated_nbytes: int
 
     @property
     def parameters(self) -> int:
@@ -54,16 +58,18 @@ class Listing(NamedTuple):
 def listing(checkpoint: Checkpoint, pattern: str | None = None) -> Listing:
     """Every tensor of every weight file whose name matches the glob ``pattern``, in the order of the files."""
     rows = []
-    hidden = 0
+    hidden = repeated = 0
     matches = _matcher(pattern)
     for file in checkpoint.files:
-        groups = {name: group.names for group in alias_groups(file) for name in group.names}
+        aliases = alias_groups(file)
+        groups = {name: group.names for group in aliases for name in group.names}
+        repeated += sum(group.apparent_nbytes - group.unique_nbytes for group in aliases)
         for tensor in file.tensors:
             if matches(tensor.name):
                 rows.append(Row(tensor, file.path, groups.get(tensor.name, ())))
             else:
                 hidden += 1
-    return Listing(checkpoint, tuple(rows), hidden)
+    return Listing(checkpoint, tuple(rows), hidden, repeated)
 
 
 def _matcher(pattern: str | None) -> Any:
@@ -85,13 +91,13 @@ def table(listings: Sequence[Listing], look: Presentation) -> Iterator[str]:
         if len(listings) > 1:
             yield look.paint(printable(item.checkpoint.path), "bold")
         if item.rows:
-            cells = [_cells(row) for row in item.rows]
-            # tabulate takes two seconds longer for 100,000 rows where it may guess at numbers.
+            # Most checkpoints share nothing: the line of totals says so, and the table is a column narrower.
+            columns = 6 if any(row.group for row in item.rows) else 5
             yield from tabulate(
-                cells,
-                headers=("name", "dtype", "shape", "bytes", "file", "shared with"),
+                [_cells(row)[:columns] for row in item.rows],
+                headers=("name", "dtype", "shape", "bytes", "file", "shared with")[:columns],
                 disable_numparse=True,
-                colalign=("left", "left", "left", "right", "left", "left"),
+                colalign=("left", "left", "left", "right", "left", "left")[:columns],
             ).splitlines()
             yield ""
         yield _totals(item)
@@ -113,7 +119,12 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _totals(item: Listing) -> str:
     count = f"{len(item.rows):,} of " if item.hidden else ""
     tensors = counted(len(item.rows) + item.hidden, "tensor")
-    return f"{count}{tensors}, {scaled(item.parameters)} parameters, {byte_size(item.nbytes)}"
+    text = f"{count}{tensors}, {scaled(item.parameters)} parameters, {byte_size(item.nbytes)}"
+    if item.hidden or not item.rows:
+        return text
+    if not any(row.group for row in item.rows):
+        return f"{text}, no shared storage"
+    return f"{text}, {byte_size(item.nbytes - item.repeated_nbytes)} of it unique"
 
 
 def document(listings: Iterable[Listing]) -> str:

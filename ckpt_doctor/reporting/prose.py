@@ -48,10 +48,21 @@ def command_lines(lead: str, command: str, width: int) -> list[str]:
     line = f"{lead} {command}"
     if len(line) <= width or "'" in command or '"' in command:
         return [line]
-    parts = joined(command.split(" "), " ", width - len(lead) - 3)
+    parts = joined(_options(command.split(" ")), " ", width - len(lead) - 3)
     indent = " " * len(lead)
     lines = [f"{lead} {parts[0]}", *(f"{indent} {part}" for part in parts[1:])]
     return [item + " \\" for item in lines[:-1]] + lines[-1:]
+
+
+def _options(words: Iterable[str]) -> list[str]:
+    """The words of a command, each option together with its values."""
+    pieces: list[str] = []
+    for word in words:
+        if pieces and pieces[-1].startswith("-") and not word.startswith("-"):
+            pieces[-1] += " " + word
+        else:
+            pieces.append(word)
+    return pieces
 
 
 def _cut(words: Iterable[str], width: int) -> Iterable[str]:

@@ -157,6 +157,13 @@ def test_the_listing_names_what_shares_bytes() -> None:
     assert read["tensors"][-1]["shared_with"] == []
     row = next(line for line in table([item], PLAIN) if line.startswith("t0 "))
     assert row.rstrip().endswith("t1, t10, t11 and 26 more")
+    assert list(table([item], PLAIN))[-1] == "31 tensors, 122 parameters, 488 B, 24 B of it unique"
+
+
+def test_the_listing_says_where_nothing_is_shared() -> None:
+    shown = list(table([listing(checkpoint("w", tensor("a", 4), tensor("b", 4)))], PLAIN))
+    assert "shared with" not in shown[0]
+    assert shown[-1] == "2 tensors, 8 parameters, 32 B, no shared storage"
 
 
 def test_the_listing_filters_by_glob_and_sums_what_is_left() -> None:

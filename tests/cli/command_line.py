@@ -1,0 +1,48 @@
+"""How the tests start the program: as a function, or as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from ckpt_doctor.cli.root import cli
+
+REPOSITORY = Path(__file__).parents[2]
+FIXTURES = REPOSITORY / "fixtures"
+FAILURES = FIXTURES / "failures"
+HEALTHY = FIXTURES / "healthy" / "weaver_safetensors" / "weaver"
+BROKEN = FAILURES / "both" / "weaver"
+
+
+def run(*args: object, env: dict[str, str] | None = None) -> Result:
+    """Run in this process. Colours depend on ``env`` only."""
+    clean = {"NO_COLOR": None, "FORCE_COLOR": None, "CKPT_DOCTOR_DEBUG": None, **(env or {})}
+    try:
+        # click before 8.2 mixes the two streams unless told otherwise, and click after it does not know the option.
+        runner = CliRunner(mix_stderr=False)  # type: ignore[call-arg]
+    except TypeError:
+        runner = CliRunner()
+    return runner.invoke(cli, [str(arg) for arg in args], env=clean)
+
+
+def start(*args: object, **options: object) -> subprocess.Popen[bytes]:
+    """Start ``python -m ckpt_doctor`` in the repository, with pipes on both streams unless told otherwise."""
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **options.pop("env", {})}  # type: ignore[dict-item]
+    command = [sys.executable, "-m", "ckpt_doctor", *map(os.fsdecode, map(_argument, args))]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen(command, cwd=REPOSITORY, env=env, **streams)  # type: ignore[call-overload, no-any-return]
+
+
+def process(*args: object, **options: object) -> subprocess.CompletedProcess[bytes]:
+    """Run :func:`start` to its end."""
+    with start(*args, **options) as running:
+        out, err = running.communicate(timeout=60)
+    return subprocess.CompletedProcess(running.args, running.returncode, out, err)
+
+
+def _argument(value: object) -> str | bytes:
+    return value if isinstance(value, bytes) else str(value)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import BROKEN, FAILURES, HEALTHY, run
+
+from ckpt_doctor.rules import RULES
+from ckpt_doctor.version import __version__
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"ckpt-doctor {__version__}\n"
+
+
+def test_help_lists_the_commands() -> None:
+    shown = run("--help").stdout
+    assert [line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()] == [
+        "inspect",
+        "ls",
+        "explain",
+        "rules",
+    ]
+
+
+@pytest.mark.parametrize("args", [("no-such-command",), ("explain",), ("explain", "CKD201", "--all"), ("ls", "a", "b")])
+def test_usage_errors_are_2(args: tuple[str, ...]) -> None:
+    result = run(*args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Usage: ckpt-doctor" in result.stderr
+
+
+def test_a_path_in_the_place_of_a_command_gets_a_hint() -> None:
+    result = run(HEALTHY)
+    assert result.exit_code == 2
+    assert f"ckpt-doctor inspect {HEALTHY}" in result.stderr
+
+
+class TestRules:
+    def test_the_table_holds_every_rule(self) -> None:
+        shown = run("rules").stdout
+        assert [line.split()[0] for line in shown.splitlines()[2:]] == [rule.code for rule in RULES]
+
+    def test_json(self) -> None:
+        read = json.loads(run("rules", "--output-format", "json").stdout)
+        assert [(rule["code"], rule["name"]) for rule in read["rules"]] == [(rule.code, rule.name) for rule in RULES]
+
+
+class TestExplain:
+    @pytest.mark.parametrize("name", ["CKD201", "ckd201", "weights-format-mismatch", "Weights-Format-Mismatch"])
+    def test_by_code_or_name(self, name: str) -> None:
+        result = run("explain", name)
+        assert result.exit_code == 0
+        assert result.stdout.startswith("CKD201 weights-format-mismatch\nerror · ")
+        assert "\nWhy is this bad?\n" in result.stdout
+
+    def test_all(self) -> None:
+        result = run("explain", "--all")
+        assert all(f"{rule.code} {rule.name}\n" in result.stdout for rule in RULES)
+        assert max(map(len, result.stdout.splitlines())) <= 80
+
+    @pytest.mark.parametrize(
+        ("name", "close"),
+        [("side-file-mising", "side-file-missing"), ("CKD2O1", "CKD201"), ("xyz", "ckpt-doctor rules")],
+    )
+    def test_an_unknown_rule_is_2_with_what_comes_close(self, name: str, close: str) -> None:
+        result = run("explain", name)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert close in result.stderr
+
+
+class TestLs:
+    def test_every_tensor_with_its_file(self) -> None:
+        result = run("ls", HEALTHY)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert len([line for line in result.stdout.splitlines() if " float32 " in line]) == 14
+        assert "weaver_lora/adapter_model.safetensors" in result.stdout
+        assert "projections.pt" in result.stdout
+        assert result.stdout.splitlines()[-1].startswith("14 tensors, ")
+
+    def test_filter(self) -> None:
+        result = run("ls", HEALTHY, "--filter", "*lora_B*")
+        assert len([line for line in result.stdout.splitlines() if "lora_B" in line]) == 4
+        assert result.stdout.splitlines()[-1].startswith("4 of 14 tensors, ")
+
+    def test_a_filter_that_leaves_nothing(self) -> None:
+        result = run("ls", HEALTHY, "--filter", "nothing")
+        assert (result.exit_code, result.stdout) == (0, "0 of 14 tensors, 0 parameters, 0 B\n")
+
+    def test_several_checkpoints(self) -> None:
+        result = run("ls", FAILURES)
+        assert all(str(path) in result.stdout for path in FAILURES.iterdir())
+        assert len(json.loads(run("ls", FAILURES, "--output-format", "json").stdout)["checkpoints"]) == 3
+
+    def test_json(self) -> None:
+        (read,) = json.loads(run("ls", HEALTHY, "--output-format", "json").stdout)["checkpoints"]
+        assert read["totals"]["tensors"] == len(read["tensors"]) == 14
+        assert set(read["tensors"][0]) >= {"name", "dtype", "shape", "bytes", "file", "shared_with"}
+
+    def test_what_cannot_be_read_is_1_and_named(self, tmp_path: Path) -> None:
+        copy = shutil.copytree(BROKEN, tmp_path / "weaver")
+        weights = copy / "weaver_lora" / "adapter_model.bin"
+        weights.write_bytes(weights.read_bytes()[:600])
+        for output_format in ("text", "json"):
+            result = run("ls", copy, "--output-format", output_format)
+            assert result.exit_code == 1
+            assert "weaver_lora/adapter_model.bin: " in result.stderr
+
+    def test_a_shard_that_is_not_there_is_1_and_named(self, tmp_path: Path) -> None:
+        index = {"metadata": {}, "weight_map": {"w": "model-00001-of-00002.safetensors"}}
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+        (tmp_path / "config.json").write_text("{}")
+        result = run("ls", tmp_path)
+        assert result.exit_code == 1
+        assert "model-00001-of-00002.safetensors" in result.stderr
+
+    def test_nothing_there_is_2(self, tmp_path: Path) -> None:
+        assert run("ls", tmp_path).exit_code == 2
+        assert run("ls", tmp_path / "nowhere").exit_code == 2

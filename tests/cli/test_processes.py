@@ -1,0 +1,159 @@
+"""What only a process of its own shows: pipes, encodings, signals, terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from command_line import BROKEN, FIXTURES, HEALTHY, process, start
+
+from ckpt_doctor.version import __version__
+
+NOT_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals, pipes and file names")
+
+
+def safetensors_file(path: Path, *names: str) -> Path:
+    header = {name: {"dtype": "U8", "shape": [1], "data_offsets": [at, at + 1]} for at, name in enumerate(names)}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(len(names)))
+    return path
+
+
+def test_python_m_says_its_own_name() -> None:
+    assert process("--version").stdout.decode().strip() == f"ckpt-doctor {__version__}"
+    assert b"Usage: ckpt-doctor inspect" in process("inspect", "--help").stdout
+
+
+@NOT_WINDOWS
+@pytest.mark.parametrize("args", [("ls",), ("inspect", "--output-format", "json"), ("explain", "--all")])
+def test_a_reader_that_goes_away_leaves_no_traceback(tmp_path: Path, args: tuple[str, ...]) -> None:
+    path = safetensors_file(tmp_path / "model.safetensors", *(f"layer.{n}.{'x' * 200}" for n in range(2000)))
+    running = start(*args, *([] if args[0] == "explain" else [path]), env={"PYTHONUNBUFFERED": ""})
+    assert running.stdout is not None
+    assert running.stderr is not None
+    running.stdout.close()
+    errors = running.stderr.read()
+    running.stderr.close()
+    assert (running.wait(60), errors) == (0, b"")
+
+
+@NOT_WINDOWS
+def test_the_verdict_stands_though_nobody_reads_it() -> None:
+    running = start("inspect", BROKEN)
+    assert running.stdout is not None
+    running.stdout.close()
+    assert running.wait(60) == 1
+    assert running.stderr is not None
+    running.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_2_and_no_traceback() -> None:
+    with Path("/dev/full").open("wb") as full:
+        result = process("inspect", HEALTHY, stdout=full)
+    assert result.returncode == 2
+    assert result.stderr == b"error: cannot write to standard output: No space left on device\n"
+
+
+@NOT_WINDOWS
+def test_a_closed_standard_output_is_2() -> None:
+    result = process("inspect", HEALTHY, preexec_fn=lambda: os.close(1))
+    assert result.returncode == 2
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["inspect", "ls"])
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_ascii_terminals_get_escapes(tmp_path: Path, command: str, output_format: str) -> None:
+    path = safetensors_file(tmp_path / "größe.safetensors", "schicht.größe")
+    result = process(command, path, "--output-format", output_format, env={"PYTHONIOENCODING": "ascii"})
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.isascii()
+    assert b"\\xf6" in result.stdout or b"\\u00f6" in result.stdout
+
+
+@NOT_WINDOWS
+@pytest.mark.parametrize("output_format", ["text", "concise", "json"])
+def test_names_that_are_no_utf8(tmp_path: Path, output_format: str) -> None:
+    name = os.fsencode(tmp_path) + b"/bad\xff\x1b[31m\n.safetensors"
+    try:
+        safetensors_file(Path(os.fsdecode(name)), "evil\x1b[2J\u202e")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    for command in ("inspect", "ls"):
+        if (command, output_format) == ("ls", "concise"):
+            continue
+        result = process(command, name, "--output-format", output_format, "--color", "never")
+        assert (result.returncode, result.stderr) == (0, b"")
+        assert b"\x1b" not in result.stdout
+        text = result.stdout.decode()
+        if output_format == "json":
+            assert json.loads(text)["checkpoints"][0]["path"] == os.fsdecode(name)
+        else:
+            assert "\u202e" not in text
+
+
+@NOT_WINDOWS
+def test_control_c_is_130() -> None:
+    # A process of its own group, stopped while it inspects.
+    program = """
+        import signal, ckpt_doctor.inspection
+        def inspect(*_, **__):
+            print("ready", flush=True)
+            signal.pause()
+        ckpt_doctor.inspection.inspect = inspect
+        from ckpt_doctor.cli.root import cli
+        cli.main(["inspect"])
+    """
+    code = textwrap.dedent(program)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=FIXTURES.parent, **streams) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=30)
+    assert (running.returncode, errors.split()) == (130, [b"interrupted"])
+
+
+@pytest.mark.parametrize("args", [("inspect", HEALTHY), ("ls", HEALTHY), ("explain", "CKD201"), ("rules",)])
+def test_no_heavy_library_is_imported(args: tuple[object, ...]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "ckpt_doctor", *map(str, args)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=FIXTURES.parent, check=True, timeout=60)
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    banned = {"torch", "peft", "transformers", "safetensors", "numpy"}
+    if args[0] == "inspect":
+        # Each of these costs as much as reading a checkpoint.
+        banned |= {"tabulate", "zipfile", "hashlib", "importlib.metadata", "subprocess", "tempfile", "multiprocessing"}
+    assert "ckpt_doctor.cli.root" in imported
+    assert not imported & banned
+
+
+@NOT_WINDOWS
+def test_a_terminal_gets_colours_and_a_progress_bar_on_stderr() -> None:
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    environment = {"TERM": "xterm", "NO_COLOR": "", "FORCE_COLOR": ""}
+    running = start("inspect", "--deep", HEALTHY, stderr=follower, env=environment)
+    os.close(follower)
+    assert running.stdout is not None
+    report = running.stdout.read()
+    running.stdout.close()
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(leader)
+    assert running.wait(60) == 0
+    assert b"\x1b" not in report
+    assert b"reading tensors" in shown
