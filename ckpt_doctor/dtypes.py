@@ -6,7 +6,7 @@ crate (0.8); storage class names are those that ``torch.save`` writes into a pic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class DType(NamedTuple):

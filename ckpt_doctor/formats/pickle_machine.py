@@ -7,11 +7,10 @@ A name on no list is noted where it is resolved, whether or not anything is done
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import repeat
 from struct import Struct
 from struct import error as StructError
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckpt_doctor.checkpoint import DefectKind
 
@@ -25,17 +24,15 @@ _INT32 = Struct("<i").unpack_from
 _FLOAT = Struct(">d").unpack_from
 
 
-@dataclass(frozen=True, slots=True)
-class UnsafeUse:
+class UnsafeUse(NamedTuple):
     """A name on no list, or a use of a name that is not allowed: first byte offset in the pickle, and how often."""
 
     name: str
     position: int
-    count: int
+    times: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a pickle said.
 
     ``root`` is ``None`` where ``error`` says why reading ended early. ``end`` is the offset behind the last byte that

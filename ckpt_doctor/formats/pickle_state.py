@@ -99,12 +99,12 @@ class State:
         """Count the cost of copying a container: one small pickle could ask for it a million times."""
         kind = type(value)
         if kind is list or kind is tuple:
-            self.spend(len(value))
+            self.spend(8 * len(value))
         elif kind is DictNode:
-            self.spend(len(value.flat))
+            self.spend(8 * len(value.flat))
 
     def spend(self, amount: int) -> None:
-        """Count ``amount`` characters or elements."""
+        """Count ``amount`` characters, or bytes of pointers."""
         self.work -= amount
         if self.work < 0:
             raise PickleError(DefectKind.RESOURCE_BOMB, "it makes far more data than it holds")

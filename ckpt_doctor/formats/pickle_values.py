@@ -7,8 +7,7 @@ keep their items in a flat list: no key of a file is ever hashed, so that no cho
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckpt_doctor.checkpoint import DefectKind
 from ckpt_doctor.dtypes import DType
@@ -25,8 +24,7 @@ class PickleError(Exception):
         self.kind = kind
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """How much a pickle may cost. All limits grow with the bytes it takes in the file.
 
     ``opcodes`` counts operations, ``visits`` the values met when walking through the result, where shared parts
@@ -49,7 +47,6 @@ class Budget:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Global:
     """A class or function that was looked up by name: ``name`` is its module, a space and its qualified name.
 
@@ -58,10 +55,15 @@ class Global:
     where that is not one of the uses it was allowed for.
     """
 
-    name: str
-    role: str
-    make: Callable[[tuple[Any, ...]], Any]
-    dtype: DType | None = None
+    __slots__ = ("dtype", "make", "name", "role")
+
+    def __init__(
+        self, name: str, role: str, make: Callable[[tuple[Any, ...]], Any], dtype: DType | None = None
+    ) -> None:
+        self.name = name
+        self.role = role
+        self.make = make
+        self.dtype = dtype
 
     @property
     def dotted(self) -> str:
@@ -69,52 +71,72 @@ class Global:
         return self.name.replace(" ", ".")
 
 
-@dataclass(slots=True, eq=False)
 class DictNode:
     """A dictionary: ``flat`` holds key, value, key, value. ``state`` is what was set as its attributes."""
 
-    flat: list[Any] = field(default_factory=list)
-    state: Any = None
+    __slots__ = ("flat", "state")
+
+    def __init__(self, flat: list[Any] | None = None) -> None:
+        self.flat: list[Any] = [] if flat is None else flat
+        self.state: Any = None
 
 
-SIZED = frozenset({list, tuple, DictNode})
-"""The types of containers, which take time to copy."""
-
-
-@dataclass(slots=True, eq=False)
 class OpaqueNode:
     """An object that was not built. ``parts`` are what it was made of and given, by name, in order."""
 
-    type_name: str
-    parts: list[tuple[str, Any]] = field(default_factory=list)
-    role: str = "object"
+    __slots__ = ("parts", "role", "type_name")
+
+    def __init__(self, type_name: str, parts: list[tuple[str, Any]] | None = None, role: str = "object") -> None:
+        self.type_name = type_name
+        self.parts: list[tuple[str, Any]] = [] if parts is None else parts
+        self.role = role
 
 
-@dataclass(slots=True, eq=False)
+SIZED: frozenset[type] = frozenset({list, tuple, DictNode})
+"""The types of containers, which take time to copy."""
+
+
 class StorageRef:
     """The persistent id of a storage. ``nbytes`` is the declared length; ``view`` is (key, offset, length) in bytes."""
 
-    key: str
-    dtype: DType
-    nbytes: int
-    device: str
-    view: tuple[str, int, int] | None = None
+    __slots__ = ("device", "dtype", "key", "nbytes", "view")
+
+    def __init__(
+        self, key: str, dtype: DType, nbytes: int, device: str, view: tuple[str, int, int] | None = None
+    ) -> None:
+        self.key = key
+        self.dtype = dtype
+        self.nbytes = nbytes
+        self.device = device
+        self.view = view
 
 
-@dataclass(slots=True, eq=False)
 class TensorNode:
     """A tensor's description. ``storage`` is ``None`` where its bytes were never stored (the meta device).
 
-    ``extra`` is what was set as its attributes.
+    ``shape``, ``stride`` and ``offset`` are what the file says, whatever that is. ``extra`` is what was set as its
+    attributes.
     """
 
-    storage: StorageRef | None
-    dtype: DType
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    offset: int
-    requires_grad: bool
-    extra: Any = None
+    __slots__ = ("dtype", "extra", "offset", "requires_grad", "shape", "storage", "stride")
+
+    def __init__(
+        self,
+        storage: StorageRef | None,
+        dtype: DType,
+        shape: tuple[int, ...],
+        stride: tuple[int, ...],
+        offset: int,
+        requires_grad: bool,
+        extra: Any = None,
+    ) -> None:
+        self.storage = storage
+        self.dtype = dtype
+        self.shape = shape
+        self.stride = stride
+        self.offset = offset
+        self.requires_grad = requires_grad
+        self.extra = extra
 
 
 class Refused:

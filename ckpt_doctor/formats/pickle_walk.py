@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt_doctor.checkpoint import DefectKind, OpaqueValue
@@ -20,20 +19,22 @@ Children = Iterator[tuple[str | None, Any]]
 _NO_PATH: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Hidden:
     """A part whose plain values are no entries of the file: an argument, the attributes of a dictionary."""
 
-    part: Any
+    __slots__ = ("part",)
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
 
 
-@dataclass(slots=True)
 class Harvest:
     """What was found, in the order of the pickle. Names are dotted paths; ``broken`` are tensors that make no sense."""
 
-    tensors: list[tuple[str, tuple[str, ...], TensorNode]] = field(default_factory=list)
-    values: dict[str, Any] = field(default_factory=dict)
-    broken: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.tensors: list[tuple[str, tuple[str, ...], TensorNode]] = []
+        self.values: dict[str, Any] = {}
+        self.broken: list[str] = []
 
 
 def harvest(root: Any, budget: Budget) -> Harvest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt_doctor.checkpoint import Defect, DefectKind
@@ -14,13 +13,13 @@ from .pickle_values import Budget, PickleError
 from .pickle_walk import Harvest, harvest
 
 
-@dataclass(slots=True)
 class PickleReading:
     """What one pickle holds, and what is wrong with it. ``end`` is the offset of the first byte behind it."""
 
-    harvest: Harvest = field(default_factory=Harvest)
-    defects: list[Defect] = field(default_factory=list)
-    end: int = 0
+    def __init__(self, found: Harvest | None = None, defects: list[Defect] | None = None, end: int = 0) -> None:
+        self.harvest = Harvest() if found is None else found
+        self.defects: list[Defect] = [] if defects is None else defects
+        self.end = end
 
 
 def read_pickle(data: bytes, budget: Budget, member: str) -> PickleReading:
@@ -77,7 +76,7 @@ def unsafe_defect(unsafe: Sequence[UnsafeUse], member: str | None) -> Defect:
                 {
                     "name": use.name,
                     "position": use.position,
-                    "count": use.count,
+                    "count": use.times,
                     **({"member": member} if member else {}),
                 }
                 for use in unsafe

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from operator import mul
 from typing import Any
 
@@ -22,12 +21,12 @@ Resolver = Callable[[StorageRef], tuple[Storage, str | None]]
 """Gives the storage of a reference, and what is wrong with its bytes if anything is."""
 
 
-@dataclass(slots=True)
 class _Problem:
     """Tensors for which the same thing is wrong, and the first example of it."""
 
-    example: str
-    names: list[str] = field(default_factory=list)
+    def __init__(self, example: str) -> None:
+        self.example = example
+        self.names: list[str] = []
 
 
 def describe(found: Harvest, resolve: Resolver) -> tuple[tuple[TensorInfo, ...], tuple[Defect, ...]]:

@@ -7,8 +7,6 @@ member, and compares names without regard to case (``PyTorchStreamReader`` in ``
 
 from __future__ import annotations
 
-import re
-
 from ckpt_doctor.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.wording import byte_size, listed
 
@@ -69,10 +67,11 @@ class _Archive:
         if escaping:
             message = f"Members have paths that lead out of the archive: {listed(escaping)}."
             self.defects.append(Defect(DefectKind.PATH_ESCAPE, message, evidence={"names": escaping[:20]}))
+        # The folder itself may be called "code": torch.save names it after the file.
         code = [
             member.name
             for name, member in self.by_name.items()
-            if ("code" in name or "constants" in name) and _TORCHSCRIPT.search(name)
+            if name.partition("/")[2].startswith(("constants.pkl", "code/")) or name == "constants.pkl"
         ]
         if code:
             message = f"The archive is a TorchScript program, which runs when it is loaded: it has {listed(code)}."
@@ -207,8 +206,6 @@ class _Archive:
             side = self.pickle(member)
             self.defects += [defect for defect in side.defects if defect.kind is DefectKind.UNSAFE_GLOBAL]
 
-
-_TORCHSCRIPT = re.compile(r"(?:^|/)(?:code/|constants\.pkl$)")
 
 MAX_SIDE_MEMBER = 1 << 20
 """Members of another kind are looked into up to this size, in bytes."""

@@ -9,8 +9,8 @@ them behind the bytes instead (flag bit 3): those are not disagreements.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from struct import Struct
+from typing import NamedTuple
 
 from .source import Source
 
@@ -33,7 +33,6 @@ _WINDOW = 8192  # bytes that are read at once for local headers
 STORED, DEFLATED = 0, 8
 
 
-@dataclass(slots=True, eq=False)
 class Member:
     """One member as the central directory describes it.
 
@@ -42,26 +41,31 @@ class Member:
     ``None`` where there is no local header.
     """
 
-    name: str
-    raw_name: bytes
-    flags: int
-    method: int
-    crc32: int
-    stored: int
-    nbytes: int
-    header: int
-    offset: int | None = None
+    __slots__ = ("crc32", "flags", "header", "method", "name", "nbytes", "offset", "raw_name", "stored")
+
+    def __init__(
+        self, raw_name: bytes, flags: int, method: int, crc32: int, stored: int, nbytes: int, header: int
+    ) -> None:
+        self.name = _text(raw_name)
+        self.raw_name = raw_name
+        self.flags = flags
+        self.method = method
+        self.crc32 = crc32
+        self.stored = stored
+        self.nbytes = nbytes
+        self.header = header
+        self.offset: int | None = None
 
 
-@dataclass(slots=True)
 class Directory:
     """The members in the order of the central directory, and what is odd about the archive, as sentences.
 
     ``members`` is ``None`` where there is no central directory.
     """
 
-    members: list[Member] | None = None
-    oddities: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.members: list[Member] | None = None
+        self.oddities: list[str] = []
 
     def odd(self, sentence: str) -> None:
         """Note an oddity; the first twenty are enough."""
@@ -83,22 +87,21 @@ def read_directory(source: Source) -> Directory:
         directory.odd(f"{start - end.start:,} bytes lie between its central directory and its end")
         start = end.start
     members = list(_records(source.read_at(start, end.size), directory))
-    if len(members) != end.count:
-        directory.odd(f"its end counts {end.count:,} members, the central directory has {len(members):,}")
+    if len(members) != end.members:
+        directory.odd(f"its end counts {end.members:,} members, the central directory has {len(members):,}")
     # Offsets count from the beginning of the archive, in front of which something else may have been put.
     _compare(source, members, start - end.start, start, directory)
     directory.members = members
     return directory
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(NamedTuple):
     """What the end of the archive says: where the directory is, counted from its first byte, and where the end is."""
 
     position: int
     start: int
     size: int
-    count: int
+    members: int
 
 
 def _find_end(source: Source, directory: Directory) -> _End | None:
@@ -180,8 +183,7 @@ def _records(raw: bytes, directory: Directory) -> Iterator[Member]:
                 header = wide.pop(0)
         if disk not in (0, _MAX16):
             directory.odd("it says that a member is on another disk")
-        raw_name = raw[begin : begin + name]
-        yield Member(_text(raw_name), raw_name, flags, method, crc32, stored, nbytes, header)
+        yield Member(raw[begin : begin + name], flags, method, crc32, stored, nbytes, header)
     if position != len(raw):
         directory.odd(f"its central directory is damaged {position:,} bytes from its start")
 
