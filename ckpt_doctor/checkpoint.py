@@ -1,18 +1,24 @@
 """The words for what lies on disk: tensors, the storages behind them, weight files, checkpoints.
 
-Everything here is a frozen value that was read from headers. Nothing opens a file, and nothing judges: what a reader
-could not make sense of is kept as a :class:`Defect` of the file, and a rule decides what that means.
+Everything here is an immutable value that was read from headers. Nothing opens a file, and nothing judges: what a
+reader could not make sense of is kept as a :class:`Defect` of the file, and a rule decides what that means.
+
+These are named tuples rather than dataclasses because every run pays for defining them, at a seventh of the price, and
+a large file for making a hundred thousand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .dtypes import DType
+
+NOTHING: Mapping[str, Any] = {}
+"""The default of every mapping here; nobody writes to it."""
 
 
 class DefectKind(str, Enum):
@@ -34,8 +40,7 @@ class DefectKind(str, Enum):
     PATH_ESCAPE = "path-escape"
 
 
-@dataclass(frozen=True, slots=True)
-class Defect:
+class Defect(NamedTuple):
     """One thing that is wrong with one file, as a plain statement with its numbers.
 
     ``message`` is a sentence without the file's name; ``evidence`` holds JSON values only.
@@ -44,11 +49,10 @@ class Defect:
     kind: DefectKind
     message: str
     tensors: tuple[str, ...] = ()
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(NamedTuple):
     """A run of bytes that one or more tensors are views of.
 
     ``nbytes`` is the declared length in bytes. ``offset`` is the absolute position of its first byte in the file, or
@@ -64,8 +68,7 @@ class Storage:
     crc32: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """One tensor as its file describes it.
 
     ``name`` is ``path`` joined with dots. ``shape`` and ``stride`` count elements, ``storage_offset`` too.
@@ -130,8 +133,7 @@ class OpaqueValue:
     type_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A run of stored bytes with a recorded checksum: a member of an archive. ``offset`` is absolute, in bytes."""
 
     name: str
@@ -140,8 +142,7 @@ class Record:
     crc32: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class TensorScan:
+class TensorScan(NamedTuple):
     """What the bytes of one tensor said.
 
     ``first_nonfinite`` is the flat index, in row-major order of the shape, of the first NaN or Inf. ``digest`` is the
@@ -155,8 +156,7 @@ class TensorScan:
     digest: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WeightFile:
+class WeightFile(NamedTuple):
     """One file that holds tensors, or that bears the name of one that should.
 
     ``path`` is relative to the checkpoint, with ``/``. ``format`` is ``safetensors``, ``torch-zip``, ``torch-legacy``
@@ -170,7 +170,7 @@ class WeightFile:
     content: str = ""
     tensors: tuple[TensorInfo, ...] = ()
     metadata: Mapping[str, str] | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = NOTHING
     records: tuple[Record, ...] = ()
     defects: tuple[Defect, ...] = ()
     scans: Mapping[str, TensorScan] | None = None
@@ -206,8 +206,7 @@ _BLINDING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
+class ConfigFile(NamedTuple):
     """A JSON file beside the weights. ``data`` is ``None`` where ``error`` says why it could not be read."""
 
     path: str
@@ -216,8 +215,7 @@ class ConfigFile:
     unreadable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ShardIndex:
+class ShardIndex(NamedTuple):
     """A ``*.index.json``: which tensor lies in which file.
 
     ``weight_map`` maps tensor names to file names in the index's own folder; names that would leave the folder stand
@@ -228,15 +226,14 @@ class ShardIndex:
 
     path: str
     format: str
-    weight_map: Mapping[str, str] = field(default_factory=dict)
+    weight_map: Mapping[str, str] = NOTHING
     total_size: int | None = None
     error: str | None = None
     escaping: tuple[str, ...] = ()
     unreadable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A tensor that a file must hold, or may hold where it is not ``required``.
 
     ``dims`` gives each dimension a size or a name: equal names mean equal sizes all over the checkpoint.
@@ -247,8 +244,7 @@ class Entry:
     required: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class KnownSize:
+class KnownSize(NamedTuple):
     """The size of a named dimension as something else than an entry tells it; ``source`` says what."""
 
     dim: str
@@ -256,8 +252,7 @@ class KnownSize:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One loadable unit of a checkpoint: an adapter, a model, a side file.
 
     ``role`` is ``adapter``, ``model``, ``projections``, ``latents``, ``trigger-head``, ``file`` (a lone weight file),
@@ -311,8 +306,7 @@ class Part:
         return bool(self.preferred) and all(file.readable for file in self.preferred)
 
 
-@dataclass(frozen=True, slots=True)
-class OtherFile:
+class OtherFile(NamedTuple):
     """A file or link of the checkpoint that is neither weights nor a config: enough to judge it by its name.
 
     ``path`` is relative to the checkpoint. ``link_target`` is what a symlink says, if it is one, and ``outside`` is set
@@ -325,8 +319,7 @@ class OtherFile:
     outside: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(NamedTuple):
     """Sums over the weights of a checkpoint: ``nbytes`` counts aliased bytes each time, ``unique_nbytes`` once."""
 
     tensors: int
@@ -335,8 +328,7 @@ class Totals:
     unique_nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """Everything that belongs together, found from one path.
 
     ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders, and

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_TENSORS = 20
 """How many tensor names a finding carries at most; ``tensor_count`` has the whole number."""
@@ -25,8 +23,7 @@ class Severity(str, Enum):
         return ("error", "warning", "note").index(self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(NamedTuple):
     """How to repair a finding: ``safety`` is ``safe`` or ``unsafe``, ``command`` is what to type next."""
 
     title: str
@@ -34,8 +31,7 @@ class Fix:
     command: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing that is wrong with one checkpoint.
 
     ``path`` is relative to the checkpoint; ``None`` where the checkpoint as a whole is meant. ``evidence`` holds JSON
@@ -49,7 +45,7 @@ class Finding:
     path: str | None = None
     tensors: tuple[str, ...] = ()
     tensor_count: int = 0
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = {}
     fix: Fix | None = None
     always_fails: bool = False
 
@@ -57,6 +53,7 @@ class Finding:
     def fingerprint(self) -> str:
         """16 hex digits that stay the same when only the wording or the numbers of the message change."""
         import hashlib
+        import json
 
         identity = json.dumps([self.code, self.path, list(self.tensors)])
         return hashlib.sha256(identity.encode()).hexdigest()[:16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .findings import Finding, Severity
 
@@ -48,7 +48,7 @@ class Policy:
     def adjusted(self, finding: Finding) -> Finding:
         """The finding with the severity that the user gave its rule, if any."""
         severity = self.severity.get(finding.code, self.severity.get(finding.name))
-        return finding if severity is None else replace(finding, severity=severity)
+        return finding if severity is None else finding._replace(severity=severity)
 
 
 def _matches(choice: str, code: str, name: str) -> bool:

@@ -29,12 +29,16 @@ class _Hidden:
 
 
 class Harvest:
-    """What was found, in the order of the pickle. Names are dotted paths; ``broken`` are tensors that make no sense."""
+    """What was found, in the order of the pickle. Names are dotted paths; ``broken`` are tensors that make no sense.
+
+    ``storages`` are those that were saved for themselves.
+    """
 
     def __init__(self) -> None:
         self.tensors: list[tuple[str, tuple[str, ...], TensorNode]] = []
         self.values: dict[str, Any] = {}
         self.broken: list[str] = []
+        self.storages: list[StorageRef] = []
 
 
 def harvest(root: Any, budget: Budget) -> Harvest:
@@ -109,6 +113,8 @@ def _walk(children: Children, found: Harvest, budget: Budget) -> None:
             elif kind is _Hidden:
                 inner, inner_keep = iter(((None, node.part),)), False
             else:
+                if kind is StorageRef:
+                    found.storages.append(node)
                 if keep:
                     values[name] = OpaqueValue(_type_name(node))
                 continue

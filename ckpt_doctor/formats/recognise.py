@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Defect, DefectKind, WeightFile
@@ -98,7 +97,7 @@ def _with_other_claims(file: WeightFile, source: Source, head: bytes) -> WeightF
         return file
     message = f"The file is a {file.format} file and {second} at once: which of the two is read depends on the program."
     defect = Defect(DefectKind.AMBIGUOUS_ARCHIVE, message, evidence={"formats": [file.format, second]})
-    return replace(file, defects=(*file.defects, defect))
+    return file._replace(defects=(*file.defects, defect))
 
 
 def _is_pickle(file: WeightFile) -> bool:

@@ -134,14 +134,14 @@ class _Legacy:
         if type(keys) is not list or not all(type(key) in (str, int) for key in keys):
             self.invalid("the list of storages is none")
             return
-        for _, _, node in found.tensors:
-            if node.storage is not None:
-                self.itemsizes.setdefault(node.storage.key, node.storage.dtype.bits // 8)
+        mentioned = [node.storage for _, _, node in found.tensors if node.storage is not None]
+        for storage in (*mentioned, *found.storages):
+            self.itemsizes.setdefault(storage.key, storage.dtype.bits // 8)
         position = outcome.end
         for key in map(str, keys):
             raw = self.source.read_at(position, _LENGTH)
-            # The size of an element is that of the storage's first mention; a storage without tensors has no mention
-            # in the harvest, and what lies behind it cannot be found.
+            # Its elements are as large as in its first mention. What lies behind one that is mentioned nowhere cannot
+            # be found.
             itemsize = self.itemsizes.get(key)
             if len(raw) < _LENGTH or itemsize is None:
                 break

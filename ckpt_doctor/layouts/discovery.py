@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
@@ -129,8 +128,8 @@ def _note_nesting(checkpoint: Checkpoint, asked: Path) -> Checkpoint:
         return checkpoint
     if peft.nested_below(Folder(asked)) != checkpoint.root.name:
         return checkpoint
-    parts = tuple(replace(part, nested_from="..") if part.role == "adapter" else part for part in checkpoint.parts)
-    return replace(checkpoint, parts=parts)
+    parts = tuple(part._replace(nested_from="..") if part.role == "adapter" else part for part in checkpoint.parts)
+    return checkpoint._replace(parts=parts)
 
 
 def _unreadable(path: Path, error: str) -> Checkpoint:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ckpt_doctor.checkpoint import Checkpoint, Entry, Part
 
@@ -62,4 +61,4 @@ def whole_model(parts: list[Part]) -> list[Part]:
         *(Entry(f"weaver.{entry.name}", entry.dims, required=False) for entry in LATENT_NORMS),
         *(Entry(f"trigger.{entry.name}", entry.dims, required=False) for entry in TRIGGER_HEAD),
     )
-    return [replace(parts[0], entries=(*required, *later)), *parts[1:]]
+    return [parts[0]._replace(entries=(*required, *later)), *parts[1:]]

@@ -52,8 +52,8 @@ class AdapterNameInKeys(Rule):
             for adapter, names in sorted(by_adapter.items()):
                 yield self.finding(
                     f"{counted(len(names), 'name')} of {len(view.file.tensors):,} "
-                    f"{'holds' if len(names) == 1 else 'hold'} the adapter's name {adapter} (as in {names[0]}): PEFT puts "
-                    "the name in itself and will not match them. Take it out of the names.",
+                    f"{'holds' if len(names) == 1 else 'hold'} the adapter's name {adapter} (as in {names[0]}): PEFT "
+                    "puts the name in itself and will not match them. Take it out of the names.",
                     path=view.file.path,
                     tensors=names,
                     evidence={"adapter": adapter, "names": len(names)},

@@ -17,8 +17,8 @@ class AdapterPairIncomplete(Rule):
     """Of adapter parameters that only work together, one is missing.
 
     ## What it does
-    Looks at each adapted module for parameters that come together: `lora_A` with `lora_B`, `hada_w1_a` with `hada_w1_b`,
-    `vera_lambda_b` with `vera_lambda_d`, a magnitude vector with its LoRA pair.
+    Looks at each adapted module for parameters that come together: `lora_A` with `lora_B`, `hada_w1_a` with
+    `hada_w1_b`, `vera_lambda_b` with `vera_lambda_d`, a magnitude vector with its LoRA pair.
 
     ## Why is this bad?
     The missing half stays at its initialisation. An untrained `lora_B` is zero, so the module behaves like the base
@@ -53,8 +53,8 @@ class AdapterPairIncomplete(Rule):
             if missing:
                 yield self.finding(
                     f"{counted(len(set(missing)), 'tensor')} of pairs that only work together "
-                    f"{'is' if len(set(missing)) == 1 else 'are'} absent: {listed(sorted(set(missing)))}; the other half "
-                    "is there. The missing half would stay at its initialisation. Save the adapter again from the "
+                    f"{'is' if len(set(missing)) == 1 else 'are'} absent: {listed(sorted(set(missing)))}; the other "
+                    "half is there. The missing half would stay at its initialisation. Save the adapter again from the "
                     "training run.",
                     path=view.file.path,
                     tensors=missing,

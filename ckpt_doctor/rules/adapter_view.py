@@ -54,7 +54,7 @@ def adapters(checkpoint: Checkpoint) -> Iterator[AdapterView]:
 
 
 def names_module(module: str, pattern: str) -> bool:
-    """Whether an entry of ``target_modules`` or ``modules_to_save`` means this module: equal, or its last components."""
+    """Whether an entry of ``target_modules`` means this module: it is its path or the end of it."""
     bare = base_module(module)
     return bare == pattern or bare.endswith(f".{pattern}") or module == pattern or module.endswith(f".{pattern}")
 

@@ -73,9 +73,9 @@ class BaseWeightsInAdapter(Rule):
                 tensors = view.file.by_name
                 size = sum(tensors[name].nbytes for name in names)
                 yield self.finding(
-                    f"{counted(len(names), 'tensor')} of {len(view.file.tensors):,} ({size:,} bytes) belong to the base "
-                    f"model: {listed(names)}. On loading they silently overwrite it. Save with save_pretrained, or drop "
-                    "them if the base model itself was not trained.",
+                    f"{counted(len(names), 'tensor')} of {len(view.file.tensors):,} ({size:,} bytes) belong to the "
+                    f"base model: {listed(names)}. On loading they silently overwrite it. Save with save_pretrained, "
+                    "or drop them if the base model itself was not trained.",
                     path=view.file.path,
                     tensors=names,
                     evidence={"tensors": len(names), "bytes": size},

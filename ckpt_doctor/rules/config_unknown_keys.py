@@ -57,8 +57,8 @@ class ConfigUnknownKeys(Rule):
                 writer = f" It was written by PEFT {settings['peft_version']}." if newer else ""
                 yield self.finding(
                     f"{counted(len(unknown), 'key')} that no {kind.value} configuration up to PEFT {PEFT_VERSION} has: "
-                    f"{listed(unknown, 5)}.{writer} Older versions refuse the file, others ignore the key. Evaluate with "
-                    "the PEFT that wrote it.",
+                    f"{listed(unknown, 5)}.{writer} Older versions refuse the file, others ignore the key. Evaluate "
+                    "with the PEFT that wrote it.",
                     path=part.config.path,
                     evidence={"keys": unknown[:20], "known_version": PEFT_VERSION},
                     severity=Severity.NOTE if newer else None,

@@ -66,8 +66,8 @@ class ConfigUnreadable(Rule):
         if kind is None:
             keys = listed(map(str, config.data), 5) or "nothing"
             yield self.finding(
-                f"It is JSON, but not an adapter's configuration: there is no peft_type (it holds {keys}). Copy the file "
-                "from the training run.",
+                f"It is JSON, but not an adapter's configuration: there is no peft_type (it holds {keys}). Copy the "
+                "file from the training run.",
                 path=path,
                 evidence={"keys": list(map(str, config.data))[:20]},
             )

@@ -50,8 +50,8 @@ class DoublePeftPrefix(Rule):
                 if names:
                     yield self.finding(
                         f"{counted(len(names), 'name')} of {len(file.tensors):,} begin with {PREFIX} twice: the "
-                        "adapter was saved from a PeftModel inside a PeftModel, and on the base model none of them finds its "
-                        "parameter. Remove one of the two.",
+                        "adapter was saved from a PeftModel inside a PeftModel, and on the base model none of them "
+                        "finds its parameter. Remove one of the two.",
                         path=file.path,
                         tensors=names,
                         evidence={"names": len(names), "tensors_in_file": len(file.tensors)},

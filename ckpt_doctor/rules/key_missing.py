@@ -47,8 +47,8 @@ class KeyMissing(Rule):
                 required = sum(entry.required for entry in part.entries)
                 yield self.finding(
                     f"{counted(len(missing), 'tensor')} of the {required} that a loader reads from here "
-                    f"{'is' if len(missing) == 1 else 'are'} absent: {listed(missing, 6)}{hint}. The modules would stay "
-                    "at random initialisation. Save the file again from the training run.",
+                    f"{'is' if len(missing) == 1 else 'are'} absent: {listed(missing, 6)}{hint}. The modules would "
+                    "stay at random initialisation. Save the file again from the training run.",
                     path=file.path,
                     tensors=missing,
                     evidence={"missing": len(missing), "required": required, "present": len(present)},

@@ -66,8 +66,8 @@ class LayerGap(Rule):
             names = [f"{stack}.{index}" for index in missing]
             yield self.finding(
                 f"{counted(len(missing), 'layer')} of {count} {'is' if len(missing) == 1 else 'are'} absent: "
-                f"{listed(names)}. {'It' if len(missing) == 1 else 'They'} would stay at random initialisation. Look for a "
-                "lost shard, or save the model again.",
+                f"{listed(names)}. {'It' if len(missing) == 1 else 'They'} would stay at random initialisation. Look "
+                "for a lost shard, or save the model again.",
                 path=part.preferred[0].path,
                 tensors=names,
                 evidence={"stack": stack, "missing": missing[:50], "layers": count},

@@ -84,8 +84,8 @@ class RankMismatch(Rule):
                 versus = f"the configuration says {listed(map(str, sorted(expected)))}" if expected else "pairs differ"
                 yield self.finding(
                     f"{counted(len(wrong), 'tensor')} {'has' if len(wrong) == 1 else 'have'} rank "
-                    f"{listed(map(str, sorted(seen)))} where {versus}: {listed(sorted(wrong))}. Take both files from one "
-                    "run; if only the configuration is wrong, correct r (and mind that lora_alpha / r changes).",
+                    f"{listed(map(str, sorted(seen)))} where {versus}: {listed(sorted(wrong))}. Take both files from "
+                    "one run; if only the configuration is wrong, correct r (and mind that lora_alpha / r changes).",
                     path=view.file.path,
                     tensors=wrong,
                     evidence={"ranks": sorted(seen), "configured": sorted(expected)},

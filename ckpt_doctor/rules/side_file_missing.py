@@ -46,11 +46,8 @@ class SideFileMissing(Rule):
                 continue
             path = part.expected_files[0]
             name = path.rpartition("/")[2]
-            elsewhere = [
-                item.path
-                for item in (*checkpoint.others, *checkpoint.files)
-                if item.path.rpartition("/")[2] == name and item.path != path
-            ]
+            present = [*(other.path for other in checkpoint.others), *(file.path for file in checkpoint.files)]
+            elsewhere = [other for other in present if other.rpartition("/")[2] == name and other != path]
             entries = [entry.name for entry in part.entries if entry.required]
             advice = (
                 f"A file of that name lies at {listed(elsewhere)}: move it to {path} if it is of the same save."

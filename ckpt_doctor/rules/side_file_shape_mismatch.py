@@ -17,9 +17,9 @@ class SideFileShapeMismatch(Rule):
 
     ## What it does
     The entries of a MemGen checkpoint share sizes: the hidden sizes of weaver and reasoner, the lengths of the
-    latents. This rule checks the number of dimensions of each entry and that every size is the same wherever it occurs: among
-    the entries, against the inputs of the adapter's `lora_A`, against the `config.json` of a base model that lies on
-    this machine, and against MemGen's own `config.json`.
+    latents. This rule checks the number of dimensions of each entry and that every size is the same wherever it occurs:
+    among the entries, against the inputs of the adapter's `lora_A`, against the `config.json` of a base model that lies
+    on this machine, and against MemGen's own `config.json`.
 
     ## Why is this bad?
     `load_state_dict` raises `size mismatch`. Latents that are assigned through `.data` are accepted in any shape and

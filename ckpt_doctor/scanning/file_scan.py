@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ckpt_doctor.checkpoint import Defect, DefectKind, TensorInfo, TensorScan, WeightFile
 from ckpt_doctor.wording import counted, listed
@@ -65,7 +65,7 @@ class FileScan:
             digest = any(wants_digest(item.name) for item in tensors)
             tally = Tally(kind_of(tensor.dtype), digest=digest)
             if tensor.numel == 0:
-                self._scans.update((item.name, replace(EMPTY, digest=tally.digest)) for item in tensors)
+                self._scans.update((item.name, EMPTY._replace(digest=tally.digest)) for item in tensors)
             elif tensor.is_contiguous:
                 start, end = tensor.byte_range or (0, 0)
                 if self._afford(end - start):
@@ -128,7 +128,7 @@ class FileScan:
             if work.done:
                 scan = work.tally.result(repeat=work.repeat if isinstance(work, _View) else 1)
                 self._scans.update((tensor.name, scan) for tensor in tensors)
-        return replace(self.file, scans=self._scans, defects=(*self.file.defects, *defects))
+        return self.file._replace(scans=self._scans, defects=(*self.file.defects, *defects))
 
     def _checksum_defects(self) -> list[Defect]:
         wrong = [run for run in self._checksums if run.done and run.computed != run.record.crc32]

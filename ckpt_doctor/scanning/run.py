@@ -7,7 +7,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
@@ -54,7 +53,7 @@ def scan(
             scanned[path] = _scan_file(checkpoint.root / path, FileScan(file, wanted), crew, advance)
             done += file.nbytes
             advance(0, done)
-    return replace(checkpoint, parts=tuple(_with_scans(part, scanned) for part in checkpoint.parts))
+    return checkpoint._replace(parts=tuple(_with_scans(part, scanned) for part in checkpoint.parts))
 
 
 def _by_path(checkpoint: Checkpoint) -> dict[str, WeightFile]:
@@ -74,8 +73,8 @@ def _repeated_names(checkpoint: Checkpoint) -> set[tuple[str, str]]:
 
 def _with_scans(part: Part, scanned: Mapping[str, WeightFile]) -> Part:
     # A file without tensors has been looked at, too: an empty mapping says so.
-    files = tuple(scanned.get(file.path) or replace(file, scans={}) for file in part.files)
-    return replace(part, files=files)
+    files = tuple(scanned.get(file.path) or file._replace(scans={}) for file in part.files)
+    return part._replace(files=files)
 
 
 def _threads() -> int:
@@ -172,4 +171,4 @@ def _scan_file(path: Path, work: FileScan, crew: _Crew, advance: Callable[[int],
 def _changed(file: WeightFile) -> WeightFile:
     """What was read of a file that something else writes to at the same time says nothing."""
     defect = Defect(DefectKind.UNREADABLE, "The file changed while it was read: something is still writing it.")
-    return replace(file, scans={}, defects=(*file.defects, defect))
+    return file._replace(scans={}, defects=(*file.defects, defect))

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,7 @@ def test_an_intact_file_has_no_new_defects(saved: Path) -> None:
     before = read(saved.parent, ["m.bin"])
     after = scan(before)
     assert after.files[0].defects == before.files[0].defects
-    assert replace(after.files[0], scans=None) == before.files[0]
+    assert after.files[0]._replace(scans=None) == before.files[0]
 
 
 def test_one_flipped_bit_is_found_and_named(saved: Path) -> None:
@@ -74,7 +73,7 @@ def test_a_member_that_no_tensor_uses_is_checked_too(saved: Path) -> None:
 def test_a_checksum_that_was_not_computed_is_not_compared(saved: Path) -> None:
     before = read(saved.parent, ["m.bin"])
     file = before.files[0]
-    without = replace(file, records=tuple(replace(record, crc32=None) for record in file.records))
+    without = file._replace(records=tuple(record._replace(crc32=None) for record in file.records))
     flip(saved, (file.by_name["b"].byte_range or (0, 0))[0])
     assert scan(checkpoint_of(saved.parent, without)).files[0].defects == file.defects
 
@@ -189,14 +188,13 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
         file.truncate(8 + len(header) + side * side * 4)
     program = textwrap.dedent("""
         import sys
-        from dataclasses import replace
         from pathlib import Path
         from ckpt_doctor.checkpoint import Checkpoint, Part
         from ckpt_doctor.formats import read_weight_file
         from ckpt_doctor.scanning import scan
         file = read_weight_file(Path(sys.argv[1]), "m.safetensors")
         a = file.tensors[0]
-        file = replace(file, tensors=(a, replace(a, name="t", stride=a.stride[::-1])))
+        file = file._replace(tensors=(a, a._replace(name="t", stride=a.stride[::-1])))
         parts = (Part("file", "file", files=(file,)),)
         file = scan(Checkpoint(Path(sys.argv[1]).parent, "x", "file", "", parts)).files[0]
         assert file.scans["a"].zero and file.scans["t"].zero, file

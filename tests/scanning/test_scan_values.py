@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,7 +180,7 @@ def test_big_endian_files(tmp_path: Path) -> None:
     swapped = torch.from_numpy(big.numpy().byteswap())
     torch.save({"a": swapped, "t": swapped.expand(2, 3)}, path)
     little = read_weight_file(path, path.name)
-    file = replace(little, metadata={"byteorder": "big"})
+    file = little._replace(metadata={"byteorder": "big"})
     checkpoint = Checkpoint(tmp_path, "weights.bin", "file", "", (Part("file", "file", files=(file,)),))
     scans = scan(checkpoint, wants_digest=lambda file, name: True).files[0].scans or {}
     assert scans["a"] == expected(big)
