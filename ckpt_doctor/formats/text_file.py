@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckpt_doctor.wording import byte_size
 
@@ -12,8 +11,7 @@ from .json_text import JsonError, parse
 from .source import FileSource
 
 
-@dataclass(frozen=True, slots=True)
-class JsonFile:
+class JsonFile(NamedTuple):
     """What a JSON file held. ``data`` means nothing where ``error`` is set.
 
     ``unreadable`` says that the operating system refused, rather than the content.

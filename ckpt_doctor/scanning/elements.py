@@ -11,18 +11,19 @@ exponent (NaN is 0xff, and nothing is zero).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from ckpt_doctor.dtypes import DType
 
-Words = npt.NDArray[np.unsignedinteger]
+if TYPE_CHECKING:
+    import numpy.typing as npt  # takes as long to import as a tenth of numpy
+
+    Words: TypeAlias = npt.NDArray[np.unsignedinteger]
 
 
-@dataclass(frozen=True, slots=True)
-class ElementKind:
+class ElementKind(NamedTuple):
     """How the bytes of a dtype are judged.
 
     An element is ``words`` unsigned integers of ``width`` bytes (two for complex numbers). ``infinity`` is the smallest

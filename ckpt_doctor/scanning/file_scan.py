@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ckpt_doctor.checkpoint import Defect, DefectKind, TensorInfo, TensorScan, WeightFile
 from ckpt_doctor.wording import counted, listed
@@ -22,14 +21,14 @@ Job = Callable[[Reader, Stopped], None]
 """Independent work on one file; may raise ``OSError``. The second argument tells whether to give up."""
 
 
-@dataclass(slots=True)
 class _View:
     """A tensor that does not lie contiguously; ``repeat`` is how often each distinct element stands in it."""
 
-    tensor: TensorInfo
-    tally: Tally
-    repeat: int = 1
-    done: bool = False
+    def __init__(self, tensor: TensorInfo, tally: Tally) -> None:
+        self.tensor = tensor
+        self.tally = tally
+        self.repeat = 1
+        self.done = False
 
 
 class FileScan:
@@ -69,7 +68,7 @@ class FileScan:
             elif tensor.is_contiguous:
                 start, end = tensor.byte_range or (0, 0)
                 if self._afford(end - start):
-                    run = TensorRun(start, end, tally, self._big_endian)
+                    run = TensorRun(start, end, tally, big_endian=self._big_endian)
                     consumers.append(run)
                     self._work.append((tensors, run))
             elif tensor.dtype.bits % 8 == 0:
@@ -78,7 +77,7 @@ class FileScan:
                 self._work.append((tensors, view))
         for record in self.file.records:
             if record.crc32 is not None and record.nbytes and self._afford(record.nbytes):
-                self._checksums.append(ChecksumRun(record.offset, record.offset + record.nbytes, record))
+                self._checksums.append(ChecksumRun(record))
         # In file order, so that a cold disk is read from front to back, and views last: they read some of it again.
         self.jobs += [_sweep_job(group) for group in stretches([*consumers, *self._checksums])]
         self.jobs += [self._view_job(view) for view in views]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
@@ -40,19 +39,18 @@ def scan(
     total = bytes_to_scan(checkpoint)
     scanned: dict[str, WeightFile] = {}
     done = 0
-    with _Crew(_threads()) as crew:
-        for path, file in files.items():
+    for path, file in files.items():
 
-            def wanted(name: str, path: str = path) -> bool:
-                return (path, name) in repeated or (wants_digest is not None and wants_digest(path, name))
+        def wanted(name: str, path: str = path) -> bool:
+            return (path, name) in repeated or (wants_digest is not None and wants_digest(path, name))
 
-            def advance(nbytes: int, before: int = done, limit: int = file.nbytes) -> None:
-                if progress is not None:
-                    progress(before + min(nbytes, limit), total)
+        def advance(nbytes: int, before: int = done, limit: int = file.nbytes) -> None:
+            if progress is not None:
+                progress(before + min(nbytes, limit), total)
 
-            scanned[path] = _scan_file(checkpoint.root / path, FileScan(file, wanted), crew, advance)
-            done += file.nbytes
-            advance(0, done)
+        scanned[path] = _scan_file(checkpoint.root / path, FileScan(file, wanted), advance)
+        done += file.nbytes
+        advance(0, done)
     return checkpoint._replace(parts=tuple(_with_scans(part, scanned) for part in checkpoint.parts))
 
 
@@ -84,46 +82,60 @@ def _threads() -> int:
 
 
 class _Crew:
-    """Threads that work off the jobs of one file after the other."""
+    """Threads that work off the jobs of one open file.
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._pool = ThreadPoolExecutor(size)
+    Plain threads, because ``concurrent.futures`` brings ``logging`` along, which takes longer than scanning an adapter.
+    """
+
+    def __init__(self, jobs: list[Job], descriptor: int) -> None:
+        self._jobs = iter(jobs)
+        self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._complaints: list[str] = []
+        self._failures: list[BaseException] = []
+        size = min(_threads(), len(jobs))
+        self._counts = [0] * size
+        self._threads = [threading.Thread(target=self._work, args=(number, descriptor)) for number in range(size)]
 
-    def __enter__(self) -> _Crew:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()  # after Ctrl-C nobody waits for the rest of a large file
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def work_off(self, jobs: list[Job], descriptor: int, advance: Callable[[int], None]) -> str | None:
-        """Run all jobs on the open file; returns what the operating system complained about, if it did.
+    def work_off(self, advance: Callable[[int], None]) -> str | None:
+        """Run all jobs; returns what the operating system complained about, if it did.
 
         A job that fails does not keep the others from running. ``advance`` hears the number of bytes read so far.
         """
-        queue = _Queue(jobs)
-        complaints: list[str] = []
-        counts = [0] * min(self._size, len(jobs))
+        for thread in self._threads:
+            thread.start()
+        try:
+            for thread in self._threads:
+                while True:
+                    thread.join(_POLL)
+                    advance(sum(self._counts))
+                    if not thread.is_alive():
+                        break
+        finally:
+            self._stop.set()  # after Ctrl-C nobody waits for the rest of a large file
+            for thread in self._threads:
+                thread.join()
+        if self._failures:
+            raise self._failures[0]
+        return self._complaints[0] if self._complaints else None
 
-        def worker(number: int) -> None:
-            def on_read(nbytes: int) -> None:
-                counts[number] += nbytes
+    def _work(self, number: int, descriptor: int) -> None:
+        def on_read(nbytes: int) -> None:
+            self._counts[number] += nbytes
 
+        try:
             reader = Reader(descriptor, on_read)
-            for job in queue:
+            while (job := self._next()) is not None:
                 complaint = _attempt(job, reader, self._stop.is_set)
                 if complaint is not None:
-                    complaints.append(complaint)
+                    self._complaints.append(complaint)
+        except BaseException as error:  # raised again where somebody can catch it
+            self._failures.append(error)
+            self._stop.set()
 
-        futures: set[Future[None]] = {self._pool.submit(worker, number) for number in range(len(counts))}
-        while futures:
-            finished, futures = wait(futures, timeout=_POLL)
-            for future in finished:
-                future.result()
-            advance(sum(counts))
-        return complaints[0] if complaints else None
+    def _next(self) -> Job | None:
+        with self._lock:
+            return next(self._jobs, None)
 
 
 def _attempt(job: Job, reader: Reader, stopped: Callable[[], bool]) -> str | None:
@@ -134,23 +146,7 @@ def _attempt(job: Job, reader: Reader, stopped: Callable[[], bool]) -> str | Non
     return None
 
 
-class _Queue:
-    """A list that several threads take from."""
-
-    def __init__(self, jobs: list[Job]) -> None:
-        self._jobs = iter(jobs)
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> Iterator[Job]:
-        while True:
-            with self._lock:
-                job = next(self._jobs, None)
-            if job is None:
-                return
-            yield job
-
-
-def _scan_file(path: Path, work: FileScan, crew: _Crew, advance: Callable[[int], None]) -> WeightFile:
+def _scan_file(path: Path, work: FileScan, advance: Callable[[int], None]) -> WeightFile:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
@@ -159,7 +155,7 @@ def _scan_file(path: Path, work: FileScan, crew: _Crew, advance: Callable[[int],
         before = os.fstat(descriptor)
         if before.st_size != work.file.nbytes:
             return _changed(work.file)
-        problem = crew.work_off(work.jobs, descriptor, advance)
+        problem = _Crew(work.jobs, descriptor).work_off(advance)
         after = os.fstat(descriptor)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             return _changed(work.file)

@@ -7,15 +7,17 @@ element is computed only for those that are not finite.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ckpt_doctor.checkpoint import TensorInfo
 
-from .elements import ElementKind, Words
+from .elements import ElementKind
 from .tally import Tally
+
+if TYPE_CHECKING:
+    from .elements import Words
 
 _PIECE = 1 << 18  # bytes: of the file that are read at once, and of elements that are looked at at once
 _MIN_COST = 2048  # bytes: what the smallest piece is charged, because each takes time however small it is
@@ -43,8 +45,7 @@ class Budget:
             raise BudgetExceededError
 
 
-@dataclass(frozen=True, slots=True)
-class _Dim:
+class _Dim(NamedTuple):
     """One dimension: its size, the step in the storage and the step of the flat row-major index, in elements."""
 
     size: int

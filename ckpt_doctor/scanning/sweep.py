@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from ckpt_doctor.checkpoint import Record
@@ -56,15 +55,15 @@ class Consumer(Protocol):
         """Take what is wanted of ``block``, which begins at ``first``; what begins at ``last`` comes with the next."""
 
 
-@dataclass(slots=True)
 class TensorRun:
     """The bytes of a contiguous tensor."""
 
-    start: int
-    end: int
-    tally: Tally
-    big_endian: bool = False
-    done: bool = False
+    def __init__(self, start: int, end: int, tally: Tally, *, big_endian: bool) -> None:
+        self.start = start
+        self.end = end
+        self.done = False
+        self.tally = tally
+        self._big_endian = big_endian
 
     def feed(self, block: memoryview, first: int, last: int) -> None:
         """See :class:`Consumer`: takes the elements that begin in this block."""
@@ -72,19 +71,19 @@ class TensorRun:
         begin = self.start if self.start >= first else self.start + -(-(first - self.start) // size) * size
         end = min(self.end, self.start + -(-(last - self.start) // size) * size)
         if begin < end:
-            words = self.tally.kind.words_of(block[begin - first : end - first], big_endian=self.big_endian)
+            words = self.tally.kind.words_of(block[begin - first : end - first], big_endian=self._big_endian)
             self.tally.add_run(words)
 
 
-@dataclass(slots=True)
 class ChecksumRun:
     """The bytes of an archive member, whose CRC32 was recorded."""
 
-    start: int
-    end: int
-    record: Record
-    computed: int = 0
-    done: bool = False
+    def __init__(self, record: Record) -> None:
+        self.start = record.offset
+        self.end = record.offset + record.nbytes
+        self.done = False
+        self.record = record
+        self.computed = 0
 
     def feed(self, block: memoryview, first: int, last: int) -> None:
         """See :class:`Consumer`."""

@@ -8,10 +8,12 @@ import numpy as np
 
 from ckpt_doctor.checkpoint import TensorScan
 
-from .elements import ElementKind, Words
+from .elements import ElementKind
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
+    from .elements import Words
 
 
 class Tally:
