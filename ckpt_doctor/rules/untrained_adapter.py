@@ -18,7 +18,8 @@ class UntrainedAdapter(Rule):
     ## What it does
     With `--deep`, looks at the parameters that PEFT initialises to zero: `lora_B` for LoRA, and its counterpart for
     other types. All of them zero means that no training step has reached the adapter. Types that do not start at zero
-    are left alone.
+    are left alone. It is a warning where other trained tensors lie in the file, and for an adapter that merely lies
+    beside the one that was asked for; and a note for a MemGen trigger that its `config.json` says is not active.
 
     ## Why is this bad?
     It loads without a word, and the evaluation measures the base model.
@@ -44,11 +45,11 @@ class UntrainedAdapter(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts_with("adapter"):
-            finding = self._judge(part) if part.readable else None
+            finding = self._judge(checkpoint, part) if part.readable else None
             if finding is not None:
                 yield finding
 
-    def _judge(self, part: Part) -> Finding | None:
+    def _judge(self, checkpoint: Checkpoint, part: Part) -> Finding | None:
         peft_type, prefix, zero_init = _initialisation(part)
         scans = _scans(part)
         if not zero_init or scans is None:
@@ -63,13 +64,27 @@ class UntrainedAdapter(Rule):
         message += f"({listed(judged)}) are still zero: no training reached them, and the base model is unchanged. "
         if besides:
             message += f"Only the {counted(len(besides), 'other tensor')} in the file ({listed(besides)}) can matter. "
+        severity = Severity.WARNING if besides or part.secondary else self.severity
+        if _waits_for_its_stage(checkpoint, part):
+            severity = Severity.NOTE
+            message += "MemGen trains the weaver first and the trigger later, and this trigger is not active."
+        else:
+            message += "Check that the optimizer was given the adapter's parameters, and train again."
         return self.finding(
-            message + "Check that the optimizer was given the adapter's parameters, and train again.",
+            message,
             path=part.preferred[0].path,
             tensors=judged,
             evidence={"peft_type": peft_type, "zero": len(judged), "other_tensors": len(besides)},
-            severity=Severity.WARNING if besides else self.severity,
+            severity=severity,
         )
+
+
+def _waits_for_its_stage(checkpoint: Checkpoint, part: Part) -> bool:
+    """Whether this is the trigger of a MemGen checkpoint whose ``config.json`` says that it is not in use."""
+    if checkpoint.layout != "memgen" or not part.name.startswith("trigger"):
+        return False
+    data = (checkpoint.config.data if checkpoint.config is not None else None) or {}
+    return data.get("trigger_active") is False
 
 
 def _initialisation(part: Part) -> tuple[str, str, tuple[str, ...]]:

@@ -88,6 +88,19 @@ def test_other_trained_tensors_make_it_a_warning() -> None:
     assert f"({head})" in finding.message
 
 
+def test_an_adapter_that_merely_lies_beside_is_a_warning() -> None:
+    assert severities(run(UntrainedAdapter, adapter(A, B, zero=(B,))._replace(secondary=True))) == ["warning"]
+
+
+@pytest.mark.parametrize(("active", "severity"), [(False, "note"), (True, "error"), (None, "error")])
+def test_a_trigger_waits_for_its_stage_only_if_the_config_says_so(active: bool | None, severity: str) -> None:
+    trigger = adapter(A, B, zero=(B,))._replace(name="trigger adapter")
+    config = ConfigFile("config.json", {} if active is None else {"trigger_active": active})
+    assert severities(run(UntrainedAdapter, trigger, layout="memgen", config=config)) == [severity]
+    weaver = trigger._replace(name="weaver adapter")
+    assert severities(run(UntrainedAdapter, weaver, layout="memgen", config=config)) == ["error"]
+
+
 def test_types_that_do_not_start_at_zero_and_unknown_types_are_left_alone() -> None:
     assert run(UntrainedAdapter, adapter("q.ia3_l", zero=("q.ia3_l",), peft_type="IA3")) == []
     assert run(UntrainedAdapter, adapter(A, B, zero=(B,), peft_type="FUTURE")) == []
