@@ -22,9 +22,9 @@ DEBUG_VARIABLE = "CKPT_DOCTOR_DEBUG"
 
 def report_error(error: BaseException) -> int:
     """Say on standard error what went wrong, and return the exit code."""
-    if isinstance(error, click.Abort) and error.__cause__ is not None:
+    if isinstance(error, click.Abort) and error.__context__ is not None:
         # click makes Abort of Ctrl-C, and of EOFError, which here could only be a mistake in our code.
-        error = error.__cause__
+        error = error.__context__
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         say("interrupted")
         return INTERRUPTED

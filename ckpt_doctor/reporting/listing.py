@@ -82,7 +82,7 @@ def _matcher(pattern: str | None) -> Any:
 
 
 def table(listings: Sequence[Listing], look: Presentation) -> Iterator[str]:
-    """A table and a line of totals for each checkpoint; names are never shortened."""
+    """A table and a line of totals for each checkpoint, in pieces of text; names are never shortened."""
     from tabulate import tabulate
 
     for number, item in enumerate(listings):
@@ -93,12 +93,12 @@ def table(listings: Sequence[Listing], look: Presentation) -> Iterator[str]:
         if item.rows:
             # Most checkpoints share nothing: the line of totals says so, and the table is a column narrower.
             columns = 6 if any(row.group for row in item.rows) else 5
-            yield from tabulate(
+            yield tabulate(
                 [_cells(row)[:columns] for row in item.rows],
                 headers=("name", "dtype", "shape", "bytes", "file", "shared with")[:columns],
                 disable_numparse=True,
                 colalign=("left", "left", "left", "right", "left", "left")[:columns],
-            ).splitlines()
+            )
             yield ""
         yield _totals(item)
 

@@ -12,7 +12,7 @@ from hand_made import HOSTILE, checkpoint, tensor
 
 from ckpt_doctor.findings import Finding, Fix, Severity
 from ckpt_doctor.reporting import FORMATS, report_lines
-from ckpt_doctor.reporting.listing import document, listing, table
+from ckpt_doctor.reporting.listing import Listing, document, listing, table
 from ckpt_doctor.reporting.presentation import Presentation
 from ckpt_doctor.results import Diagnosis, Report
 from ckpt_doctor.version import __version__
@@ -24,6 +24,10 @@ SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 def text_of(report: Report, output_format: str = "text", look: Presentation = PLAIN) -> str:
     return "".join(line + "\n" for line in report_lines(report, output_format, look))
+
+
+def shown_table(*items: Listing) -> list[str]:
+    return "\n".join(table(items, PLAIN)).split("\n")
 
 
 def check_golden(name: str, text: str) -> None:
@@ -111,7 +115,7 @@ def test_hostile_names_in_json_stay_what_they_are(hostile: Diagnosis) -> None:
 
 def test_hostile_names_in_the_listing(hostile: Diagnosis) -> None:
     item = listing(hostile.checkpoint)
-    assert all(line.isprintable() for line in table([item, item], PLAIN))
+    assert all(line.isprintable() for line in shown_table(item, item))
     assert json.loads(document([item]))["checkpoints"][0]["tensors"][0]["name"] == HOSTILE
 
 
@@ -155,27 +159,27 @@ def test_the_listing_names_what_shares_bytes() -> None:
     assert len(first["shared_with"]) == 20
     assert "t0" not in first["shared_with"]
     assert read["tensors"][-1]["shared_with"] == []
-    row = next(line for line in table([item], PLAIN) if line.startswith("t0 "))
+    row = next(line for line in shown_table(item) if line.startswith("t0 "))
     assert row.rstrip().endswith("t1, t10, t11 and 26 more")
-    assert list(table([item], PLAIN))[-1] == "31 tensors, 122 parameters, 488 B, 24 B of it unique"
+    assert shown_table(item)[-1] == "31 tensors, 122 parameters, 488 B, 24 B of it unique"
 
 
 def test_the_listing_says_where_nothing_is_shared() -> None:
-    shown = list(table([listing(checkpoint("w", tensor("a", 4), tensor("b", 4)))], PLAIN))
+    shown = shown_table(listing(checkpoint("w", tensor("a", 4), tensor("b", 4))))
     assert "shared with" not in shown[0]
     assert shown[-1] == "2 tensors, 8 parameters, 32 B, no shared storage"
 
 
 def test_the_listing_filters_by_glob_and_sums_what_is_left() -> None:
     item = listing(checkpoint("w", tensor("a.lora_A.weight", 2, 3), tensor("a.lora_B.weight", 3, 2)), "*lora_B*")
-    shown = list(table([item], PLAIN))
+    shown = shown_table(item)
     assert [line.split()[0] for line in shown[2:3]] == ["a.lora_B.weight"]
     assert shown[-1] == "1 of 2 tensors, 6 parameters, 24 B"
 
 
 def test_the_listing_never_shortens_a_name() -> None:
     name = "layers." * 100 + "weight"
-    assert any(name in line for line in table([listing(checkpoint("w", tensor(name, 1)))], PLAIN))
+    assert any(name in line for line in shown_table(listing(checkpoint("w", tensor(name, 1)))))
 
 
 def test_a_stream_that_knows_ascii_only_gets_ascii(report: Report) -> None:
