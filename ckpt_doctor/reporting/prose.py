@@ -48,10 +48,11 @@ def command_lines(lead: str, command: str, width: int) -> list[str]:
     line = f"{lead} {command}"
     if len(line) <= width or "'" in command or '"' in command:
         return [line]
-    parts = joined(_options(command.split(" ")), " ", width - len(lead) - 3)
-    indent = " " * len(lead)
-    lines = [f"{lead} {parts[0]}", *(f"{indent} {part}" for part in parts[1:])]
-    return [item + " \\" for item in lines[:-1]] + lines[-1:]
+    # The first line starts with the lead, so its words get less room; the others are set in a little.
+    words = _options(command.split(" "))
+    head = joined(words, " ", width - len(lead) - 3)[0]
+    tail = joined(_options(command[len(head) :].split()), " ", width - 6)
+    return [f"{lead} {head} \\", *(f"    {part} \\" for part in tail[:-1]), *(f"    {part}" for part in tail[-1:])]
 
 
 def _options(words: Iterable[str]) -> list[str]:

@@ -123,16 +123,17 @@ def _summary(report: Report, look: Presentation) -> list[str]:
         count = report.count(severity)
         if count:
             pieces.append(look.paint_severity(counted(count, severity.value), severity))
-    return joined([*pieces, *_fixable(report)], look.separator, look.width)
+    return joined([*pieces, *_fixable(report, look.width)], look.separator, look.width)
 
 
-def _fixable(report: Report) -> Iterator[str]:
+def _fixable(report: Report, width: int) -> Iterator[str]:
     safe = [diagnosis for diagnosis in report.diagnoses for item in diagnosis.findings if _fix(item) == "safe"]
     unsafe = sum(_fix(item) == "unsafe" for item in report.findings)
     if safe:
         paths = {diagnosis.checkpoint.path for diagnosis in safe}
-        target = printable(shell("fix", *paths)) if len(paths) == 1 else "ckpt-doctor fix PATH"
-        yield f"{len(safe):,} fixable with `{target}`"
+        exact = f"{len(safe):,} fixable with `{printable(shell('fix', *paths))}`"
+        fits = len(paths) == 1 and len(exact) <= width
+        yield exact if fits else f"{len(safe):,} fixable with `ckpt-doctor fix PATH`"
     if unsafe:
         yield f"{unsafe:,} {'more ' if safe else 'fixable '}with --unsafe-fixes"
 
