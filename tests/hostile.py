@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -30,8 +31,10 @@ class HostileCase:
 def hostile_files(marker: Path) -> dict[str, HostileCase]:
     """Every case by name. ``marker`` is the file that the payloads would create."""
     cases: dict[str, HostileCase] = {}
-    for table in (_names, _uses, _streams, _archives, _bombs, _wrappers):
-        for name, (filename, data, codes) in table(f"touch {marker}".encode()).items():
+    payload = f"touch {marker}".encode()
+    tables = [make(payload) for make in (_names, _uses, _streams, _archives, _wrappers)]
+    for table in (*tables, _bombs()):
+        for name, (filename, data, codes) in table.items():
             assert name not in cases
             cases[name] = HostileCase(filename, data, frozenset(codes.split()))
     return cases
@@ -264,7 +267,8 @@ def _archives(payload: bytes) -> Table:
     return table
 
 
-def _bombs(payload: bytes) -> Table:
+@cache  # they take seconds to make
+def _bombs() -> Table:
     """Files that would take all memory or all time."""
     laughs = (
         b"\x80\x02]("

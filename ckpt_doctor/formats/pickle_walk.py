@@ -181,6 +181,8 @@ def _key_text(key: Any) -> str:
         return "(" + ", ".join(part if type(part) is str else _key_text(part) for part in key) + ")"
     if type(key) in SCALARS:
         return str(key)
+    if type(key) is OpaqueNode and key.role == "bytes" and len(key.parts[0][1]) <= 256:
+        return str(key.parts[0][1])
     return f"<{_type_name(key)}>"
 
 

@@ -103,6 +103,8 @@ def _rebuild_from_type(args: Arguments) -> Any:
     """``function(*arguments)`` viewed as another class, with attributes."""
     if len(args) != 4 or type(args[0]) is not Global or type(args[2]) is not tuple:
         return REFUSED
+    if args[0].make is _rebuild_from_type:
+        return REFUSED  # torch never nests them, and a file could do so a million times
     node = args[0].make(args[2])
     if type(node) is TensorNode:
         node.extra = args[3]
@@ -159,6 +161,11 @@ def _get_layout(args: Arguments) -> Any:
 
 def _size(args: Arguments) -> Any:
     return args[0] if len(args) == 1 and type(args[0]) is tuple else REFUSED if args else ()
+
+
+def _empty_bytes(args: Arguments) -> Any:
+    """``bytes()``: how protocols 0 to 2 store no bytes at all."""
+    return OpaqueNode("builtins.bytes", [("args", args)], "value") if args else b""
 
 
 def _encode(args: Arguments) -> Any:
@@ -253,6 +260,7 @@ _MAKERS: dict[str, Maker] = {
     "torch.serialization _get_layout": _get_layout,
     "torch Size": _size,
     "_codecs encode": _encode,
+    "builtins bytes": _empty_bytes,
     "collections OrderedDict": _ordered_dict,
     "collections Counter": _ordered_dict,
     "builtins dict": _ordered_dict,
