@@ -232,6 +232,11 @@ class ShardIndex(NamedTuple):
     escaping: tuple[str, ...] = ()
     unreadable: bool = False
 
+    @property
+    def shards(self) -> frozenset[str]:
+        """The files it names, without those that would leave its folder."""
+        return frozenset(self.weight_map.values()).difference(self.escaping)
+
 
 class Entry(NamedTuple):
     """A tensor that a file must hold, or may hold where it is not ``required``.

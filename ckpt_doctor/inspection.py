@@ -12,7 +12,7 @@ from .findings import Finding
 from .layouts import discover
 from .policy import Policy
 from .results import Diagnosis, Report
-from .rules import RULES
+from .rules import rules_for
 
 Progress = Callable[[int, int], None]
 """Called with the bytes read so far and the bytes in all."""
@@ -48,7 +48,7 @@ def inspect(
 def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
     """Judge one checkpoint that was read already."""
     findings: list[Finding] = []
-    for rule in RULES:
+    for rule in rules_for(checkpoint):
         selected = policy.runs(rule.code, rule.name, stable=rule.stable)
         found = rule().check(checkpoint, policy)
         findings += [policy.adjusted(finding) for finding in found if selected or finding.always_fails]

@@ -174,8 +174,10 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("CKD202", "no projections.pt, nested", removed("weaver_nested/weaver", "projections.pt")),
     Damage("CKD202", "no trigger.bin", removed("memgen_upstream", "trigger.bin")),
     Damage("CKD202", "no projs.bin", removed("memgen_upstream", "projs.bin")),
-    Damage("CKD203", "PEFT's nesting below weaver_lora", lambda t: copied("weaver_nested/weaver", t)),
-    Damage("CKD203", "adapter_model/ below the folder asked for", _nested_peft),
+    Damage(
+        "CKD203", "PEFT's nesting below weaver_lora", lambda t: copied("weaver_nested/weaver", t), severity="warning"
+    ),
+    Damage("CKD203", "adapter_model/ below the folder asked for", _nested_peft, severity="warning"),
     Damage("CKD205", "peft without config", removed("peft/lora", "adapter_config.json")),
     Damage("CKD205", "weaver without config", removed("weaver_safetensors/weaver", "weaver_lora/adapter_config.json")),
     Damage("CKD206", "peft without weights", removed("peft/lora", "adapter_model.safetensors")),
@@ -187,7 +189,7 @@ DAMAGES: tuple[Damage, ...] = (
     Damage(
         "CKD206", "memgen without an adapter", removed("memgen_upstream", "trigger/trigger/adapter_model.safetensors")
     ),
-    Damage("CKD207", "adapter and model in one folder", _mixed),
+    Damage("CKD207", "adapter and model in one folder", _mixed, severity="warning"),
     Damage("CKD301", "no inference latents", projections(_drop("inference_query_latents"))),
     Damage("CKD301", "no projection", projections(_drop("weaver_to_reasoner"))),
     Damage("CKD302", "one lora_B dropped", lora(without("layers.1.self_attn.v_proj.lora_B"))),
@@ -214,17 +216,17 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("CKD305", "prefix twice", lora(renamed("base_model.model.", "base_model.model.base_model.model."))),
     Damage("CKD306", "no prefix", lora(renamed("base_model.model.", ""))),
     Damage("CKD307", "lora_A.weaver.weight", lora(renamed(".weight", ".weaver.weight"))),
-    Damage("CKD307", "lora_A.default.weight", lora(renamed(".weight", ".default.weight"))),
+    Damage("CKD307", "lora_A.default.weight", lora(renamed(".weight", ".default.weight")), severity="warning"),
     Damage("CKD307", "ia3_l.weaver", lora(renamed("ia3_l", "ia3_l.weaver"), "peft/ia3")),
     Damage("CKD308", "v_proj not in target_modules", config("peft/lora", target_modules=["q_proj"])),
-    Damage("CKD309", "a base layer's weight in the adapter", lora(_base_weight)),
+    Damage("CKD309", "a base layer's weight in the adapter", lora(_base_weight), severity="warning"),
     Damage("CKD310", "lm_head listed and absent", config("peft/lora", modules_to_save=["lm_head"])),
     Damage(
         "CKD310",
         "a task's head absent",
         config("peft/lora", task_type="SEQ_CLS", modules_to_save=["classifier", "score"]),
     ),
-    Damage("CKD311", "an entry nobody reads", projections(_extra_entry)),
+    Damage("CKD311", "an entry nobody reads", projections(_extra_entry), severity="note"),
     Damage("CKD501", "r is not the rank", config("peft/lora", r=8)),
     Damage("CKD501", "rank_pattern is not the rank", config("peft/lora", rank_pattern={"q_proj": 8})),
     Damage("CKD502", "placeholders of ZeRO-3", lora(_empty_lora_a)),
@@ -238,7 +240,12 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("CKD506", "not an adapter's config", written("peft/lora", "adapter_config.json", '{"model_type": "qwen2"}')),
     Damage("CKD506", "unknown type", config("peft/lora", peft_type="LORAA")),
     Damage("CKD506", "model config cut off", written("transformers/single_safetensors", "config.json", '{"model')),
-    Damage("CKD507", "unknown key", config("peft/lora", lora_gamma=3)),
-    Damage("CKD508", "a path of another machine", config("peft/lora", base_model_name_or_path="/home/trainer/qwen")),
-    Damage("CKD509", "mixed dtypes", lora(_cast_half)),
+    Damage("CKD507", "unknown key", config("peft/lora", lora_gamma=3), severity="warning"),
+    Damage(
+        "CKD508",
+        "a path of another machine",
+        config("peft/lora", base_model_name_or_path="/home/trainer/qwen"),
+        severity="note",
+    ),
+    Damage("CKD509", "mixed dtypes", lora(_cast_half), severity="note"),
 )

@@ -22,9 +22,9 @@ def rule_choices(values: Iterable[str], option: str) -> tuple[str, ...]:
 
 
 def _choice(choice: str, option: str) -> str:
-    from ckpt_doctor.rules import RULES
+    from ckpt_doctor.rules import TABLE
 
-    for rule in RULES:
+    for rule in TABLE:
         if rule.name == choice.lower():
             return rule.name
         if rule.code.startswith(choice.upper()):
@@ -34,20 +34,20 @@ def _choice(choice: str, option: str) -> str:
 
 def find_rule(text: str) -> type[Rule]:
     """The rule of this code or name, in upper or lower case. Raises ``UnknownNameError`` with what comes close."""
-    from ckpt_doctor.rules import RULES
+    from ckpt_doctor.rules import TABLE
 
-    for rule in RULES:
+    for rule in TABLE:
         if text.upper() == rule.code or text.lower() == rule.name:
-            return rule
+            return rule.load()
     raise UnknownNameError(f"there is no rule {text!r}{_suggestion(text)}")
 
 
 def _suggestion(text: str) -> str:
     from difflib import get_close_matches
 
-    from ckpt_doctor.rules import RULES
+    from ckpt_doctor.rules import TABLE
 
-    codes = get_close_matches(text.upper(), [rule.code for rule in RULES], n=2, cutoff=0.8)
-    names = get_close_matches(text.lower(), [rule.name for rule in RULES], n=3)
+    codes = get_close_matches(text.upper(), [rule.code for rule in TABLE], n=2, cutoff=0.8)
+    names = get_close_matches(text.lower(), [rule.name for rule in TABLE], n=3)
     close = [*names, *codes]
     return f"; did you mean {' or '.join(close)}?" if close else "; see `ckpt-doctor rules`"

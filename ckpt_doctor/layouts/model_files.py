@@ -44,7 +44,7 @@ def model_parts(reader: CheckpointReader) -> list[Part]:
     config = reader.config("config.json")
     parts = []
     for unit, found_names in sorted(names.items()):
-        listed = {shard for index in indexes.get(unit, ()) for shard in index.weight_map.values()}
+        listed = {shard for index in indexes.get(unit, ()) for shard in index.shards}
         present = {*found_names, *(shard for shard in listed if folder.has_file(shard))}
         # safetensors first: that is what the loaders take where both are there.
         ordered = sorted(present, key=lambda name: (not name.endswith(".safetensors"), name))
@@ -64,7 +64,7 @@ def model_parts(reader: CheckpointReader) -> list[Part]:
 
 def _active(names: list[str], unit: _Unit, indexes: Iterable[ShardIndex]) -> tuple[str, ...]:
     """What transformers would read: a single file before shards, safetensors before the other format."""
-    listed = {name for index in indexes for name in index.weight_map.values()}
+    listed = {name for index in indexes for name in index.shards}
     for single in _expected(unit):
         if single in names:
             return (single,)

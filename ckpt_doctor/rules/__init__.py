@@ -1,125 +1,146 @@
-"""What can be wrong with a checkpoint: one file a rule, and one table that lists them by code."""
+"""What can be wrong with a checkpoint: one file a rule, and one table that lists them by code.
+
+The table says what each rule is about, and a rule is imported only where a checkpoint has something of that kind: most
+checkpoints have no defect, no shards and no scan, and every run pays for what it imports.
+"""
 
 from __future__ import annotations
 
-from .adapter_and_model_mixed import AdapterAndModelMixed
-from .adapter_config_missing import AdapterConfigMissing
-from .adapter_keys_outside_config import AdapterKeysOutsideConfig
-from .adapter_name_in_keys import AdapterNameInKeys
-from .adapter_pair_incomplete import AdapterPairIncomplete
-from .adapter_weights_missing import AdapterWeightsMissing
-from .all_zero_tensor import AllZeroTensor
-from .ambiguous_archive import AmbiguousArchive
-from .base_path_unusable import BasePathUnusable
-from .base_weights_in_adapter import BaseWeightsInAdapter
-from .bin_and_safetensors import BinAndSafetensors
-from .checksum_mismatch import ChecksumMismatch
-from .config_unknown_keys import ConfigUnknownKeys
-from .config_unreadable import ConfigUnreadable
-from .dora_magnitude_mismatch import DoraMagnitudeMismatch
-from .double_peft_prefix import DoublePeftPrefix
-from .dtype_surprise import DtypeSurprise
-from .duplicate_across_shards import DuplicateAcrossShards
-from .empty_adapter import EmptyAdapter
-from .empty_file import EmptyFile
-from .executable_archive import ExecutableArchive
-from .file_unreadable import FileUnreadable
-from .format_metadata_missing import FormatMetadataMissing
-from .impostor_file import ImpostorFile
-from .index_key_absent import IndexKeyAbsent
-from .index_metadata_wrong import IndexMetadataWrong
-from .index_unreadable import IndexUnreadable
-from .key_missing import KeyMissing
-from .layer_gap import LayerGap
-from .lfs_pointer import LfsPointer
-from .modules_to_save_missing import ModulesToSaveMissing
-from .nested_adapter_dir import NestedAdapterDir
-from .non_contiguous import NonContiguous
-from .non_finite import NonFinite
-from .path_escape import PathEscape
-from .peft_prefix_absent import PeftPrefixAbsent
-from .rank_mismatch import RankMismatch
-from .resource_bomb import ResourceBomb
-from .rule import Rule
-from .safetensors_header_invalid import SafetensorsHeaderInvalid
-from .safetensors_truncated import SafetensorsTruncated
-from .save_interrupted import SaveInterrupted
-from .shard_key_unlisted import ShardKeyUnlisted
-from .shard_missing import ShardMissing
-from .shared_storage import SharedStorage
-from .side_file_missing import SideFileMissing
-from .side_file_shape_mismatch import SideFileShapeMismatch
-from .stale_index import StaleIndex
-from .storage_missing import StorageMissing
-from .torch_legacy_format import TorchLegacyFormat
-from .torch_zip_truncated import TorchZipTruncated
-from .unexpected_key import UnexpectedKey
-from .unsafe_pickle import UnsafePickle
-from .untrained_adapter import UntrainedAdapter
-from .view_of_larger_storage import ViewOfLargerStorage
-from .weights_format_mismatch import WeightsFormatMismatch
-from .wrapper_prefix import WrapperPrefix
-from .wrong_extension import WrongExtension
-from .zero_size_tensor import ZeroSizeTensor
+from collections.abc import Iterator
+from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-RULES: tuple[type[Rule], ...] = (
-    LfsPointer,
-    EmptyFile,
-    ImpostorFile,
-    SafetensorsTruncated,
-    SafetensorsHeaderInvalid,
-    TorchZipTruncated,
-    StorageMissing,
-    WrongExtension,
-    FormatMetadataMissing,
-    TorchLegacyFormat,
-    FileUnreadable,
-    WeightsFormatMismatch,
-    SideFileMissing,
-    NestedAdapterDir,
-    BinAndSafetensors,
-    AdapterConfigMissing,
-    AdapterWeightsMissing,
-    AdapterAndModelMixed,
-    SaveInterrupted,
-    KeyMissing,
-    AdapterPairIncomplete,
-    LayerGap,
-    WrapperPrefix,
-    DoublePeftPrefix,
-    PeftPrefixAbsent,
-    AdapterNameInKeys,
-    AdapterKeysOutsideConfig,
-    BaseWeightsInAdapter,
-    ModulesToSaveMissing,
-    UnexpectedKey,
-    SharedStorage,
-    ViewOfLargerStorage,
-    NonContiguous,
-    RankMismatch,
-    ZeroSizeTensor,
-    EmptyAdapter,
-    SideFileShapeMismatch,
-    DoraMagnitudeMismatch,
-    ConfigUnreadable,
-    ConfigUnknownKeys,
-    BasePathUnusable,
-    DtypeSurprise,
-    NonFinite,
-    UntrainedAdapter,
-    ChecksumMismatch,
-    AllZeroTensor,
-    ShardMissing,
-    IndexKeyAbsent,
-    ShardKeyUnlisted,
-    DuplicateAcrossShards,
-    IndexMetadataWrong,
-    StaleIndex,
-    IndexUnreadable,
-    UnsafePickle,
-    AmbiguousArchive,
-    ResourceBomb,
-    ExecutableArchive,
-    PathEscape,
+from ckpt_doctor.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from .rule import Rule
+
+    RULES: tuple[type[Rule], ...]
+    """Every rule, in the order of the codes; imports them all."""
+
+
+class Topic(Enum):
+    """What a checkpoint must have for a rule to have anything to say."""
+
+    ALWAYS = 0
+    DEFECTS = 1
+    """A file with which its reader found something wrong."""
+    TORCH = 2
+    """A file in one of torch's formats: only there tensors share or waste bytes."""
+    ADAPTERS = 3
+    SIDE_FILES = 4
+    """A part whose entries the layout knows."""
+    FOLDERS = 5
+    """More than a lone file."""
+    SEVERAL_FILES = 6
+    """A part of more than one file."""
+    SHARDS = 7
+    """An index, or a file with a shard's number."""
+    SCANS = 8
+    """Tensor bytes that were read."""
+
+
+class Listing(NamedTuple):
+    """A line of the table. The name also names the file and the class."""
+
+    code: str
+    name: str
+    topic: Topic
+
+    def load(self) -> type[Rule]:
+        """Import the rule."""
+        module = import_module(f".{self.name.replace('-', '_')}", __name__)
+        rule: type[Rule] = getattr(module, "".join(word.capitalize() for word in self.name.split("-")))
+        return rule
+
+
+TABLE = (
+    Listing("CKD101", "lfs-pointer", Topic.DEFECTS),
+    Listing("CKD102", "empty-file", Topic.DEFECTS),
+    Listing("CKD103", "impostor-file", Topic.DEFECTS),
+    Listing("CKD104", "safetensors-truncated", Topic.DEFECTS),
+    Listing("CKD105", "safetensors-header-invalid", Topic.DEFECTS),
+    Listing("CKD106", "torch-zip-truncated", Topic.DEFECTS),
+    Listing("CKD107", "storage-missing", Topic.DEFECTS),
+    Listing("CKD108", "wrong-extension", Topic.ALWAYS),
+    Listing("CKD109", "format-metadata-missing", Topic.ALWAYS),
+    Listing("CKD110", "torch-legacy-format", Topic.TORCH),
+    Listing("CKD112", "file-unreadable", Topic.ALWAYS),
+    Listing("CKD201", "weights-format-mismatch", Topic.ALWAYS),
+    Listing("CKD202", "side-file-missing", Topic.SIDE_FILES),
+    Listing("CKD203", "nested-adapter-dir", Topic.ADAPTERS),
+    Listing("CKD204", "bin-and-safetensors", Topic.SEVERAL_FILES),
+    Listing("CKD205", "adapter-config-missing", Topic.ADAPTERS),
+    Listing("CKD206", "adapter-weights-missing", Topic.ADAPTERS),
+    Listing("CKD207", "adapter-and-model-mixed", Topic.ADAPTERS),
+    Listing("CKD208", "save-interrupted", Topic.ALWAYS),
+    Listing("CKD301", "key-missing", Topic.SIDE_FILES),
+    Listing("CKD302", "adapter-pair-incomplete", Topic.ADAPTERS),
+    Listing("CKD303", "layer-gap", Topic.FOLDERS),
+    Listing("CKD304", "wrapper-prefix", Topic.ALWAYS),
+    Listing("CKD305", "double-peft-prefix", Topic.ADAPTERS),
+    Listing("CKD306", "peft-prefix-absent", Topic.ADAPTERS),
+    Listing("CKD307", "adapter-name-in-keys", Topic.ADAPTERS),
+    Listing("CKD308", "adapter-keys-outside-config", Topic.ADAPTERS),
+    Listing("CKD309", "base-weights-in-adapter", Topic.ADAPTERS),
+    Listing("CKD310", "modules-to-save-missing", Topic.ADAPTERS),
+    Listing("CKD311", "unexpected-key", Topic.SIDE_FILES),
+    Listing("CKD401", "shared-storage", Topic.TORCH),
+    Listing("CKD402", "view-of-larger-storage", Topic.TORCH),
+    Listing("CKD403", "non-contiguous", Topic.TORCH),
+    Listing("CKD501", "rank-mismatch", Topic.ADAPTERS),
+    Listing("CKD502", "zero-size-tensor", Topic.ALWAYS),
+    Listing("CKD503", "empty-adapter", Topic.ALWAYS),
+    Listing("CKD504", "side-file-shape-mismatch", Topic.SIDE_FILES),
+    Listing("CKD505", "dora-magnitude-mismatch", Topic.ADAPTERS),
+    Listing("CKD506", "config-unreadable", Topic.FOLDERS),
+    Listing("CKD507", "config-unknown-keys", Topic.ADAPTERS),
+    Listing("CKD508", "base-path-unusable", Topic.ADAPTERS),
+    Listing("CKD509", "dtype-surprise", Topic.ALWAYS),
+    Listing("CKD601", "non-finite", Topic.SCANS),
+    Listing("CKD602", "untrained-adapter", Topic.SCANS),
+    Listing("CKD603", "checksum-mismatch", Topic.DEFECTS),
+    Listing("CKD604", "all-zero-tensor", Topic.SCANS),
+    Listing("CKD701", "shard-missing", Topic.SHARDS),
+    Listing("CKD702", "index-key-absent", Topic.SHARDS),
+    Listing("CKD703", "shard-key-unlisted", Topic.SHARDS),
+    Listing("CKD704", "duplicate-across-shards", Topic.SHARDS),
+    Listing("CKD705", "index-metadata-wrong", Topic.SHARDS),
+    Listing("CKD706", "stale-index", Topic.SHARDS),
+    Listing("CKD707", "index-unreadable", Topic.SHARDS),
+    Listing("CKD901", "unsafe-pickle", Topic.DEFECTS),
+    Listing("CKD902", "ambiguous-archive", Topic.DEFECTS),
+    Listing("CKD903", "resource-bomb", Topic.DEFECTS),
+    Listing("CKD904", "executable-archive", Topic.DEFECTS),
+    Listing("CKD905", "path-escape", Topic.ALWAYS),
 )
-"""Every rule, in the order of the codes."""
+"""One line for each rule, in the order of the codes."""
+
+
+def rules_for(checkpoint: Checkpoint) -> Iterator[type[Rule]]:
+    """The rules that can have something to say about this checkpoint, in the order of the codes."""
+    topics = _topics(checkpoint)
+    return (listing.load() for listing in TABLE if listing.topic in topics)
+
+
+def _topics(checkpoint: Checkpoint) -> set[Topic]:
+    files = checkpoint.files
+    found = {
+        Topic.ALWAYS: True,
+        Topic.DEFECTS: any(file.defects for file in files),
+        Topic.TORCH: any(file.format in ("torch-zip", "torch-legacy") for file in files),
+        Topic.ADAPTERS: any(part.role == "adapter" for part in checkpoint.parts),
+        Topic.SIDE_FILES: any(part.entries for part in checkpoint.parts),
+        Topic.FOLDERS: checkpoint.layout != "file",
+        Topic.SEVERAL_FILES: any(len(part.files) > 1 for part in checkpoint.parts),
+        Topic.SHARDS: any(part.indexes for part in checkpoint.parts) or any("-of-" in file.path for file in files),
+        Topic.SCANS: any(file.scans is not None for file in files),
+    }
+    return {topic for topic, there in found.items() if there}
+
+
+def __getattr__(name: str) -> Any:
+    if name != "RULES":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return tuple(listing.load() for listing in TABLE)

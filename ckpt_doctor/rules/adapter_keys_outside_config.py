@@ -45,7 +45,9 @@ class AdapterKeysOutsideConfig(Rule):
         """See :meth:`Rule.check`."""
         for view in adapters(checkpoint):
             targets = view.names("target_modules")
-            if view.kind is None or not targets or "all-linear" in targets:
+            # With ensure_weight_tying PEFT also saves the adapter of the module that is tied to a target.
+            tied = view.settings.get("ensure_weight_tying")
+            if view.kind is None or not targets or "all-linear" in targets or tied:
                 continue
             outside = [
                 key.name for key in view.keys if _is_outside(key.module, key.parameter, key.shared, targets, view)

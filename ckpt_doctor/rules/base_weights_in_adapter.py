@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Fix, Severity
-from ckpt_doctor.knowledge.adapter_keys import AdapterKey
+from ckpt_doctor.knowledge.adapter_keys import AdapterKey, base_module
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed, shell
 
@@ -16,18 +16,19 @@ from .rule import Rule
 
 # Names of input and output embeddings: PEFT saves them whole where they are targeted or were resized, and that they
 # were resized stands nowhere in the files.
-_EMBEDDINGS = (
-    "embed_tokens",
-    "wte",
-    "wpe",
-    "word_embeddings",
-    "embed_in",
-    "embed_out",
-    "shared",
-    "lm_head",
-    "embeddings",
-)
-_EMBEDDINGS_MORE = ("tok_embeddings", "word_embedding", "embed", "embedding", "output", "new_embeddings", "decoder")
+_EMBEDDINGS = frozenset(
+    (
+        "embed_tokens",
+        "wte",
+        "word_embeddings",
+        "word_embedding",
+        "embed_in",
+        "embed_out",
+        "shared",
+        "lm_head",
+        "decoder",
+    )
+) | frozenset(("embeddings", "embedding", "embed", "tok_embeddings", "output", "output_projection", "new_embeddings"))
 
 
 class BaseWeightsInAdapter(Rule):
@@ -98,4 +99,5 @@ def _explained(key: AdapterKey, view: AdapterView) -> bool:
     # A parameter of the type itself under a name that a later version gives it.
     if any(word.startswith(view.kind.prefix) for word in words):
         return True
-    return len(words) > 1 and "base_layer" not in words and words[-2] in (*_EMBEDDINGS, *_EMBEDDINGS_MORE)
+    module = base_module(key.module).split(".")
+    return len(module) > 1 and module[-2] in _EMBEDDINGS

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint, ConfigFile
 from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PEFT_VERSION
+from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PEFT_VERSION, REMOVED_TYPES
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import listed
 
@@ -73,11 +73,14 @@ class ConfigUnreadable(Rule):
             )
         elif not isinstance(kind, str) or kind not in PEFT_TYPES:
             newer = is_newer(config.data)
+            removed = REMOVED_TYPES.get(str(kind))
             yield self.finding(
                 f"The peft_type {kind!r} is none that PEFT {PEFT_VERSION} has. "
                 + (
                     f"The file was written by PEFT {config.data['peft_version']}: its keys could not be checked."
                     if newer
+                    else f"The last version that reads it is {removed}: load it with that one."
+                    if removed
                     else "PEFT will refuse it. Correct it, or copy the file from the training run."
                 ),
                 path=path,

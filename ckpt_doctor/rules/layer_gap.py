@@ -106,9 +106,8 @@ class LayerGap(Rule):
 def _is_whole(part: Part) -> bool:
     """Whether all shards are there and readable; else other rules tell what is missing."""
     names = {file.path for file in part.files}
-    listed_shards = {shard for index in part.indexes for shard in index.weight_map.values() if names & set(part.active)}
-    active_indexes = [index for index in part.indexes if set(index.weight_map.values()) & set(part.active)]
-    return part.readable and (not active_indexes or listed_shards <= names) and not any(i.error for i in part.indexes)
+    of_active = [index for index in part.indexes if index.shards.intersection(part.active)]
+    return part.readable and all(index.error is None and index.shards <= names for index in of_active)
 
 
 def _stacks(names: Iterable[str]) -> dict[str, set[int]]:

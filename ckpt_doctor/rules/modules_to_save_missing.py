@@ -7,21 +7,20 @@ from typing import Any
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.knowledge.peft_types import AUTOMATIC_HEADS
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import listed
 
 from .adapter_view import adapters, lies_in
 from .rule import Rule
 
-# Names that PEFT adds to modules_to_save by itself for a task, without asking which of them the model has.
-_AUTOMATIC = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
 _HEADS = frozenset(("classifier", "score", "pre_classifier", "qa_outputs", "lm_head", "embed_tokens", "wte", "pooler"))
 
 
 def automatic_heads(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """The heads that PEFT saves for the task of this configuration."""
     task = settings.get("task_type")
-    return _AUTOMATIC.get(task, ()) if isinstance(task, str) else ()
+    return AUTOMATIC_HEADS.get(task, ()) if isinstance(task, str) else ()
 
 
 class ModulesToSaveMissing(Rule):

@@ -1,0 +1,76 @@
+"""Every rule: documented, in order, reported on its damages, silent on what is healthy."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from pathlib import Path
+
+import damages
+import damages_keys
+import pytest
+from damages import Damage
+
+import ckpt_doctor
+from ckpt_doctor.findings import Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.rules import RULES
+
+DAMAGES: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *damages_keys.DAMAGES)
+HEADINGS = ("## What it does", "## Why is this bad?", "## Example", "## What to do")
+NEEDS = ("headers", "headers and configs", "configs", "tensor bytes", "headers, and tensor bytes to compare")
+RULE_FILES = Path(ckpt_doctor.__file__).parent / "rules"
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: f"{damage.code}-{damage.name}".replace(" ", "-"))
+def test_damage_is_reported(damage: Damage, tmp_path: Path) -> None:
+    report = ckpt_doctor.inspect(damage.make(tmp_path), Policy(**damage.options))
+    # A rule that the table keeps away from a checkpoint must have had nothing to say about it.
+    for diagnosis in report.diagnoses:
+        everything = [f for rule in RULES for f in rule().check(diagnosis.checkpoint, Policy(**damage.options))]
+        assert {f.fingerprint for f in everything} == {f.fingerprint for f in diagnosis.findings}
+    found = [finding for finding in report.findings if finding.code == damage.code]
+    assert found, [f"{finding.code} {finding.message}" for finding in report.findings]
+    assert damage.severity in {finding.severity.value for finding in found}
+    for finding in found:
+        assert finding.message.endswith((".", "`")), "a message is made of sentences"
+        assert "\n" not in finding.message
+        assert finding.tensor_count >= len(finding.tensors)
+        if finding.fix is not None:
+            assert finding.fix.command.startswith("ckpt-doctor ")
+    report.to_json()
+
+
+def test_every_rule_has_a_damage() -> None:
+    assert {rule.code for rule in RULES} == {damage.code for damage in DAMAGES}
+
+
+def test_rules_are_listed_once_and_in_the_order_of_their_codes() -> None:
+    codes = [rule.code for rule in RULES]
+    assert codes == sorted(set(codes))
+    assert len({rule.name for rule in RULES}) == len(codes)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_rule_is_documented(rule: type) -> None:
+    info = rule.info()
+    places = [info.documentation.find(heading) for heading in HEADINGS]
+    assert -1 not in places, "a heading is missing"
+    assert places == sorted(places)
+    assert info.summary.endswith(".")
+    assert len(info.summary) <= 120
+    assert info.fix in ("safe", "unsafe", "none")
+    assert ("## Fix safety" in info.documentation) == (info.fix != "none")
+    assert info.needs in NEEDS
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", info.name)
+    assert isinstance(info.severity, Severity)
+
+
+def test_every_rule_has_a_file_of_its_own_name() -> None:
+    assert {rule.__module__.rpartition(".")[2] for rule in RULES} == {rule.name.replace("-", "_") for rule in RULES}
+    written = {
+        file.stem
+        for file in RULE_FILES.glob("*.py")
+        if "(Rule)" in file.read_text() or "(DefectRule)" in file.read_text()
+    }
+    assert written - {"rule"} == {rule.name.replace("-", "_") for rule in RULES}
