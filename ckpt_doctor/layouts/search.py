@@ -1,0 +1,122 @@
+"""The checkpoints in a folder: the one that it lies in, or else all that lie below it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+
+from . import lone_file, memgen, peft, transformers, trigger, weaver
+from .folder import Folder
+from .match import Match
+from .names import has_weight_ending, is_training_state
+from .reading import CheckpointReader
+
+# In the order in which they are asked. What upstream MemGen writes contains folders that look like a weaver's, and a
+# folder can be a weaver and a trigger at once; PEFT and transformers take what is left.
+_FAMILY = {memgen.NAME: memgen.match, weaver.NAME: weaver.match, trigger.NAME: trigger.match}
+_GENERAL = {peft.NAME: peft.match, transformers.NAME: transformers.match}
+
+_LEVELS_UP = 3
+
+
+def search(path: Path, layout: str | None) -> list[Checkpoint]:
+    """The checkpoint that encloses the folder ``path``, or those below it; only those of ``layout`` if one is given."""
+    if layout == lone_file.NAME:
+        return list(_lone_files(Folder(path)))
+    matches = _enclosing(path) or _matches_below(path)
+    found = [item if isinstance(item, Checkpoint) else _read(item, path) for item in matches]
+    if layout is not None:
+        found = [item for item in found if item.layout == layout] or _forced(path, layout)
+    return [_note_nesting(checkpoint, path) for checkpoint in found]
+
+
+def _enclosing(path: Path) -> list[Match | Checkpoint]:
+    """The checkpoint that claims ``path`` as one of its inner folders; the outermost where several do."""
+    here = Path(os.path.abspath(path))
+    for ancestor in reversed(list(here.parents)[:_LEVELS_UP]):
+        inner = here.relative_to(ancestor).as_posix()
+        for matcher in _FAMILY.values():
+            match = matcher(Folder(ancestor))
+            if match and inner in match.claimed:
+                return [match]
+    return []
+
+
+def _matches_below(path: Path) -> Iterator[Match | Checkpoint]:
+    waiting = [Folder(path)]
+    while waiting:
+        folder = waiting.pop()
+        error = folder.listing_error()
+        if error is not None:
+            yield _unreadable(folder.path, error)
+            continue
+        matches = _matches(folder)
+        yield from matches
+        if not matches:
+            yield from _lone_files(folder)
+        claimed = {name for match in matches for name in match.claimed}
+        # Links to folders are left out: what they lead to is found where it lies, and a loop would have no end.
+        waiting += [
+            folder.child(name)
+            for name in folder.folders
+            if name not in claimed and not name.startswith(".") and not (folder.path / name).is_symlink()
+        ]
+
+
+def _matches(folder: Folder) -> list[Match]:
+    matches = [match for matcher in _FAMILY.values() if (match := matcher(folder))]
+    if matches and matches[0].layout == memgen.NAME:
+        return matches[:1]
+    if not matches:
+        matches = [match for matcher in _GENERAL.values() if (match := matcher(folder))][:1]
+    return matches
+
+
+def _forced(path: Path, layout: str) -> list[Checkpoint]:
+    """The folder itself as what the user says it is, though it does not look so; nothing where it is empty."""
+    folder = Folder(path)
+    match = {**_FAMILY, **_GENERAL}[layout](folder, forced=True) if folder.files or folder.folders else None
+    return [_read(match, path)] if match else []
+
+
+def _lone_files(folder: Folder) -> Iterator[Checkpoint]:
+    for name in folder.files:
+        if not has_weight_ending(name) or is_training_state(name):
+            continue
+        checkpoint = lone_file.build(folder.path / name, os.path.normpath(folder.path / name))
+        # ".bin" is everybody's ending: in a folder of anything, only what holds tensors counts as a weight file.
+        foreign = (DefectKind.IMPOSTOR, DefectKind.EMPTY)
+        if not (name.endswith(".bin") and checkpoint.files[0].has_defect(*foreign)):
+            yield checkpoint
+
+
+def _read(match: Match, asked: Path) -> Checkpoint:
+    return match.build(CheckpointReader(match.root, _shown(match.root, asked)))
+
+
+def _shown(root: Path, asked: Path) -> str:
+    """How ``root`` is written: below what the user typed, or as its beginning, or with ``..``."""
+    absolute = Path(os.path.abspath(asked))
+    root = Path(os.path.abspath(root))
+    if absolute == root or absolute in root.parents:
+        return os.path.normpath(asked / root.relative_to(absolute))
+    return os.path.normpath(asked.joinpath(*[".."] * len(absolute.relative_to(root).parts)))
+
+
+def _note_nesting(checkpoint: Checkpoint, asked: Path) -> Checkpoint:
+    """Tell a lone adapter below the folder that was asked for that a loader would look in that folder."""
+    if checkpoint.layout != peft.NAME or os.path.abspath(asked) != os.path.abspath(checkpoint.root.parent):
+        return checkpoint
+    if peft.nested_below(Folder(asked)) != checkpoint.root.name:
+        return checkpoint
+    parts = tuple(part._replace(nested_from="..") if part.role == "adapter" else part for part in checkpoint.parts)
+    return checkpoint._replace(parts=parts)
+
+
+def _unreadable(path: Path, error: str) -> Checkpoint:
+    defect = Defect(DefectKind.UNREADABLE, f"The folder could not be listed: {error}.")
+    file = WeightFile(".", "unknown", 0, content="an unreadable folder", defects=(defect,))
+    return Checkpoint(path, str(path), lone_file.NAME, "unreadable folder", (Part(path.name, "file", files=(file,)),))
