@@ -16,6 +16,11 @@ SCALARS = frozenset({str, int, float, bool, bytes, type(None), complex})
 """The types of values that stand for themselves."""
 
 
+def clipped(text: str, limit: int = 400) -> str:
+    """A text that a file made up, cut to a length that a message can bear."""
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
 class PickleError(Exception):
     """The pickle cannot be read on; ``kind`` says what that makes of the file."""
 

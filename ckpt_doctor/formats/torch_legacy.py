@@ -168,7 +168,9 @@ class _Legacy:
                 return Storage(key, max(nbytes, 0), None, device), lost
         offset, there = self.offsets.get(reference.key, (None, 0))
         if offset is None:
-            lost = None if device == "meta" else f"the bytes of storage {reference.key} are not in the file"
+            # Where the list of storages could not be read, that is the defect.
+            unread = device == "meta" or self.outcomes[-1].error is not None
+            lost = None if unread else f"the bytes of storage {reference.key} are not in the file"
             return Storage(key, nbytes, None, device), lost
         if there < reference.nbytes:
             lost = f"storage {reference.key} has {there:,} of {reference.nbytes:,} bytes"

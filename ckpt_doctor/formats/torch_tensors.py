@@ -9,7 +9,7 @@ from typing import Any
 from ckpt_doctor.checkpoint import Defect, DefectKind, Storage, TensorInfo
 from ckpt_doctor.wording import counted
 
-from .pickle_values import StorageRef, TensorNode
+from .pickle_values import StorageRef, TensorNode, clipped
 from .pickle_walk import Harvest
 
 MAX_DIMS = 64
@@ -57,18 +57,17 @@ def describe(found: Harvest, resolve: Resolver) -> tuple[tuple[TensorInfo, ...],
             else:
                 storage, lost = known[1], known[2]
                 if reference.nbytes != known[0].nbytes:
-                    note(
-                        "size",
-                        name,
-                        f"storage {key} is declared with both {known[0].nbytes:,} and {reference.nbytes:,} bytes",
-                    )
+                    sizes = f"{known[0].nbytes:,} and {reference.nbytes:,}"
+                    note("size", name, f"storage {key} is declared with both {sizes} bytes")
             if lost is not None:
                 note("storage", name, lost)
-        if reference is not None and 0 not in node.shape:
-            last = node.offset + sum(map(mul, node.shape, node.stride)) - sum(node.stride)
-            end = node.dtype.nbytes(last + 1)
-            if end > storage.nbytes:
-                note("extent", name, f"{name} reaches to byte {end:,} of a storage of {storage.nbytes:,} bytes")
+            if 0 not in node.shape:
+                last = node.offset + sum(map(mul, node.shape, node.stride)) - sum(node.stride)
+                end = node.dtype.nbytes(last + 1)
+                if end > storage.nbytes:
+                    note("extent", name, f"{name} reaches to byte {end:,} of a storage of {storage.nbytes:,} bytes")
+                    # What stands there belongs to something else: nobody may take it for this tensor.
+                    storage = Storage(storage.key, storage.nbytes, None, storage.device, storage.record, storage.crc32)
         tensors.append(
             TensorInfo(name, node.dtype, node.shape, node.stride, storage, node.offset, node.requires_grad, path)
         )
@@ -87,14 +86,14 @@ def _nonsense(node: TensorNode) -> str | None:
         return f"has {len(shape)} dimensions and {len(stride)} strides"
     if min(numbers) < 0 or max(numbers) >= 1 << 63:
         return (
-            f"has the shape {_clipped(shape)}, the strides {_clipped(stride)} and the offset {_clipped((node.offset,))}"
+            f"has the shape {_numbers(shape)}, the strides {_numbers(stride)} and the offset {_numbers((node.offset,))}"
         )
     if node.storage is not None and not 0 <= node.storage.nbytes < 1 << 63:
-        return f"lies in a storage of {_clipped((node.storage.nbytes,))} bytes"
+        return f"lies in a storage of {_numbers((node.storage.nbytes,))} bytes"
     return None
 
 
-def _clipped(numbers: Sequence[Any]) -> str:
+def _numbers(numbers: Sequence[Any]) -> str:
     """Numbers that a file made up, which may have thousands of digits."""
     shown = [str(n) if n.bit_length() <= 64 else f"{'-' if n < 0 else ''}2**{n.bit_length()}" for n in numbers[:8]]
     return "[" + ", ".join(shown) + (", ...]" if len(numbers) > 8 else "]")
@@ -105,7 +104,7 @@ def _defect(problem: _Problem) -> Defect:
     more = f" (and {counted(len(names) - 1, 'more tensor')} like it)" if len(names) > 1 else ""
     return Defect(
         DefectKind.STORAGE_MISSING,
-        f"{problem.example}{more}.",
+        f"{clipped(problem.example)}{more}.",
         tensors=tuple(names),
         evidence={"tensor_count": len(names)},
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ckpt_doctor.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.wording import byte_size, listed
 
-from .pickle_values import Budget, PickleError, StorageRef
+from .pickle_values import Budget, PickleError, StorageRef, clipped
 from .source import Source
 from .torch_pickle import PickleReading, read_pickle
 from .torch_salvage import read_without_directory
@@ -56,20 +56,20 @@ class _Archive:
         if main is None:
             return self.finish(None, f"a zip archive of {len(self.members)} members without data.pkl")
         if len(pickles) > 1:
-            self.oddities.append(f"it has several pickles: {listed(member.name for member in pickles)}")
+            self.oddities.append(f"it has several pickles: {clipped(listed(member.name for member in pickles))}")
         self.folder = main.name.rpartition("/")[0]
         self.storages = _folded(f"{self.folder}/data/")
         return self.finish(main, "a torch archive")
 
     def check_names(self) -> None:
         names = [member.name for member in self.members]
-        escaping = [name for name in names if _escapes(name)]
+        escaping = [clipped(name, 100) for name in names if _escapes(name)]
         if escaping:
             message = f"Members have paths that lead out of the archive: {listed(escaping)}."
             self.defects.append(Defect(DefectKind.PATH_ESCAPE, message, evidence={"names": escaping[:20]}))
         # The folder itself may be called "code": torch.save names it after the file.
         code = [
-            member.name
+            clipped(member.name, 100)
             for name, member in self.by_name.items()
             if name.partition("/")[2].startswith(("constants.pkl", "code/")) or name == "constants.pkl"
         ]
@@ -114,14 +114,16 @@ class _Archive:
         try:
             data = self.content(member)
         except PickleError as problem:
-            return PickleReading(defects=[Defect(problem.kind, f"{member.name}: {problem}.")])
-        reading = read_pickle(data, budget, member.name)
+            return PickleReading(defects=[Defect(problem.kind, f"{clipped(member.name)}: {problem}.")])
+        reading = read_pickle(data, budget, clipped(member.name))
         if member.crc32:
             from zlib import crc32
 
             actual = crc32(data)
             if actual != member.crc32:
-                message = f"The checksum of {member.name} is {actual:08x}, the archive says {member.crc32:08x}."
+                message = (
+                    f"The checksum of {clipped(member.name)} is {actual:08x}, the archive says {member.crc32:08x}."
+                )
                 reading.defects.append(Defect(DefectKind.CHECKSUM, message))
         return reading
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
+from .pickle_values import clipped
 from .source import Source
 
 _END = Struct("<4s4H2IH")
@@ -70,7 +71,7 @@ class Directory:
     def odd(self, sentence: str) -> None:
         """Note an oddity; the first twenty are enough."""
         if len(self.oddities) < 20:
-            self.oddities.append(sentence)
+            self.oddities.append(clipped(sentence))
 
 
 def read_directory(source: Source) -> Directory:
