@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .checkpoint import TensorInfo, WeightFile
 
 
-@dataclass(frozen=True, slots=True)
-class AliasGroup:
+class AliasGroup(NamedTuple):
     """Tensors of one storage whose byte ranges overlap.
 
     ``unique_nbytes`` counts every byte once, ``apparent_nbytes`` once for each tensor. ``identical`` says that all of

@@ -10,7 +10,6 @@ a large file for making a hundred thousand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,8 +125,7 @@ class TensorInfo(NamedTuple):
         return self.storage.offset + start, self.storage.offset + end
 
 
-@dataclass(frozen=True, slots=True)
-class OpaqueValue:
+class OpaqueValue(NamedTuple):
     """An object of a pickle that was recognised by the name of its class and not built."""
 
     type_name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .findings import Finding, Severity
 
@@ -14,8 +14,7 @@ FAIL_ON = ("error", "warning", "note", "never")
 """Values of ``--fail-on``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """Immutable settings of one run.
 
     ``expect`` and ``layout`` are ``None`` where the layout decides. ``select`` and ``ignore`` hold codes, code prefixes
@@ -29,7 +28,7 @@ class Policy:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     fail_on: str = "error"
-    severity: Mapping[str, Severity] = field(default_factory=dict)
+    severity: Mapping[str, Severity] = {}
 
     def expected_format(self, layout: str) -> str:
         """``safetensors``, ``bin`` or ``any``: what the weights of a checkpoint of this layout should be."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .checkpoint import Checkpoint
 from .findings import Finding, Severity
 from .version import __version__
 
 
-@dataclass(frozen=True, slots=True)
-class RuleInfo:
+class RuleInfo(NamedTuple):
     """What the outside needs to know about a rule; ``documentation`` is Markdown."""
 
     code: str
@@ -26,8 +24,7 @@ class RuleInfo:
     documentation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """One checkpoint with its findings, most severe first."""
 
     checkpoint: Checkpoint
@@ -39,8 +36,7 @@ class Diagnosis:
         return all(finding.severity is not Severity.ERROR for finding in self.findings)
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """The diagnoses of every checkpoint that was found, in the order of their paths."""
 
     diagnoses: tuple[Diagnosis, ...]
@@ -60,7 +56,7 @@ class Report:
         """All findings of all checkpoints."""
         return tuple(finding for diagnosis in self.diagnoses for finding in diagnosis.findings)
 
-    def count(self, severity: Severity) -> int:
+    def number_of(self, severity: Severity) -> int:
         """Number of findings of this severity."""
         return sum(finding.severity is severity for finding in self.findings)
 
@@ -79,9 +75,9 @@ class Report:
             "summary": {
                 "checkpoints": len(self.diagnoses),
                 "healthy": sum(diagnosis.healthy for diagnosis in self.diagnoses),
-                "errors": self.count(Severity.ERROR),
-                "warnings": self.count(Severity.WARNING),
-                "notes": self.count(Severity.NOTE),
+                "errors": self.number_of(Severity.ERROR),
+                "warnings": self.number_of(Severity.WARNING),
+                "notes": self.number_of(Severity.NOTE),
                 "fixable": sum(finding.fix is not None for finding in self.findings),
             },
         }

@@ -205,8 +205,8 @@ def _inst(state: State) -> None:
 
 
 def _obj(state: State) -> None:
-    cls, *args = state.marked()
-    state.stack.append(state.make_object(cls, tuple(args), state.position - 1))
+    items = state.marked()
+    state.stack.append(state.make_object(items[0], tuple(items[1:]), state.position - 1))
 
 
 def _newobj(state: State) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ckpt_doctor.checkpoint import Checkpoint
 
 from .reading import CheckpointReader
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A checkpoint that was recognised and not yet read.
 
     ``claimed`` are the folders, relative to ``root``, that belong to it and hold no checkpoint of their own.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ckpt_doctor.findings import Severity
 
@@ -10,8 +10,7 @@ _SGR = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cy
 _SEVERITY_STYLES = {Severity.ERROR: ("bold", "red"), Severity.WARNING: ("bold", "yellow"), Severity.NOTE: ("cyan",)}
 
 
-@dataclass(frozen=True, slots=True)
-class Presentation:
+class Presentation(NamedTuple):
     """Settings of one report. ``width`` counts columns; ``ascii_only`` is for streams that cannot encode more.
 
     ``quiet`` leaves out what is healthy, ``statistics`` shows counts by rule in the place of the findings.

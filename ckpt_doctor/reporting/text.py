@@ -120,7 +120,7 @@ def _summary(report: Report, look: Presentation) -> list[str]:
             number = "all" if healthy == len(report.diagnoses) else f"{healthy:,}"
             pieces.append(look.paint(f"{number} healthy", "green"))
     for severity in Severity:
-        count = report.count(severity)
+        count = report.number_of(severity)
         if count:
             pieces.append(look.paint_severity(counted(count, severity.value), severity))
     return joined([*pieces, *_fixable(report, look.width)], look.separator, look.width)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
 from ckpt_doctor.knowledge.adapter_keys import AdapterKey, base_module, parse_all
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PeftType
 
 
-@dataclass(frozen=True, slots=True)
-class AdapterView:
+class AdapterView(NamedTuple):
     """One weight file of an adapter together with its configuration.
 
     ``kind`` is ``None`` where the configuration is absent or names a type that is not known here; ``settings`` is empty

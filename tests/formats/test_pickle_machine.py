@@ -311,6 +311,7 @@ OPCODES = st.lists(
 
 @given(data=st.binary(max_size=400) | OPCODES.map(lambda ops: b"\x80\x02" + ops + b"."))
 @example(data=b"\x80\x02(K\x00ctorch._tensor\n_rebuild_from_type_v2\nq\x00" + b"h\x00" * 9 + b"R.")
+@example(data=b"\x80\x02(o.")
 def test_any_bytes_give_an_outcome(data: bytes) -> None:
     outcome = machine(data)
     assert (outcome.error is None) or outcome.root is None

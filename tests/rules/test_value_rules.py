@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from builders import file, part, run, scan, severities, tensor
 
@@ -74,7 +72,7 @@ def test_one_layer_that_was_trained_is_enough() -> None:
 
 
 def test_a_numbered_parameter_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = replace(PEFT_TYPES["LORA"], value="NUMBERED", prefix="bank_", zero_init=("bank_B.*",))
+    kind = PEFT_TYPES["LORA"]._replace(value="NUMBERED", prefix="bank_", zero_init=("bank_B.*",))
     monkeypatch.setitem(PEFT_TYPES, "NUMBERED", kind)
     names = (f"{ROOT}bank_A.0", f"{ROOT}bank_B.0", f"{ROOT}bank_B.1")
     (finding,) = run(UntrainedAdapter, adapter(*names, zero=names[1:], peft_type="NUMBERED"))
