@@ -13,7 +13,6 @@ from ckpt_doctor.wording import byte_size, listed
 from .pickle_values import Budget, PickleError, StorageRef, clipped
 from .source import Source
 from .torch_pickle import PickleReading, read_pickle
-from .torch_salvage import read_without_directory
 from .torch_tensors import describe
 from .zip_directory import DEFLATED, STORED, Directory, Member, read_directory
 
@@ -28,6 +27,8 @@ def read(source: Source, path: str) -> WeightFile:
     """
     directory = read_directory(source)
     if directory.members is None:
+        from .torch_salvage import read_without_directory  # whole files start without it
+
         return read_without_directory(source, path, directory.oddities)
     return _Archive(source, path, directory, directory.members).read()
 
