@@ -1,0 +1,224 @@
+"""From a path to the checkpoints that it means."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ckpt_doctor import NoCheckpointError, PathNotFoundError, UnknownNameError, inspect, open_checkpoint
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.layouts import discover
+
+HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
+
+
+def copied(fixture: str, target: Path) -> Path:
+    return Path(shutil.copytree(HEALTHY / fixture, target))
+
+
+def kinds(checkpoints: list[Checkpoint]) -> list[tuple[str, str]]:
+    return [(checkpoint.path, checkpoint.layout) for checkpoint in checkpoints]
+
+
+RUN = "run/train/gsm8k/qwen/pn=1_pl=8_in=5_il=8_20250107-101500"
+
+
+@pytest.mark.parametrize("inner", ["", "weaver", "weaver/weaver_lora"])
+def test_every_path_of_a_run_means_its_weaver(inner: str) -> None:
+    (found,) = discover(HEALTHY / RUN / inner)
+    assert found.layout == "weaver"
+    assert Path(found.path) == HEALTHY / RUN / "weaver"
+    assert [file.path for file in found.files] == ["weaver_lora/adapter_model.safetensors", "projections.pt"]
+
+
+@pytest.mark.parametrize("inner", ["", "weaver_lora", "weaver_lora/weaver", "weaver_lora/trigger"])
+def test_nested_adapters_are_parts_of_one_weaver(inner: str) -> None:
+    (found,) = discover(HEALTHY / "weaver_and_trigger_nested" / "weaver" / inner)
+    assert found.layout == "weaver"
+    assert [(part.name, part.secondary) for part in found.parts] == [
+        ("weaver adapter", False),
+        ("trigger adapter", True),
+        ("projections", False),
+    ]
+
+
+@pytest.mark.parametrize("inner", ["", "weaver", "weaver/weaver", "trigger", "trigger/trigger"])
+def test_upstream_memgen_is_one_checkpoint(inner: str) -> None:
+    (found,) = discover(HEALTHY / "memgen_upstream" / inner)
+    assert found.layout == "memgen"
+    assert Path(found.path) == HEALTHY / "memgen_upstream"
+
+
+def test_short_nesting() -> None:
+    (found,) = discover(HEALTHY / "weaver_short" / "weaver" / "weaver")
+    assert kinds([found]) == [(str(HEALTHY / "weaver_short" / "weaver"), "weaver")]
+
+
+def test_weaver_and_trigger_beside_each_other_are_two() -> None:
+    root = HEALTHY / "trigger_run"
+    assert kinds(discover(root)) == [(str(root / "trigger"), "trigger"), (str(root / "weaver"), "weaver")]
+
+
+def test_weaver_and_trigger_in_one_folder_are_two(tmp_path: Path) -> None:
+    both = copied("weaver_safetensors/weaver", tmp_path / "both")
+    shutil.copytree(HEALTHY / "trigger_run/trigger/trigger_lora", both / "trigger_lora")
+    assert [checkpoint.layout for checkpoint in discover(both)] == ["trigger", "weaver"]
+
+
+def test_whole_memgen_model() -> None:
+    (found,) = discover(HEALTHY / "memgen_whole_bin")
+    assert (found.layout, found.variant) == ("memgen", "MemGen whole model")
+
+
+def test_a_tree_gives_every_checkpoint_once() -> None:
+    found = discover(HEALTHY)
+    assert len({checkpoint.path for checkpoint in found}) == len(found)
+    assert {checkpoint.layout for checkpoint in found} == {"weaver", "trigger", "memgen", "peft", "transformers"}
+    assert kinds(found) == sorted(kinds(found))
+
+
+def test_a_trainers_output_gives_the_model_and_its_checkpoints(tmp_path: Path) -> None:
+    root = copied("transformers/single_safetensors", tmp_path / "out")
+    for step in (5, 10):
+        copied("transformers/single_safetensors", root / f"checkpoint-{step}")
+    assert [Path(c.path).name for c in discover(root)] == ["out", "checkpoint-10", "checkpoint-5"]
+
+
+def test_a_weaver_whose_adapter_is_gone_is_still_a_weaver(tmp_path: Path) -> None:
+    for name in ("weaver", "renamed"):
+        weaver = copied("weaver_safetensors/weaver", tmp_path / name)
+        shutil.rmtree(weaver / "weaver_lora")
+        (found,) = discover(weaver)
+        assert found.layout == "weaver"
+        assert "CKD206" in {finding.code for finding in inspect(weaver).findings}
+
+
+def test_a_half_written_weaver_is_not_overlooked(tmp_path: Path) -> None:
+    (tmp_path / "weaver" / "weaver_lora").mkdir(parents=True)
+    assert {"CKD202", "CKD206"} <= {finding.code for finding in inspect(tmp_path / "weaver").findings}
+
+
+def test_paths_are_shown_as_they_were_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weaver = copied("weaver_safetensors/weaver", tmp_path / "my run" / "weaver")
+    monkeypatch.chdir(tmp_path)
+    for typed, shown in {
+        "my run": "my run/weaver",
+        "my run/": "my run/weaver",
+        ".": "my run/weaver",
+        "my run/weaver": "my run/weaver",
+        "my run/weaver/weaver_lora": "my run/weaver",
+        "./my run/../my run/weaver": "my run/weaver",
+    }.items():
+        assert [checkpoint.path for checkpoint in discover(Path(typed))] == [shown]
+    monkeypatch.chdir(weaver / "weaver_lora")
+    assert [checkpoint.path for checkpoint in discover(Path())] == [".."]
+
+
+def test_a_file_an_index_and_a_config(tmp_path: Path) -> None:
+    sharded = HEALTHY / "transformers" / "sharded_safetensors"
+    (lone,) = discover(sharded / "model-00001-of-00003.safetensors")
+    assert (lone.layout, lone.files[0].path) == ("file", "model-00001-of-00003.safetensors")
+    for name in ("model.safetensors.index.json", "config.json"):
+        assert kinds(discover(sharded / name)) == [(str(sharded), "transformers")]
+
+
+def test_lone_files_in_a_folder_of_anything(tmp_path: Path) -> None:
+    shutil.copy(HEALTHY / "weaver_bin/weaver/projections.pt", tmp_path / "state.pt")
+    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "tokens.bin").write_bytes(bytes(range(256)) * 8)
+    assert [Path(checkpoint.path).name for checkpoint in discover(tmp_path)] == ["state.pt"]
+
+
+def test_hidden_folders_links_and_our_own_folder_are_left_out(tmp_path: Path) -> None:
+    real = copied("peft/lora", tmp_path / "real")
+    copied("peft/lora", tmp_path / ".cache" / "old")
+    copied("peft/lora", tmp_path / ".ckpt-doctor" / "backup")
+    (tmp_path / "latest").symlink_to(real)
+    (real / "loop").symlink_to(tmp_path)
+    assert kinds(discover(tmp_path)) == [(str(real), "peft")]
+    assert kinds(discover(tmp_path / "latest")) == [(str(tmp_path / "latest"), "peft")]
+
+
+def test_very_deep_trees(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d"] * 1200)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    assert deep.name == "d"
+    with pytest.raises(NoCheckpointError):
+        discover(tmp_path)
+
+
+def test_an_adapter_below_its_save_folder_is_told(tmp_path: Path) -> None:
+    outer = tmp_path / "checkpoint"
+    copied("peft/lora", outer / "lora")
+    assert [f.code for f in inspect(outer).findings] == ["CKD203"]
+    # A plain folder with checkpoints in it is no save folder.
+    shelf = tmp_path / "shelf"
+    copied("peft/lora", shelf / "experiment_1")
+    assert not inspect(shelf).findings
+
+
+def test_layout_can_be_forced(tmp_path: Path) -> None:
+    adapter = copied("peft/lora", tmp_path / "adapter")
+    (forced,) = discover(adapter, "weaver")
+    assert forced.layout == "weaver"
+    (as_file,) = discover(adapter, "file")
+    assert as_file.layout == "file"
+    with pytest.raises(UnknownNameError, match="weaverr"):
+        discover(adapter, "weaverr")
+    with pytest.raises(NoCheckpointError):
+        discover(adapter / "adapter_model.safetensors", "peft")
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(PathNotFoundError, match="absent"):
+        discover(tmp_path / "absent")
+    with pytest.raises(NoCheckpointError):
+        discover(tmp_path)
+    (tmp_path / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(NoCheckpointError):
+        discover(tmp_path)
+
+
+def test_open_checkpoint_gives_one(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(HEALTHY / "weaver_safetensors")
+    assert checkpoint.layout == "weaver"
+    assert ("projections.pt", "prompt_query_latents") in checkpoint.tensors
+    assert open_checkpoint(HEALTHY / "peft" / "two_adapters").path.endswith("two_adapters")
+    with pytest.raises(NoCheckpointError, match="2 checkpoints"):
+        open_checkpoint(HEALTHY / "trigger_run")
+
+
+def test_a_trainers_checkpoint_without_its_model(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-500"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (found,) = discover(folder)
+    assert found.layout == "transformers"
+    assert not found.files
+
+
+def test_an_index_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
+    model = copied("transformers/sharded_safetensors", tmp_path / "model")
+    shutil.copy(model / "model-00001-of-00003.safetensors", tmp_path / "secret.safetensors")
+    index = model / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace("model-00001-of-00003.safetensors", "../secret.safetensors"))
+    (found,) = discover(model)
+    assert all(".." not in file.path for file in found.files)
+    assert "CKD905" in {finding.code for finding in inspect(model).findings}
+
+
+def test_training_state_is_read_and_not_counted(tmp_path: Path) -> None:
+    model = copied("transformers/single_safetensors", tmp_path / "checkpoint-5")
+    shutil.copy(HEALTHY / "weaver_bin/weaver/projections.pt", model / "optimizer.pt")
+    (found,) = discover(model)
+    assert [part.role for part in found.parts] == ["model", "training-state"]
+    assert found.totals == discover(HEALTHY / "transformers/single_safetensors")[0].totals
