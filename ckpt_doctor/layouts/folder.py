@@ -19,6 +19,11 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def name(self) -> str:
+        """The directory's own name, also where the path is ``.`` or ends in ``..``."""
+        return Path(os.path.abspath(self.path)).name
+
     @cached_property
     def _entries(self) -> dict[str, bool]:
         self.error: str | None = None

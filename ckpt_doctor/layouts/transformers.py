@@ -48,7 +48,7 @@ def _lost_its_model(folder: Folder) -> bool:
     if any(_STATE_FOLDER.fullmatch(name) for name in folder.folders):
         return False
     resumable = folder.has_file("trainer_state.json") and folder.has_file("optimizer.pt")
-    numbered = re.fullmatch(r"checkpoint-\d+", folder.path.name) and folder.has_file("config.json")
+    numbered = re.fullmatch(r"checkpoint-\d+", folder.name) and folder.has_file("config.json")
     return bool(resumable or numbered)
 
 

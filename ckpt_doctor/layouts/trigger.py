@@ -21,7 +21,7 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     """
     if folder.has_folder(ADAPTER_FOLDER):
         adapter_folder = ADAPTER_FOLDER
-    elif forced or (folder.path.resolve().name == NAME and holds_adapter(folder.child(NAME))):
+    elif forced or (folder.name == NAME and holds_adapter(folder.child(NAME))):
         adapter_folder = ""
     else:
         return None

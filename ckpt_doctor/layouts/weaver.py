@@ -22,7 +22,7 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     half-way is not overlooked. ``forced`` takes the user's word for it.
     """
     has_side_file = folder.has_file(SIDE_FILE)
-    named = folder.path.resolve().name == "weaver"
+    named = folder.name == "weaver"
     if folder.has_folder(ADAPTER_FOLDER):
         adapter_folder, variant = ADAPTER_FOLDER, "MemGen weaver"
     elif (has_side_file or named) and folder.has_folder("weaver") and holds_adapter(folder.child("weaver")):

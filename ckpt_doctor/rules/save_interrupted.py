@@ -34,7 +34,7 @@ class SaveInterrupted(Rule):
     Looks for files under the names that savers, copiers and downloaders use until a file is whole: `*.tmp`,
     `*.incomplete`, `*.part`, rsync's `.name.XXXXXX`. It is an error if the file that should have come of it is absent
     or damaged, and a note if it is there and whole. Shards of 0 bytes are reported, and so is the staging folder
-    `tmp-checkpoint-500` of transformers' Trainer.
+    `tmp-checkpoint-500` of transformers' Trainer, and a training run's checkpoint that holds no weights at all.
 
     ## Why is this bad?
     Some parts are of the new save, others of the old one or not there at all. A script that takes the newest folder
@@ -74,6 +74,14 @@ class SaveInterrupted(Rule):
                 path=empty[0],
                 evidence={"empty": empty[:100]},
             )
+        for part in checkpoint.parts_with("model"):
+            if part.required and not part.files and not part.indexes:
+                yield self.finding(
+                    f"There are no weights: neither {' nor '.join(part.expected_files)} exists, though the rest of a "
+                    "training run's checkpoint is there. The save did not end: use an earlier checkpoint.",
+                    path=part.expected_files[0],
+                    evidence={"expected": list(part.expected_files)},
+                )
         yield from self._temporaries(checkpoint)
 
     def _temporaries(self, checkpoint: Checkpoint) -> Iterator[Finding]:
