@@ -79,7 +79,7 @@ class SaveInterrupted(Rule):
                 yield self.finding(
                     f"There are no weights: neither {' nor '.join(part.expected_files)} exists, though the rest of a "
                     "training run's checkpoint is there. The save did not end: use an earlier checkpoint.",
-                    path=part.expected_files[0],
+                    path=next(iter(part.expected_files), None),
                     evidence={"expected": list(part.expected_files)},
                 )
         yield from self._temporaries(checkpoint)

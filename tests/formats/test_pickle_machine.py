@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from hostile import HostileCase, call, hostile_files, text
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor.checkpoint import DefectKind, OpaqueValue
@@ -80,11 +80,13 @@ def flattened(prefix: str, tree: Any) -> dict[str, Any]:
     return flat
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(tree=TREES, protocol=st.integers(0, 5))
 def test_plain_values_are_those_that_were_pickled(tree: Any, protocol: int) -> None:
     assert values(pickle.dumps(tree, protocol)) == flattened("", tree)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(tree=TREES)
 def test_the_python_pickler_is_understood_too(tree: Any) -> None:
     import io
