@@ -25,3 +25,11 @@ class UnknownNameError(CkptDoctorError):
 
 class OutputError(CkptDoctorError):
     """The report could not be written where it was asked to go."""
+
+
+class ConversionError(CkptDoctorError):
+    """A file cannot be converted, or could not be written. Nothing bears a new name then, and no source was touched."""
+
+
+class MissingDependencyError(CkptDoctorError):
+    """What was asked for needs a library that is not installed; the text says what to install."""

@@ -75,11 +75,11 @@ class SaveInterrupted(Rule):
                 evidence={"empty": empty[:100]},
             )
         for part in checkpoint.parts_with("model"):
-            if part.required and not part.files and not part.indexes:
+            if part.expected_files and not part.files and not part.indexes:
                 yield self.finding(
                     f"There are no weights: neither {' nor '.join(part.expected_files)} exists, though the rest of a "
                     "training run's checkpoint is there. The save did not end: use an earlier checkpoint.",
-                    path=next(iter(part.expected_files), None),
+                    path=part.expected_files[0],
                     evidence={"expected": list(part.expected_files)},
                 )
         yield from self._temporaries(checkpoint)
