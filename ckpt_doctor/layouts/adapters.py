@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ def adapter_part(
 ) -> Part:
     """The adapter in ``directory`` (relative to the checkpoint), whatever of it is there."""
     folder = Folder(reader.root / directory)
+    if os.path.lexists(folder.path) and folder.listing_error() is not None:
+        # Nothing may be called absent where nobody could look.
+        return Part(name, "adapter", directory, files=(folder.as_unreadable_file(directory),), secondary=secondary)
     config = reader.config(join(directory, CONFIG_NAME))
     # Where PEFT nested the adapter, a loader that knows nothing of it looks one folder higher.
     looked_for = directory if nested_from is None else nested_from
@@ -53,6 +57,7 @@ def _local_base_config(config: ConfigFile | None, directory: Path) -> Mapping[st
         return None
     for candidate in (Path(base), directory / base):
         file = candidate / "config.json"
-        if file.is_file():
+        # os.path.isfile says no to what is no path at all (too long, odd characters), where Path.is_file raises.
+        if os.path.isfile(file):  # noqa: PTH113
             return read_config(file, str(file)).data
     return None

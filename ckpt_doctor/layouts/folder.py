@@ -6,6 +6,8 @@ import os
 from functools import cached_property
 from pathlib import Path
 
+from ckpt_doctor.checkpoint import Defect, DefectKind, WeightFile
+
 OWN_FOLDER = ".ckpt-doctor"
 """Where this tool keeps backups, journals and temporaries; no scan looks inside."""
 
@@ -49,6 +51,12 @@ class Folder:
         """Why the directory could not be listed, or ``None``."""
         _ = self._entries
         return self.error
+
+    def as_unreadable_file(self, shown: str) -> WeightFile:
+        """What stands for the directory in a checkpoint where it could not be listed."""
+        message = f"The folder could not be listed: {self.listing_error()}."
+        defect = Defect(DefectKind.UNREADABLE, message)
+        return WeightFile(shown, "unknown", 0, content="an unreadable folder", defects=(defect,))
 
     def has_file(self, name: str) -> bool:
         """Whether an entry of this name is there that is not a directory; asks for this one name only."""

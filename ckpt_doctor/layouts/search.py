@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.checkpoint import Checkpoint, DefectKind, Part
 
 from . import lone_file, memgen, peft, transformers, trigger, weaver
 from .folder import Folder
@@ -49,9 +49,8 @@ def _matches_below(path: Path) -> Iterator[Match | Checkpoint]:
     waiting = [Folder(path)]
     while waiting:
         folder = waiting.pop()
-        error = folder.listing_error()
-        if error is not None:
-            yield _unreadable(folder.path, error)
+        if folder.listing_error() is not None:
+            yield _unreadable(folder)
             continue
         matches = _matches(folder)
         yield from matches
@@ -116,7 +115,6 @@ def _note_nesting(checkpoint: Checkpoint, asked: Path) -> Checkpoint:
     return checkpoint._replace(parts=parts)
 
 
-def _unreadable(path: Path, error: str) -> Checkpoint:
-    defect = Defect(DefectKind.UNREADABLE, f"The folder could not be listed: {error}.")
-    file = WeightFile(".", "unknown", 0, content="an unreadable folder", defects=(defect,))
-    return Checkpoint(path, str(path), lone_file.NAME, "unreadable folder", (Part(path.name, "file", files=(file,)),))
+def _unreadable(folder: Folder) -> Checkpoint:
+    part = Part(folder.name, "file", files=(folder.as_unreadable_file("."),))
+    return Checkpoint(folder.path, os.path.normpath(folder.path), lone_file.NAME, "unreadable folder", (part,))

@@ -38,9 +38,9 @@ class AdapterWeightsMissing(Rule):
             if part.files or (part.secondary and part.config is None):
                 continue
             wanted = part.expected_files[0] if part.expected_files else f"{part.directory}/adapter_model.safetensors"
-            state = f"{part.config.path} is there, its weights are not" if part.config else f"there is no {part.name}"
+            state = "The configuration is there, its weights are not" if part.config else f"There is no {part.name}"
             yield self.finding(
-                f"{state[0].upper()}{state[1:]}: neither {' nor '.join(part.expected_files)} exists. Copy the weights "
+                f"{state}: neither {' nor '.join(part.expected_files)} exists. Copy the weights "
                 "from the training run or save them again.",
                 path=part.config.path if part.config else wanted,
                 evidence={"expected": list(part.expected_files)},

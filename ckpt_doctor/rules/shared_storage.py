@@ -7,37 +7,11 @@ from collections.abc import Iterator
 from ckpt_doctor.aliasing import AliasGroup, alias_groups
 from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
 from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import byte_size, counted, listed, shell
 
 from .rule import Rule
-
-# What the input and output embeddings of language models are called. transformers ties them by design.
-_EMBEDDINGS = (
-    "embed_tokens.weight",
-    "wte.weight",
-    "shared.weight",
-    "word_embeddings.weight",
-    "word_embedding.weight",
-    "tok_embeddings.weight",
-    "token_embedding.weight",
-    "embed_in.weight",
-    "embeddings.weight",
-    "embed.weight",
-    "lm_head.weight",
-    "lm_head.bias",
-    "lm_loss.weight",
-    "decoder.weight",
-    "decoder.bias",
-    "predictions.bias",
-    "proj_out.weight",
-    "embed_out.weight",
-    "output_embeddings.weight",
-    "output_projection.weight",
-    "output_layer.weight",
-    "vocab_projector.weight",
-    "vocab_projector.bias",
-)
 
 
 class SharedStorage(Rule):
@@ -129,7 +103,7 @@ class SharedStorage(Rule):
 
 
 def _only_embeddings(group: AliasGroup) -> bool:
-    return group.identical and all(name.endswith(_EMBEDDINGS) for name in group.names)
+    return group.identical and all(name.endswith(EMBEDDINGS) for name in group.names)
 
 
 def _adapter_remark(checkpoint: Checkpoint, file: WeightFile, groups: tuple[AliasGroup, ...]) -> str:

@@ -54,25 +54,30 @@ class WeightsFormatMismatch(Rule):
             return
         ending = _ENDINGS[expected]
         for part in checkpoint.parts_with("adapter", "model"):
-            if not part.files or any(file.path.endswith(ending) for file in part.files):
+            named = [file for file in part.files if file.path.endswith(tuple(_ENDINGS.values()))]
+            if not named or any(file.path.endswith(ending) for file in named):
                 continue
-            file = part.files[0]
+            file = named[0]
             wanted = next((name for name in part.expected_files if name.endswith(ending)), f"a {ending} file")
             found = "." + file.path.rpartition(".")[2]
-            shared = [name for item in part.files for group in alias_groups(item) for name in group.names]
-            count = sum(len(item.tensors) for item in part.files)
-            message = f"{found} where {ending} is expected: a loader that opens {wanted} by name will not find it. " + (
-                f"{counted(len(shared), 'tensor')} of {count:,} share storage (see CKD401)."
-                if shared
-                else f"The {counted(count, 'tensor')} share no storage, so nothing stands against converting."
-            )
+            shared = [name for item in named for group in alias_groups(item) for name in group.names]
+            count = sum(len(item.tensors) for item in named)
+            convertible = all(item.readable for item in named)
+            if not convertible:
+                obstacle = "What is wrong with the file itself has to be mended first."
+            elif shared:
+                obstacle = f"{counted(len(shared), 'tensor')} of {count:,} share storage (see CKD401)."
+            else:
+                obstacle = f"The {counted(count, 'tensor')} share no storage, so nothing stands against converting."
             yield self.finding(
-                message,
+                f"{found} where {ending} is expected: a loader that opens {wanted} by name will not find it. {obstacle}",
                 path=file.path,
                 evidence={"expected": expected, "found": found, "files": [item.path for item in part.files]},
                 fix=Fix(
                     title=f"convert to {expected}",
                     safety="safe",
                     command=shell("convert", checkpoint.path, "--to", expected),
-                ),
+                )
+                if convertible
+                else None,
             )

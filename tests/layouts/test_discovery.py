@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from ckpt_doctor import NoCheckpointError, PathNotFoundError, UnknownNameError, inspect, open_checkpoint
 from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Severity
 from ckpt_doctor.layouts import discover
 
 HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
@@ -220,3 +223,28 @@ def test_training_state_is_read_and_not_counted(tmp_path: Path) -> None:
     (found,) = discover(model)
     assert [part.role for part in found.parts] == ["model", "training-state"]
     assert found.totals == discover(HEALTHY / "transformers/single_safetensors")[0].totals
+
+
+def test_what_cannot_be_listed_is_not_called_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weaver = copied("weaver_safetensors/weaver", tmp_path / "weaver")
+    (tmp_path / "other").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name in ("weaver_lora", "other"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    assert [finding.code for finding in inspect(weaver).findings] == ["CKD112"]
+    assert [finding.code for finding in inspect(tmp_path).findings] == ["CKD112", "CKD112"]
+    assert all(finding.always_fails for finding in inspect(tmp_path).findings)
+
+
+def test_a_base_path_that_is_no_path(tmp_path: Path) -> None:
+    for base in ("x" * 100_000, "a\0b", "//server/share", ["x"], "/dev/stdin"):
+        adapter = copied("peft/lora", tmp_path / "adapter")
+        config = adapter / "adapter_config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": base}))
+        assert not [f for f in inspect(adapter).findings if f.severity is Severity.ERROR]
+        shutil.rmtree(adapter)
