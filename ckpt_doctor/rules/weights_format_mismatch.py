@@ -70,7 +70,8 @@ class WeightsFormatMismatch(Rule):
             else:
                 obstacle = f"The {counted(count, 'tensor')} share no storage, so nothing stands against converting."
             yield self.finding(
-                f"{found} where {ending} is expected: a loader that opens {wanted} by name will not find it. {obstacle}",
+                f"{found} where {ending} is expected: a loader that opens {wanted} by name will not find it. "
+                f"{obstacle}",
                 path=file.path,
                 evidence={"expected": expected, "found": found, "files": [item.path for item in part.files]},
                 fix=Fix(
