@@ -13,6 +13,8 @@ import click
 from ckpt_doctor.errors import OutputError
 from ckpt_doctor.reporting.presentation import Presentation
 
+from .table import COMMANDS
+
 _COLOUR_CHOICES = ("auto", "always", "never")
 _WIDTH = 80
 _NARROWEST, _WIDEST = 40, 100
@@ -39,6 +41,7 @@ def presentation(color: str, *, quiet: bool = False, statistics: bool = False, t
         ascii_only=not to_file and not _encodes("·─…"),
         quiet=quiet,
         statistics=statistics,
+        commands=frozenset(COMMANDS),
     )
 
 

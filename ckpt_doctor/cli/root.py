@@ -13,30 +13,28 @@ import click
 from ckpt_doctor.version import __version__
 
 from .errors import report_error
-
-_COMMANDS = {"inspect": "inspect", "ls": "ls", "explain": "explain", "rules": "rules"}
-"""Name of each command to its module in this folder, in the order of the help. The module's ``command`` is run."""
+from .table import COMMANDS
 
 
 class CommandTable(click.Group):
-    """A group that finds its commands in :data:`_COMMANDS` and turns every error into an exit code of the contract."""
+    """A group that finds its commands in :data:`COMMANDS` and turns every error into an exit code of the contract."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """See :class:`click.Group`."""
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """See :class:`click.Group`."""
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f".{_COMMANDS[cmd_name]}", __package__).command
+        command: click.Command = import_module(f".{COMMANDS[cmd_name]}", __package__).command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """See :class:`click.Group`; a path in the place of a command gets a hint."""
-        if args[0] not in _COMMANDS and Path(args[0]).exists():
+        if args[0] not in COMMANDS and Path(args[0]).exists():
             ctx.fail(f"No such command {args[0]!r}. Did you mean: ckpt-doctor inspect {args[0]}")
         return super().resolve_command(ctx, args)
 

@@ -13,7 +13,8 @@ _SEVERITY_STYLES = {Severity.ERROR: ("bold", "red"), Severity.WARNING: ("bold", 
 class Presentation(NamedTuple):
     """Settings of one report. ``width`` counts columns; ``ascii_only`` is for streams that cannot encode more.
 
-    ``quiet`` leaves out what is healthy, ``statistics`` shows counts by rule in the place of the findings.
+    ``quiet`` leaves out what is healthy, ``statistics`` shows counts by rule in the place of the findings. A fix whose
+    command is not among ``commands`` is named, but not as something to type.
     """
 
     width: int = 80
@@ -21,6 +22,7 @@ class Presentation(NamedTuple):
     ascii_only: bool = False
     quiet: bool = False
     statistics: bool = False
+    commands: frozenset[str] = frozenset(("convert", "fix"))
 
     @property
     def separator(self) -> str:

@@ -100,7 +100,13 @@ def _finding(finding: Finding, column: int, look: Presentation) -> Iterator[str]
         yield indent + part
     if finding.fix is not None:
         lead = "fix:" if finding.fix.safety == "safe" else "unsafe fix:"
-        for part in command_lines(lead, printable(finding.fix.command), look.width - len(indent)):
+        command = finding.fix.command.split(" ", 2)[1]
+        if command in look.commands:
+            lines = command_lines(lead, printable(finding.fix.command), look.width - len(indent))
+        else:
+            later = f"{lead} {printable(finding.fix.title)} (`ckpt-doctor {command}` comes with a later release)"
+            lines = wrapped(later, look.width - len(indent))
+        for part in lines:
             yield indent + part
 
 
@@ -123,7 +129,8 @@ def _summary(report: Report, look: Presentation) -> list[str]:
         count = report.number_of(severity)
         if count:
             pieces.append(look.paint_severity(counted(count, severity.value), severity))
-    return joined([*pieces, *_fixable(report, look.width)], look.separator, look.width)
+    fixable = _fixable(report, look.width) if "fix" in look.commands else ()
+    return joined([*pieces, *fixable], look.separator, look.width)
 
 
 def _fixable(report: Report, width: int) -> Iterator[str]:

@@ -1,0 +1,6 @@
+"""The commands there are. The reports read this too, so that none of them names one that does not exist."""
+
+from __future__ import annotations
+
+COMMANDS = {"inspect": "inspect", "ls": "ls", "explain": "explain", "rules": "rules"}
+"""Name of each command to its module in this folder, in the order of the help. The module's ``command`` is run."""
