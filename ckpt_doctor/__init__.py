@@ -15,13 +15,25 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .errors import CkptDoctorError, NoCheckpointError, OutputError, PathNotFoundError, UnknownNameError
+    from .conversion import Conversion, convert
+    from .errors import (
+        CkptDoctorError,
+        ConversionError,
+        MissingDependencyError,
+        NoCheckpointError,
+        OutputError,
+        PathNotFoundError,
+        UnknownNameError,
+    )
     from .inspection import inspect, open_checkpoint
     from .policy import Policy
     from .results import Report
 
 __all__ = [
     "CkptDoctorError",
+    "Conversion",
+    "ConversionError",
+    "MissingDependencyError",
     "NoCheckpointError",
     "OutputError",
     "PathNotFoundError",
@@ -29,18 +41,23 @@ __all__ = [
     "Report",
     "UnknownNameError",
     "__version__",
+    "convert",
     "inspect",
     "open_checkpoint",
 ]
 
 _HOMES = {
     "CkptDoctorError": "errors",
+    "Conversion": "conversion",
+    "ConversionError": "errors",
+    "MissingDependencyError": "errors",
     "NoCheckpointError": "errors",
     "OutputError": "errors",
     "PathNotFoundError": "errors",
     "Policy": "policy",
     "Report": "results",
     "UnknownNameError": "errors",
+    "convert": "conversion",
     "inspect": "inspection",
     "open_checkpoint": "inspection",
 }

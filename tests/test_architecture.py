@@ -30,12 +30,15 @@ MAY_IMPORT = {
     "scanning": WORDS | {"formats"},
     "rules": WORDS | {"knowledge"},
     "inspection": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules"},
+    "conversion": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection"},
     "reporting": WORDS,
-    "cli": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "reporting"},
+    "cli": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion", "reporting"},
 }
 # The package's own front door and `python -m` stand above all rooms.
 ABOVE_ALL = {"__init__", "__main__"}
 NEVER = {"torch", "peft", "transformers", "safetensors", "pickle", "pickletools"}
+# Torch's own format is written by torch.
+EXCEPT = {"conversion/to_bin.py": {"torch"}}
 
 
 def room_of(file: Path) -> str:
@@ -71,7 +74,8 @@ def test_nobody_imports_from_a_later_room(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_nothing_imports_what_could_execute_a_checkpoint(file: Path) -> None:
-    assert not {name.partition(".")[0] for name in imports_of(file)} & NEVER
+    allowed = EXCEPT.get(file.relative_to(PACKAGE).as_posix(), set())
+    assert not {name.partition(".")[0] for name in imports_of(file)} & NEVER - allowed
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))

@@ -1,4 +1,4 @@
-"""A progress bar for ``--deep``, on standard error and on a terminal only."""
+"""A progress bar for what reads whole files, on standard error and on a terminal only."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import click
 
 
 class ByteProgress:
-    """Called with the bytes read so far and the bytes in all. A context manager that tidies up behind it."""
+    """Called with the bytes done so far and the bytes in all. A context manager that tidies up behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "reading tensors") -> None:
+        self._label = label
         self._bar: Any = None
         self._visible = sys.stderr is not None and sys.stderr.isatty()
 
@@ -21,7 +22,7 @@ class ByteProgress:
         if not self._visible or total <= 0:
             return
         if self._bar is None:
-            self._bar = click.progressbar(length=total, label="reading tensors", file=sys.stderr)
+            self._bar = click.progressbar(length=total, label=self._label, file=sys.stderr)
             self._bar.__enter__()
         self._bar.update(done - self._bar.pos)
 

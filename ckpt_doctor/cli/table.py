@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-COMMANDS = {"inspect": "inspect", "ls": "ls", "explain": "explain", "rules": "rules"}
+COMMANDS = {"inspect": "inspect", "ls": "ls", "convert": "convert", "explain": "explain", "rules": "rules"}
 """Name of each command to its module in this folder, in the order of the help. The module's ``command`` is run."""

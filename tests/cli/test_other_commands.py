@@ -20,6 +20,7 @@ def test_help_lists_the_commands() -> None:
     assert [line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()] == [
         "inspect",
         "ls",
+        "convert",
         "explain",
         "rules",
     ]

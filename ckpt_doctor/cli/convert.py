@@ -1,0 +1,121 @@
+"""``ckpt-doctor convert``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import write
+from .errors import say
+
+if TYPE_CHECKING:
+    from ckpt_doctor.conversion import AliasOutcome, Conversion, ConvertedFile
+
+
+@click.command("convert", short_help="Write weights in the other format.")
+@click.argument("source", metavar="SRC", type=click.Path())
+@click.argument("target", metavar="[DST]", required=False, type=click.Path())
+@click.option("--to", type=click.Choice(("safetensors", "bin")), required=True, help="Format to write.")
+@click.option(
+    "--shared",
+    type=click.Choice(("clone", "drop", "error")),
+    help="Tensors that share bytes: a copy for each name, one name for all, or refuse.  "
+    "[default: clone; drop for the tied embeddings of a transformers model]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+@click.option("--no-check", is_flag=True, help="Do not compare every tensor with its source afterwards.")
+@click.option("--drop-non-tensors", is_flag=True, help="Leave out values that neither safetensors nor JSON can hold.")
+@click.option(
+    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
+)
+def command(
+    source: str,
+    target: str | None,
+    to: str,
+    shared: str | None,
+    overwrite: bool,
+    no_check: bool,
+    drop_non_tensors: bool,
+    output_format: str,
+) -> None:
+    """Convert the weight file SRC, or the adapter and model weights of the checkpoint SRC with their index.
+
+    The new files lie beside the old ones, which stay. With DST a file gets that name, and a checkpoint becomes a whole
+    one in that folder: configs and side files are copied. Side files such as projections.pt are converted only by
+    themselves. What has the wanted format already is left alone.
+
+    Exit code: 0 if everything was written or nothing had to be, 2 if nothing was written.
+    """
+    from ckpt_doctor.conversion import convert
+
+    from .progress import ByteProgress
+
+    with ByteProgress("converting") as progress:
+        result = convert(
+            source,
+            target,
+            to=to,
+            shared=shared,
+            overwrite=overwrite,
+            check=not no_check,
+            drop_non_tensors=drop_non_tensors,
+            progress=progress,
+        )
+    if output_format == "json":
+        import json
+
+        write([json.dumps(result.to_dict(), indent=2)])
+    else:
+        write(_lines(result))
+        for path in result.left_out:
+            say(f"not taken along: {path}")
+
+
+def _lines(result: Conversion) -> Iterator[str]:
+    from ckpt_doctor.reporting.escape import printable
+    from ckpt_doctor.wording import byte_size, counted
+
+    for file in result.files:
+        yield from map(printable, _file_lines(file))
+    for path in result.indexes:
+        yield printable(f"{path} · index")
+    if result.copied:
+        yield f"{counted(len(result.copied), 'other file')} copied as they are"
+    for path in result.already:
+        yield printable(f"{path} has that format already")
+    if result.files:
+        checked = "every tensor compared with its source" if result.checked else "not compared with the source"
+        yield (
+            f"{counted(len(result.files), 'file')} written, {counted(result.tensors, 'tensor')}, "
+            f"{byte_size(result.nbytes)}; {checked}"
+        )
+    elif not result.copied:
+        yield "nothing to convert"
+
+
+def _file_lines(file: ConvertedFile) -> Iterator[str]:
+    from ckpt_doctor.wording import byte_size, counted, listed
+
+    yield f"{file.target} · {counted(file.tensors, 'tensor')}, {byte_size(file.nbytes)}, from {file.source}"
+    yield from (f"  {_alias_line(alias)}" for alias in file.aliases[:_SHOWN])
+    if len(file.aliases) > _SHOWN:
+        rest = sum(alias.nbytes for alias in file.aliases[_SHOWN:])
+        yield f"  {counted(len(file.aliases) - _SHOWN, 'more group')} of tensors that shared bytes, {byte_size(rest)}"
+    if file.values:
+        yield f"  in the metadata: {counted(len(file.values), 'value')} ({listed(file.values)})"
+    if file.dropped:
+        yield f"  left out: {counted(len(file.dropped), 'value')} ({listed(file.dropped)})"
+
+
+_SHOWN = 10  # groups of aliases; a whole model may have hundreds
+
+
+def _alias_line(alias: AliasOutcome) -> str:
+    from ckpt_doctor.wording import byte_size, listed
+
+    names = listed(alias.names)
+    if alias.action == "dropped":
+        return f"shared bytes: {names}; only {alias.kept} is written ({byte_size(alias.nbytes)} less)"
+    return f"shared bytes: {names}; each has its own now ({byte_size(alias.nbytes)} more)"

@@ -1,0 +1,79 @@
+"""Safetensors headers as ``safetensors.torch.save_file`` writes them, byte for byte.
+
+Read off safetensors 0.8: tensors are ordered by dtype, the last of the crate's ``Dtype`` enum first, then by name; the
+JSON is compact, with names as UTF-8; spaces fill it up to a multiple of 8 bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ckpt_doctor.checkpoint import TensorInfo
+from ckpt_doctor.dtypes import DType
+from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.formats.safetensors import HEADER_LIMIT
+
+METADATA = "__metadata__"
+"""The name in a header that no tensor can have."""
+
+_ORDER = (
+    *("U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16"),
+    *("F8_E5M2FNUZ", "F8_E4M3FNUZ", "F8_E8M0", "F8_E4M3", "F8_E5M2", "I8", "U8", "F6_E3M2", "F6_E2M3", "F4", "BOOL"),
+)
+_RANK = {code: rank for rank, code in enumerate(_ORDER)}
+
+# torch packs two 4-bit floats into an element and safetensors counts them one by one.
+_PACKED = "float4_e2m1fn_x2"
+
+
+class Entry(NamedTuple):
+    """A tensor as the header describes it: ``code`` is the dtype's name there, ``shape`` counts its elements."""
+
+    tensor: TensorInfo
+    code: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+def entry_of(tensor: TensorInfo) -> Entry | None:
+    """How safetensors describes a tensor, or ``None`` where it has no dtype for it."""
+    code, shape = tensor.dtype.safetensors, tensor.shape
+    if tensor.dtype.name == _PACKED and shape:
+        code, shape = "F4", (*shape[:-1], 2 * shape[-1])
+    return None if code is None else Entry(tensor, code, shape, tensor.nbytes)
+
+
+def torch_type(dtype: DType, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """The name in torch of a safetensors dtype, and the shape that a tensor has there."""
+    if dtype.safetensors == "F4" and shape and shape[-1] % 2 == 0:
+        return _PACKED, (*shape[:-1], shape[-1] // 2)
+    return dtype.name, shape
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries in the order in which their bytes follow each other."""
+    return sorted(entries, key=lambda entry: (_RANK[entry.code], entry.tensor.name))
+
+
+def header(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
+    """Everything in front of the first tensor's bytes, for entries in order. Raises ``ConversionError``."""
+    quoted = json.encoder.encode_basestring  # not the ASCII one: the crate escapes only what JSON demands
+    pieces = [f'"{METADATA}":{json.dumps(dict(metadata), ensure_ascii=False, separators=(",", ":"))}']
+    start = 0
+    for tensor, code, shape, nbytes in entries:
+        end = start + nbytes
+        sizes = ",".join(map(str, shape))
+        pieces.append(f'{quoted(tensor.name)}:{{"dtype":"{code}","shape":[{sizes}],"data_offsets":[{start},{end}]}}')
+        start = end
+    try:
+        document = ("{" + ",".join(pieces) + "}").encode()
+    except UnicodeEncodeError:
+        raise ConversionError("a name or value holds an unpaired surrogate, which UTF-8 has no bytes for") from None
+    document += b" " * (-len(document) % 8)
+    if len(document) > HEADER_LIMIT:
+        raise ConversionError(
+            f"its names and values would take a header of {len(document):,} bytes; safetensors allows {HEADER_LIMIT:,}"
+        )
+    return len(document).to_bytes(8, "little") + document

@@ -1,0 +1,50 @@
+"""What a weight file is called in the other format: the names that PEFT, transformers and diffusers look for."""
+
+from __future__ import annotations
+
+import re
+
+FORMATS = ("safetensors", "bin")
+"""Values of ``--to``."""
+
+ENDINGS = {"safetensors": (".safetensors",), "bin": (".bin", ".pt", ".pth", ".ckpt")}
+"""By format, what files in it end in."""
+
+# transformers calls a whole model by another stem in each format; adapters and diffusers keep theirs. What follows is
+# a shard's number or a variant such as ".fp16", in either order, and of an index its ending.
+_STEM = {"safetensors": ("pytorch_model", "model"), "bin": ("model", "pytorch_model")}
+_REST = r"(?:[.-](?!index\b)[\w-]+)*?"
+_INDEX = re.compile(r"(?P<stem>.+)\.(?:safetensors|bin)\.index(?P<variant>\.[\w-]+)?\.json")
+
+
+def converted_name(name: str, to: str) -> str:
+    """The file name under which the weights of ``name`` are looked for in format ``to``.
+
+    >>> converted_name("pytorch_model-00001-of-00002.bin", "safetensors"), converted_name("adapter_model.bin", "bin")
+    ('model-00001-of-00002.safetensors', 'adapter_model.bin')
+    >>> converted_name("model.fp16.safetensors", "bin"), converted_name("projections.pt", "safetensors")
+    ('pytorch_model.fp16.bin', 'projections.safetensors')
+    """
+    if name.endswith(ENDINGS[to]):
+        return name
+    other = "bin" if to == "safetensors" else "safetensors"
+    ending = next((ending for ending in ENDINGS[other] if name.endswith(ending)), "")
+    return _renamed_stem(name.removesuffix(ending), to) + ENDINGS[to][0]
+
+
+def converted_index(name: str, to: str) -> str:
+    """The file name of an index of the converted shards.
+
+    >>> converted_index("pytorch_model.bin.index.json", "safetensors")
+    'model.safetensors.index.json'
+    """
+    found = _INDEX.fullmatch(name)
+    if found is None:
+        return name
+    return f"{_renamed_stem(found['stem'], to)}{ENDINGS[to][0]}.index{found['variant'] or ''}.json"
+
+
+def _renamed_stem(stem: str, to: str) -> str:
+    old, new = _STEM[to]
+    found = re.fullmatch(rf"{old}(?P<rest>{_REST})", stem)
+    return f"{new}{found['rest']}" if found else stem

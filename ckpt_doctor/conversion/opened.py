@@ -1,0 +1,106 @@
+"""A source that is open, and what it will become: decided for every file before the first byte is written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpt_doctor.checkpoint import WeightFile
+from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.formats.recognise import recognise
+from ckpt_doctor.formats.source import FileSource
+
+from .jobs import Job
+from .plan import SafetensorsPlan, plan_safetensors, refuse_defects
+from .slots import Content, whole_file
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A job whose source is open.
+
+    ``content`` is what the new file consists of, or ``None`` where torch decides that. ``plan`` is there for what
+    becomes a safetensors file. ``status`` is the state of the source before its header was read.
+    """
+
+    job: Job
+    source: FileSource
+    status: os.stat_result
+    file: WeightFile
+    content: Content | None
+    plan: SafetensorsPlan | None = None
+
+    @property
+    def descriptor(self) -> int:
+        """The open source."""
+        assert self.source.fileno is not None, "the source is closed"
+        return self.source.fileno
+
+    @property
+    def expected_nbytes(self) -> int:
+        """Size of the new file, exactly or, where torch writes it, nearly."""
+        return self.content.nbytes if self.content is not None else self.source.size
+
+    def held(self) -> tuple[set[str], int]:
+        """The names of the tensors that the new file holds, and their bytes."""
+        if self.plan is not None:
+            return set(self.plan.names), self.plan.tensor_nbytes
+        names = {tensor.name for tensor in self.file.tensors}
+        size = sum(tensor.nbytes for tensor in self.file.tensors)
+        if self.content is None:
+            from .to_bin import dropped_names
+
+            names |= set(dropped_names(self.file))  # they are back, and share the bytes
+        return names, size
+
+    def refuse_changed(self) -> None:
+        """Raise ``ConversionError`` where the source is not what it was when its header was read."""
+        now, named = os.fstat(self.descriptor), self.job.source.stat()
+        same = (now.st_size, now.st_mtime_ns) == (self.status.st_size, self.status.st_mtime_ns)
+        if not same or not os.path.samestat(now, named):
+            raise ConversionError(f"{self.job.source} changed while it was read: something is still writing it")
+
+
+@contextlib.contextmanager
+def concerning(path: Path) -> Iterator[None]:
+    """Put the name of the file in front of what is raised about it."""
+    try:
+        yield
+    except ConversionError as error:
+        raise ConversionError(f"cannot convert {path}: {error}") from error
+
+
+def open_job(job: Job, to: str, *, drop_non_tensors: bool) -> Opened:
+    """Open the source of a job and decide what is written; the caller closes it.
+
+    Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``.
+    """
+    source = FileSource(job.source)
+    try:
+        with concerning(job.source):
+            return _opened(job, source, to, drop_non_tensors=drop_non_tensors)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _opened(job: Job, source: FileSource, to: str, *, drop_non_tensors: bool) -> Opened:
+    assert source.fileno is not None
+    status = os.fstat(source.fileno)
+    as_it_is = whole_file(job.source.name, source.size)
+    if not job.converts:
+        return Opened(job, source, status, WeightFile(job.source.name, "unknown", source.size), as_it_is)
+    file = recognise(source, job.source.name)
+    refuse_defects(file)
+    if (file.format == "safetensors") == (to == "safetensors"):
+        return Opened(job, source, status, file, as_it_is)
+    if to == "bin":
+        from .to_bin import import_torch
+
+        import_torch()  # where it is not installed, that is said before anything is written
+        return Opened(job, source, status, file, None)
+    plan = plan_safetensors(source, file, shared=job.shared, drop_non_tensors=drop_non_tensors)
+    return Opened(job, source, status, file, plan.content, plan)

@@ -1,0 +1,76 @@
+"""What a conversion did, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ckpt_doctor.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class AliasOutcome:
+    """What became of tensors that shared bytes.
+
+    ``action`` is ``cloned`` (each name has its own bytes now) or ``dropped`` (``kept`` is the one name that is left,
+    the others stand in the metadata). ``nbytes`` is what the new file has more, or has less than with a copy for each.
+    """
+
+    names: tuple[str, ...]
+    action: str
+    nbytes: int
+    kept: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedFile:
+    """One weight file that was written. ``source`` and ``target`` are paths as the user would write them.
+
+    ``nbytes`` is the size of the new file, ``tensors`` the number in it. ``values`` names the non-tensor values that
+    went into the metadata, ``dropped`` what was left out.
+    """
+
+    source: str
+    target: str
+    nbytes: int
+    tensors: int
+    aliases: tuple[AliasOutcome, ...] = ()
+    values: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """Everything that one call of ``convert`` did.
+
+    ``files`` are the converted weights; ``copied`` are files that were copied as they are beside them, and ``indexes``
+    the shard indexes that were written. ``already`` names weights that had the wanted format and were left alone, and
+    ``left_out`` what was not taken along to another folder. ``checked`` says that every tensor was compared.
+    """
+
+    to: str
+    files: tuple[ConvertedFile, ...] = ()
+    copied: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+    already: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    checked: bool = True
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all converted files."""
+        return sum(file.nbytes for file in self.files)
+
+    @property
+    def tensors(self) -> int:
+        """Number of tensors in all converted files."""
+        return sum(file.tensors for file in self.files)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``--output-format json``, version 1, as plain values."""
+        return {
+            "schema_version": 1,
+            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **asdict(self),
+            "summary": {"files": len(self.files), "tensors": self.tensors, "bytes": self.nbytes},
+        }

@@ -1,0 +1,128 @@
+"""From a torch file as it was read to the safetensors file that it becomes; refuses what cannot become one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckpt_doctor.checkpoint import Defect, DefectKind, Record, TensorInfo, WeightFile
+from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.formats.source import Source
+from ckpt_doctor.wording import counted, listed
+
+from .aliases import settle
+from .header import METADATA, Entry, entry_of, header, in_order
+from .outcome import AliasOutcome
+from .slots import Content, slot_of
+from .structure import Flattened, flatten
+
+_CODES = {
+    DefectKind.UNSAFE_GLOBAL: "CKD901",
+    DefectKind.AMBIGUOUS_ARCHIVE: "CKD902",
+    DefectKind.RESOURCE_BOMB: "CKD903",
+    DefectKind.EXECUTABLE_ARCHIVE: "CKD904",
+    DefectKind.PATH_ESCAPE: "CKD905",
+    DefectKind.CHECKSUM: "CKD603",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SafetensorsPlan:
+    """What will be written, and what has to be said about it."""
+
+    content: Content
+    names: tuple[str, ...]
+    aliases: tuple[AliasOutcome, ...]
+    values: tuple[str, ...]
+    dropped: tuple[str, ...]
+    tensor_nbytes: int
+
+
+def refuse_defects(file: WeightFile) -> None:
+    """Raise ``ConversionError`` where anything is wrong with the file: damage must not look whole afterwards."""
+    if file.defects:
+        # What endangers the reader comes before what is merely broken.
+        worst = min(file.defects, key=_rank)
+        code = _CODES.get(worst.kind)
+        more = f" ({counted(len(file.defects) - 1, 'more problem')}: see `inspect`)" if len(file.defects) > 1 else ""
+        raise ConversionError(f"it is refused{f' ({code})' if code else ''}: {worst.message.rstrip('.')}{more}")
+    if file.format == "unknown":
+        raise ConversionError(f"it holds no tensors: this is {file.content or 'of no known kind'}")
+
+
+def _rank(defect: Defect) -> int:
+    kinds = list(_CODES)
+    return kinds.index(defect.kind) if defect.kind in _CODES else len(kinds)
+
+
+def plan_safetensors(source: Source, file: WeightFile, *, shared: str, drop_non_tensors: bool) -> SafetensorsPlan:
+    """Plan the safetensors file for a torch file that was read from ``source``. Raises ``ConversionError``."""
+    refuse_defects(file)
+    if file.metadata is not None and file.metadata.get("byteorder") == "big":
+        raise ConversionError("its numbers are stored big-endian: load and save it with torch first")
+    found = _flattened(source, file, drop=drop_non_tensors)
+    _refuse_absent(file)
+    aliases = settle(file, shared)
+    entries = in_order(_entries([tensor for tensor in file.tensors if tensor.name not in aliases.removed]))
+    # The order of save_model: what stands in the metadata already is not overwritten.
+    metadata = {"format": "pt", **found.metadata}
+    taken = [name for name in aliases.removed if name in metadata]
+    if taken:
+        raise ConversionError(f"{listed(taken)} cannot be dropped: its metadata needs that name. Use --shared clone")
+    metadata.update(sorted(aliases.removed.items()))
+    return SafetensorsPlan(
+        content=Content(header(entries, metadata), tuple(slot_of(entry.tensor) for entry in entries), _records(file)),
+        names=tuple(entry.tensor.name for entry in entries),
+        aliases=tuple(aliases.outcomes),
+        values=tuple(found.values),
+        dropped=tuple(found.dropped),
+        tensor_nbytes=sum(entry.nbytes for entry in entries),
+    )
+
+
+def _flattened(source: Source, file: WeightFile, *, drop: bool) -> Flattened:
+    from ckpt_doctor.formats.pickle_values import PickleError
+    from ckpt_doctor.formats.torch_tree import read_tree
+
+    names = [tensor.name for tensor in file.tensors]
+    try:
+        root = read_tree(source, file)
+    except PickleError as problem:
+        raise ConversionError(f"it changed while it was read: {problem}") from None
+    if root is None:
+        if file.tensors:
+            raise ConversionError(
+                "its records are compressed, which torch never does: load and save it with torch first"
+            )
+        raise ConversionError("it holds no tensors: the object in it is None")
+    return flatten(root, names, drop=drop)
+
+
+def _refuse_absent(file: WeightFile) -> None:
+    """Raise for tensors whose bytes are not in the file as they are."""
+    absent = [tensor for tensor in file.tensors if tensor.byte_range is None and tensor.numel]
+    if not absent:
+        return
+    names = listed(tensor.name for tensor in absent)
+    if any(tensor.storage.record is not None for tensor in absent):
+        raise ConversionError(f"the records of {names} are compressed: load and save it with torch first")
+    raise ConversionError(f"the values of {names} were never stored (device {absent[0].storage.device})")
+
+
+def _entries(tensors: list[TensorInfo]) -> list[Entry]:
+    entries = []
+    unknown: list[str] = []
+    for tensor in tensors:
+        entry = entry_of(tensor)
+        if entry is None:
+            unknown.append(f"{tensor.name} ({tensor.dtype.name})")
+        else:
+            entries.append(entry)
+    if unknown:
+        raise ConversionError(f"safetensors has no dtype for {counted(len(unknown), 'tensor')}: {listed(unknown)}")
+    if any(tensor.name == METADATA for tensor in tensors):
+        raise ConversionError(f"a tensor is called {METADATA}, which safetensors keeps for itself")
+    return entries
+
+
+def _records(file: WeightFile) -> tuple[Record, ...]:
+    return tuple(record for record in file.records if record.crc32 is not None and record.nbytes)

@@ -1,0 +1,194 @@
+"""The one way in: paths to a :class:`Conversion`, everything or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import posixpath
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ckpt_doctor.errors import ConversionError, PathNotFoundError, UnknownNameError
+from ckpt_doctor.wording import byte_size
+
+from .aliases import CHOICES
+from .copying import write_all
+from .index_file import index_text
+from .jobs import IndexJob, Jobs, plan_jobs
+from .naming import FORMATS
+from .opened import Opened, concerning, open_job
+from .outcome import Conversion, ConvertedFile
+from .staging import Staging, check_target
+from .writing import write
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes done so far and the bytes in all: those that are written, and those that are compared."""
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
+    *,
+    to: str,
+    shared: str | None = None,
+    overwrite: bool = False,
+    check: bool = True,
+    drop_non_tensors: bool = False,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Convert one weight file, or every adapter and model weight file of a checkpoint with its index.
+
+    ``to`` is ``safetensors`` or ``bin``. Without ``target`` the new files lie beside the old ones, which stay; with it
+    a file gets that name, and a checkpoint becomes a whole one in that folder. ``shared`` says what becomes of
+    tensors that share bytes: ``clone``, ``drop`` or ``error``; ``None`` means ``clone``, and ``drop`` for the tied
+    embeddings of a whole transformers model. ``check`` compares every tensor with its source, and the source with its
+    checksums. ``drop_non_tensors`` leaves out values that neither safetensors nor JSON can hold.
+
+    Raises ``ConversionError``, ``PathNotFoundError``, ``NoCheckpointError``, ``UnknownNameError``, and
+    ``MissingDependencyError`` for ``to="bin"`` without torch. Then nothing was written, and no source is ever changed.
+    """
+    for value, allowed, what in ((to, FORMATS, "format"), (shared or "clone", CHOICES, "value of shared")):
+        if value not in allowed:
+            raise UnknownNameError(f"there is no {what} {value!r}; choose one of {', '.join(allowed)}")
+    path = Path(source)
+    if not os.path.lexists(path):
+        raise PathNotFoundError(f"{path} does not exist")
+    with _without_collector():
+        jobs = plan_jobs(path, None if target is None else Path(target), to, shared)
+        run = _Run(to, overwrite=overwrite, check=check, drop_non_tensors=drop_non_tensors, progress=progress)
+        try:
+            return run.all(jobs)
+        except OSError as error:
+            place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+            raise ConversionError(f"{place}{error.strerror or error}. Nothing was written") from error
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Switch off the cyclic garbage collector: a large header makes a million objects and no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Run:
+    """One conversion from the first look to the last rename."""
+
+    def __init__(
+        self, to: str, *, overwrite: bool, check: bool, drop_non_tensors: bool, progress: Progress | None
+    ) -> None:
+        self.to = to
+        self.overwrite = overwrite
+        self.check = check
+        self.drop_non_tensors = drop_non_tensors
+        self.progress = progress
+        self.done = self.total = 0
+
+    def all(self, jobs: Jobs) -> Conversion:
+        """Do all jobs or none. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``."""
+        outcomes: list[ConvertedFile | None] = []
+        with contextlib.ExitStack() as stack, Staging(overwrite=self.overwrite) as staging:
+            opened = []
+            for job in jobs.files:
+                item = open_job(job, self.to, drop_non_tensors=self.drop_non_tensors)
+                stack.enter_context(item.source)
+                opened.append(item)
+            in_place = [item for item in opened if _is_done(item)]
+            opened = [item for item in opened if not _is_done(item)]
+            _refuse_targets(jobs, overwrite=self.overwrite)
+            self.total = sum(item.expected_nbytes for item in opened) * (2 if self.check else 1)
+            if jobs.make_folder is not None:
+                for item in opened:
+                    staging.make_folder(item.job.target.parent)
+            _refuse_full_disk(opened)
+            for item in opened:
+                with concerning(item.job.source):
+                    staged = staging.create(item.job.target, mode=stat.S_IMODE(item.status.st_mode) & 0o777)
+                    outcomes.append(write(item, staged, self.advance, check=self.check))
+            for index_job in jobs.indexes:
+                # Last: as long as the new index is not there, nobody takes the shards for complete.
+                text = _index_text(index_job, opened)
+                staged = staging.create(index_job.target, mode=stat.S_IMODE(index_job.source.stat().st_mode) & 0o777)
+                write_all(staged.descriptor, text.encode())
+                os.fsync(staged.descriptor)
+            for item in opened:
+                item.refuse_changed()
+            staging.commit()
+        return Conversion(
+            to=self.to,
+            files=tuple(outcome for outcome in outcomes if outcome is not None),
+            copied=tuple(str(item.job.target) for item in opened if item.content is not None and item.plan is None),
+            indexes=tuple(str(job.target) for job in jobs.indexes),
+            already=(*jobs.already, *(str(item.job.source) for item in in_place)),
+            left_out=tuple(jobs.left_out),
+            checked=self.check,
+        )
+
+    def advance(self, nbytes: int) -> None:
+        """Report progress; torch's files are a little larger or smaller than was thought beforehand."""
+        self.done += nbytes
+        if self.progress is not None:
+            self.progress(min(self.done, self.total), self.total)
+
+
+def _is_done(item: Opened) -> bool:
+    """Whether the file has the wanted format and the wanted name already."""
+    return item.plan is None and os.path.abspath(item.job.source) == os.path.abspath(item.job.target)
+
+
+def _refuse_targets(jobs: Jobs, *, overwrite: bool) -> None:
+    """Raise where a target must not be written, before the work is done. The rename looks again."""
+    seen: dict[Path, Path] = {}
+    pairs = [(job.source, job.target) for job in jobs.files] + [(job.source, job.target) for job in jobs.indexes]
+    for source, target in pairs:
+        if os.path.abspath(source) == os.path.abspath(target):
+            continue
+        if target in seen:
+            raise ConversionError(f"{seen[target]} and {source} would both become {target}")
+        seen[target] = source
+        check_target(target, overwrite=overwrite)
+        if target.exists() and target.samefile(source):
+            raise ConversionError(f"{target} and {source} are the same file")
+        if jobs.make_folder is None and not target.parent.is_dir():
+            raise ConversionError(f"the folder {target.parent} does not exist")
+
+
+def _refuse_full_disk(opened: list[Opened]) -> None:
+    """Raise where the new files do not fit, rather than fill the disk first."""
+    needed: dict[int, int] = {}
+    for item in opened:
+        folder = item.job.target.parent
+        device = folder.stat().st_dev
+        needed[device] = needed.get(device, 0) + item.expected_nbytes
+        space = os.statvfs(folder)
+        free = space.f_bfree * space.f_frsize
+        if space.f_blocks and needed[device] > free:  # some file systems do not know their size
+            raise ConversionError(
+                f"{folder}: no space left for {byte_size(needed[device])}, {byte_size(free)} are free. "
+                "Nothing was written"
+            )
+
+
+def _index_text(job: IndexJob, opened: list[Opened]) -> str:
+    by_target = {item.job.target: item for item in opened}
+    new_names: dict[str, str] = {}
+    held: dict[str, set[str]] = {}
+    size = 0
+    for path, shard in job.shards.items():
+        new = shard.target.relative_to(job.target.parent).as_posix()
+        new_names[path] = new
+        held[new], nbytes = by_target[shard.target].held()
+        size += nbytes
+    folder = posixpath.dirname(job.index.path)
+    shards = {
+        name: new_names[path]
+        for name in set(job.index.weight_map.values())
+        if (path := posixpath.normpath(posixpath.join(folder, name))) in new_names
+    }
+    return index_text(job.source, job.index, shards, held, size)

@@ -1,0 +1,52 @@
+"""What a new file consists of, as places in the source: the one description that copying and checking share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ckpt_doctor.checkpoint import Record, TensorInfo
+
+
+class Slot(NamedTuple):
+    """Bytes of the new file that come from one place of the source.
+
+    ``offset`` is absolute in the source, where the bytes lie there in one run; where they do not, they are the elements
+    of ``view`` in row-major order. ``name`` is for messages.
+    """
+
+    name: str
+    nbytes: int
+    offset: int | None
+    view: TensorInfo | None = None
+
+
+class Content(NamedTuple):
+    """A new file: ``header`` is written first, then the slots without gaps.
+
+    ``records`` are runs of the source whose checksums must be right.
+    """
+
+    header: bytes
+    slots: tuple[Slot, ...]
+    records: tuple[Record, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the new file."""
+        return len(self.header) + sum(slot.nbytes for slot in self.slots)
+
+
+def slot_of(tensor: TensorInfo) -> Slot:
+    """Where the bytes of a tensor come from. Its storage must be in the file as it is, unless it has no elements."""
+    if tensor.numel == 0:
+        return Slot(tensor.name, 0, 0)
+    span = tensor.byte_range
+    assert span is not None, "the bytes are not in the file"
+    if tensor.is_contiguous:
+        return Slot(tensor.name, tensor.nbytes, span[0])
+    return Slot(tensor.name, tensor.nbytes, None, tensor)
+
+
+def whole_file(name: str, nbytes: int) -> Content:
+    """The content of a file that is copied as it is."""
+    return Content(b"", (Slot(name, nbytes, 0),))

@@ -1,0 +1,134 @@
+"""From safetensors to what ``torch.save`` writes: the one conversion that needs torch."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ckpt_doctor.checkpoint import TensorInfo, WeightFile
+from ckpt_doctor.errors import ConversionError, MissingDependencyError
+from ckpt_doctor.formats.recognise import recognise
+from ckpt_doctor.formats.source import FileSource
+from ckpt_doctor.wording import counted, listed
+
+from .header import torch_type
+from .slots import Slot
+from .structure import STRUCTURE, rebuild
+
+
+def import_torch() -> Any:
+    """The torch module. Raises ``MissingDependencyError``."""
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"convert --to bin writes with torch, which is not there ({error}): install it with `pip install torch`"
+        ) from None
+    return torch
+
+
+def dropped_names(file: WeightFile) -> dict[str, str]:
+    """Names that ``save_model`` or a conversion left out of a safetensors file, to the name that was kept for each."""
+    names = {tensor.name for tensor in file.tensors}
+    return {
+        name: kept
+        for name, kept in (file.metadata or {}).items()
+        if kept in names and name not in names and name != "format"
+    }
+
+
+def left_out(file: WeightFile) -> list[str]:
+    """Metadata entries of a file without a recorded structure, for which a state dict of torch has no place."""
+    metadata = file.metadata or {}
+    known = {"format", *dropped_names(file)}
+    return [] if STRUCTURE in metadata else [name for name in metadata if name not in known]
+
+
+def write_bin(source: FileSource, file: WeightFile, target: int) -> int:
+    """Write ``file``, read from ``source``, into the open file ``target``; returns the number of tensors.
+
+    The tensors are views of the mapped source, so that no second copy of them is in memory. Raises ``ConversionError``,
+    ``MissingDependencyError`` and ``OSError``.
+    """
+    torch = import_torch()
+    assert source.fileno is not None, "the source is closed"
+    # A private mapping is one that torch may take for writable; nothing writes to it.
+    with mmap.mmap(source.fileno, 0, access=mmap.ACCESS_COPY) as mapped:
+        tensors = {tensor.name: _tensor(torch, mapped, tensor) for tensor in file.tensors}
+        for name, kept in dropped_names(file).items():
+            tensors[name] = tensors[kept]
+        state: Any = rebuild(file.metadata or {}, tensors)
+        # torch.save writes with a C++ library that reports a full disk as a RuntimeError of its own unless it is given
+        # a Python file, whose OSError it lets through.
+        with _OpenFile(target) as stream:
+            torch.save(state, stream)
+        count = len(tensors)
+        del state, tensors  # the mapping cannot be closed while tensors look at it
+    return count
+
+
+class _OpenFile(io.RawIOBase):
+    """An open descriptor as a file object that does not close it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            done += os.write(self._descriptor, view[done:])
+        return done
+
+
+def _tensor(torch: Any, mapped: mmap.mmap, info: TensorInfo) -> Any:
+    name, shape = torch_type(info.dtype, info.shape)
+    dtype = getattr(torch, name, None)
+    if dtype is None:
+        raise ConversionError(f"torch {torch.__version__} has no dtype for {info.name} ({info.dtype.safetensors})")
+    if info.numel == 0:
+        return torch.empty(shape, dtype=dtype)
+    span = info.byte_range
+    assert span is not None, "the bytes are not in the file"
+    # Through bytes: the elements need not be aligned in the file.
+    flat = torch.frombuffer(mapped, dtype=torch.uint8, count=span[1] - span[0], offset=span[0])
+    return flat.view(dtype).reshape(shape)
+
+
+def written_tensors(file: WeightFile, target: FileSource) -> list[tuple[Slot, int]]:
+    """Where the tensors of the safetensors ``file`` stand in the torch file that was written to ``target``.
+
+    Raises ``ConversionError`` where the two files do not list the same tensors.
+    """
+    written = recognise(target, "the new file")
+    if written.defects or written.format != "torch-zip":
+        raise ConversionError(f"what torch wrote cannot be read back: {listed(d.message for d in written.defects)}")
+    expected = {tensor.name: tensor for tensor in file.tensors}
+    expected.update({name: expected[kept] for name, kept in dropped_names(file).items()})
+    found = _by_name(written)
+    wrong = [name for name in expected if name not in found or not _alike(expected[name], found[name])]
+    wrong += [name for name in found if name not in expected]
+    if wrong:
+        raise ConversionError(f"torch wrote {counted(len(wrong), 'tensor')} as something else: {listed(wrong)}")
+    placed = []
+    for name, tensor in expected.items():
+        here, there = tensor.byte_range, found[name].byte_range
+        if here is not None and there is not None and tensor.numel:
+            placed.append((Slot(name, here[1] - here[0], here[0]), there[0]))
+    return sorted(placed, key=lambda item: item[1])
+
+
+def _by_name(file: WeightFile) -> Mapping[str, TensorInfo]:
+    if len({tensor.name for tensor in file.tensors}) != len(file.tensors):
+        raise ConversionError("two tensors would have one name once they are nested")
+    return file.by_name
+
+
+def _alike(expected: TensorInfo, found: TensorInfo) -> bool:
+    return (found.dtype.name, found.shape) == torch_type(expected.dtype, expected.shape) and found.is_contiguous

@@ -1,0 +1,92 @@
+"""Writing one new file into its temporary, comparing it with its source, and getting it onto the disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+
+from ckpt_doctor.checkpoint import TensorInfo
+from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.formats.source import FileSource
+
+from .checking import compare
+from .copying import Copier, read_exactly, write_all, write_slots
+from .opened import Opened
+from .outcome import ConvertedFile
+from .slots import Content
+from .staging import Staged
+
+Advance = Callable[[int], None]
+"""Told how many more bytes were written or compared."""
+
+
+def write(item: Opened, staged: Staged, advance: Advance, *, check: bool) -> ConvertedFile | None:
+    """Write what ``item`` becomes; ``None`` for a file that is copied as it is.
+
+    When this returns, the bytes are on the disk. Raises ``ConversionError`` and ``OSError``.
+    """
+    if item.content is None:
+        return _write_bin(item, staged, advance, check=check)
+    _write_content(item, item.content, staged, advance, check=check)
+    if item.plan is None:
+        return None
+    return ConvertedFile(
+        source=str(item.job.source),
+        target=str(item.job.target),
+        nbytes=item.content.nbytes,
+        tensors=len(item.plan.names),
+        aliases=item.plan.aliases,
+        values=item.plan.values,
+        dropped=item.plan.dropped,
+    )
+
+
+def _write_content(item: Opened, content: Content, staged: Staged, advance: Advance, *, check: bool) -> None:
+    header = content.header
+    write_all(staged.descriptor, header)
+    advance(len(header))
+    write_slots(content.slots, Copier(item.descriptor, staged.descriptor), _gather, advance)
+    if not check:
+        os.fsync(staged.descriptor)
+        return
+    whole = os.fstat(staged.descriptor).st_size == content.nbytes
+    if not whole or read_exactly(staged.descriptor, 0, len(header)) != header:
+        raise ConversionError("its header or its size is not what was written: the disk or the memory is at fault")
+    advance(len(header))
+    positions = accumulate((slot.nbytes for slot in content.slots), initial=len(header))
+    compare(
+        item.descriptor,
+        staged.descriptor,
+        zip(content.slots, positions, strict=False),
+        content.records,
+        _gather,
+        advance,
+        # The disk takes its time; meanwhile the pages are compared.
+        beside=lambda: os.fsync(staged.descriptor),
+    )
+
+
+def _write_bin(item: Opened, staged: Staged, advance: Advance, *, check: bool) -> ConvertedFile:
+    from .to_bin import left_out, write_bin, written_tensors
+
+    count = write_bin(item.source, item.file, staged.descriptor)
+    advance(item.source.size)
+    if check:
+        with FileSource(staged.temporary) as target:
+            placed = written_tensors(item.file, target)
+        compare(item.descriptor, staged.descriptor, placed, (), _gather, advance)
+    os.fsync(staged.descriptor)
+    return ConvertedFile(
+        source=str(item.job.source),
+        target=str(item.job.target),
+        nbytes=os.fstat(staged.descriptor).st_size,
+        tensors=count,
+        dropped=tuple(f"metadata {name}" for name in left_out(item.file)),
+    )
+
+
+def _gather(descriptor: int, tensor: TensorInfo) -> Iterable[memoryview]:
+    from .gather import gather  # numpy: only where a tensor is not contiguous
+
+    return gather(descriptor, tensor)
