@@ -13,7 +13,7 @@ from .checkpoint import Part, ShardIndex, TensorInfo, WeightFile
 # transformers writes model-00001-of-00003.safetensors; diffusers puts a variant before the number or after it.
 _NUMBERED = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?P<ending>(?:\.[\w-]+)*?\.(?:safetensors|bin))")
 # No model has more shards; a file name with a larger number must not cost memory.
-_MAX_SHARDS = 100_000
+_MAX_SHARDS = 5_000
 
 
 class NumberedSet(NamedTuple):

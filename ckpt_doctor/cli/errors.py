@@ -29,7 +29,13 @@ def report_error(error: BaseException) -> int:
         say("interrupted")
         return INTERRUPTED
     if isinstance(error, click.ClickException):
-        error.show()
+        # Not error.show(): the message may quote what was typed, and a file name can hold control characters.
+        context = getattr(error, "ctx", None)
+        for line in context.get_usage().splitlines() if context is not None else ():
+            say(line)
+        if context is not None:
+            say(f"Try '{context.command_path} --help' for help.\n".rstrip())
+        say(f"Error: {error.format_message()}")
         return FAILED
     if os.environ.get(DEBUG_VARIABLE):
         import traceback

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ckpt_doctor.reporting.escape import printable
 from ckpt_doctor.version import __version__
 
 from .errors import report_error
@@ -35,7 +36,7 @@ class CommandTable(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """See :class:`click.Group`; a path in the place of a command gets a hint."""
         if args[0] not in COMMANDS and Path(args[0]).exists():
-            ctx.fail(f"No such command {args[0]!r}. Did you mean: ckpt-doctor inspect {args[0]}")
+            ctx.fail(f"No such command {args[0]!r}. Did you mean: ckpt-doctor inspect {printable(args[0])}")
         return super().resolve_command(ctx, args)
 
     def main(

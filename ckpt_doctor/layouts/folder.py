@@ -61,11 +61,12 @@ class Folder:
     def has_file(self, name: str) -> bool:
         """Whether an entry of this name is there that is not a directory; asks for this one name only."""
         path = self.path / name
-        return os.path.lexists(path) and not path.is_dir()
+        return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112
 
     def has_folder(self, name: str) -> bool:
         """Whether a directory of this name is there; asks for this one name only."""
-        return (self.path / name).is_dir()
+        # os.path.isdir says no where Path.is_dir raises: on a folder that must not be entered.
+        return os.path.isdir(self.path / name)  # noqa: PTH112
 
     def child(self, name: str) -> Folder:
         """The directory of this name below this one."""

@@ -65,7 +65,9 @@ def adapters_below(reader: CheckpointReader, directory: str, wanted: str, *, nes
     ``nesting_is_usual`` says that the loaders of this layout look there.
     """
     folder = Folder(reader.root / directory)
-    nested = [name for name in folder.folders if holds_adapter(folder.child(name))]
+    children = {name: folder.child(name) for name in folder.folders}
+    # A folder that nobody can look into may hold an adapter, so it must not be passed over.
+    nested = [name for name, child in children.items() if holds_adapter(child) or child.listing_error() is not None]
     direct = holds_adapter(folder) or not nested
     if nesting_is_usual and (wanted in nested or not holds_adapter(folder)):
         primary = wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """What the files of the checkpoints that are read here end in; the content is judged by itself."""
@@ -22,6 +23,32 @@ def is_training_state(name: str) -> bool:
     return _TRAINING_STATE.fullmatch(name) is not None
 
 
+_PICKLE_ENDINGS = (".pkl", ".pickle", ".joblib", ".dill", ".th", ".pth.tar")
+_TEXT_ENDINGS = (".json", ".jsonl", ".txt", ".md", ".py", ".yaml", ".yml", ".toml", ".csv", ".log", ".html", ".jinja")
+
+# Folders of a Trainer's checkpoint that hold the state of DeepSpeed, FSDP and sharded optimizers.
+_STATE_FOLDER = re.compile(r"global_step\d+|pytorch_model_fsdp_\d+|optimizer_\d+")
+
+
 def has_weight_ending(path: str) -> bool:
     """Whether a file of this name usually holds tensors."""
-    return path.endswith(WEIGHT_ENDINGS)
+    return path.lower().endswith(WEIGHT_ENDINGS)
+
+
+def may_hide_a_pickle(path: str) -> bool:
+    """Whether a file in a checkpoint's folder that is no weight file by its name should be looked into all the same.
+
+    Texts are left out, and so are the files of torch's distributed checkpoints, which are no archives of one piece.
+    """
+    name = path.rpartition("/")[2].lower()
+    return not name.startswith(".") and not name.endswith((*_TEXT_ENDINGS, ".distcp"))
+
+
+def is_pickle_name(path: str) -> bool:
+    """Whether the name says that a pickle is inside."""
+    return path.lower().endswith(_PICKLE_ENDINGS)
+
+
+def state_folders(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the folder names under which training frameworks keep their own state."""
+    return tuple(name for name in names if _STATE_FOLDER.fullmatch(name))

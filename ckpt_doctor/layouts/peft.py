@@ -8,6 +8,7 @@ from .adapters import adapter_part, holds_adapter
 from .folder import Folder
 from .match import Match
 from .model_files import model_parts
+from .names import state_folders
 from .reading import CheckpointReader
 
 NAME = "peft"
@@ -22,13 +23,15 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     if not forced and not holds_adapter(folder):
         return None
 
+    state = state_folders(folder.folders)
+
     def build(reader: CheckpointReader) -> Checkpoint:
         adapter = adapter_part(reader, "", "adapter")
         kind = adapter.config.data.get("peft_type") if adapter.config and adapter.config.data else None
         variant = f"PEFT {kind}" if isinstance(kind, str) else "PEFT"
-        return reader.checkpoint(NAME, variant, [adapter, *model_parts(reader)], [""])
+        return reader.checkpoint(NAME, variant, [adapter, *model_parts(reader)], ["", *state])
 
-    return Match(NAME, folder.path, (), build)
+    return Match(NAME, folder.path, state, build)
 
 
 def nested_below(folder: Folder) -> str | None:

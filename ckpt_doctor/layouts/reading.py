@@ -17,9 +17,10 @@ from ckpt_doctor.checkpoint import (
     WeightFile,
 )
 from ckpt_doctor.formats import read_config, read_shard_index, read_weight_file
+from ckpt_doctor.formats.source import FileSource
 
 from .folder import Folder
-from .names import has_weight_ending, is_training_state
+from .names import has_weight_ending, is_pickle_name, is_training_state, may_hide_a_pickle
 
 
 class CheckpointReader:
@@ -32,6 +33,7 @@ class CheckpointReader:
         self.root = root
         self.shown = shown
         self._seen: set[str] = set()
+        self._files: dict[str, WeightFile] = {}
 
     def weights(self, names: Iterable[str]) -> tuple[WeightFile, ...]:
         """The weight files of these names, in this order."""
@@ -39,7 +41,9 @@ class CheckpointReader:
 
     def _weight_file(self, name: str) -> WeightFile:
         self._seen.add(name)
-        return read_weight_file(self.root / name, name)
+        if name not in self._files:
+            self._files[name] = read_weight_file(self.root / name, name)
+        return self._files[name]
 
     def config(self, name: str) -> ConfigFile | None:
         """The JSON object of this name, or ``None`` where there is no such file."""
@@ -72,7 +76,7 @@ class CheckpointReader:
         rest = [join(folder, name) for folder in folders for name in Folder(self.root / folder).files]
         rest = [path for path in rest if path not in self._seen]
         state = self.weights(path for path in rest if is_training_state(path.rpartition("/")[2]))
-        extra = self._extras(path for path in rest if path not in self._seen and has_weight_ending(path))
+        extra = self._extras(path for path in rest if path not in self._seen)
         more = []
         if state:
             more.append(Part("training state", "training-state", files=state, active=_paths(state), required=False))
@@ -84,12 +88,17 @@ class CheckpointReader:
     def _extras(self, paths: Iterable[str]) -> tuple[WeightFile, ...]:
         files = []
         for path in paths:
-            file = read_weight_file(self.root / path, path)
-            # ".bin" is everybody's ending: what holds something else altogether is no weight file.
-            if path.endswith(".bin") and file.has_defect(DefectKind.IMPOSTOR, DefectKind.EMPTY):
+            if has_weight_ending(path):
+                file = read_weight_file(self.root / path, path)
+                wanted = not (path.endswith(".bin") and is_foreign(file))
+            elif may_hide_a_pickle(path) and (is_pickle_name(path) or starts_like_a_pickle(self.root / path)):
+                file = read_weight_file(self.root / path, path)
+                wanted = file.has_defect(DefectKind.UNSAFE_GLOBAL, DefectKind.RESOURCE_BOMB)
+            else:
                 continue
-            self._seen.add(path)
-            files.append(file)
+            if wanted:
+                self._seen.add(path)
+                files.append(file)
         return tuple(files)
 
     def _others(self, folder: str) -> list[OtherFile]:
@@ -105,6 +114,21 @@ class CheckpointReader:
             outside = is_link and not f"{os.path.realpath(full)}/".startswith(f"{inside}/")
             found.append(OtherFile(path, _size(full), target, outside))
         return found
+
+
+def is_foreign(file: WeightFile) -> bool:
+    """Whether a file is something else altogether: its ending is shared with others, and nothing in it is dangerous."""
+    return bool(file.defects) and all(d.kind in (DefectKind.IMPOSTOR, DefectKind.EMPTY) for d in file.defects)
+
+
+def starts_like_a_pickle(path: Path) -> bool:
+    """Whether a regular file begins like a pickle of protocol 2 or later, or like a zip archive that may hold one."""
+    try:
+        with FileSource(path) as source:
+            head = source.read_at(0, 4)
+    except OSError:
+        return False
+    return head[:1] == b"\x80" or head == b"PK\x03\x04"
 
 
 def _paths(files: Iterable[WeightFile]) -> tuple[str, ...]:

@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import Checkpoint, DefectKind, Part
+from ckpt_doctor.checkpoint import Checkpoint, Part
 
 from . import lone_file, memgen, peft, transformers, trigger, weaver
 from .folder import Folder
 from .match import Match
 from .names import has_weight_ending, is_training_state
-from .reading import CheckpointReader
+from .reading import CheckpointReader, is_foreign
 
 # In the order in which they are asked. What upstream MemGen writes contains folders that look like a weaver's, and a
 # folder can be a weaver and a trigger at once; PEFT and transformers take what is left.
@@ -87,8 +87,7 @@ def _lone_files(folder: Folder) -> Iterator[Checkpoint]:
             continue
         checkpoint = lone_file.build(folder.path / name, os.path.normpath(folder.path / name))
         # ".bin" is everybody's ending: in a folder of anything, only what holds tensors counts as a weight file.
-        foreign = (DefectKind.IMPOSTOR, DefectKind.EMPTY)
-        if not (name.endswith(".bin") and checkpoint.files[0].has_defect(*foreign)):
+        if not (name.endswith(".bin") and is_foreign(checkpoint.files[0])):
             yield checkpoint
 
 

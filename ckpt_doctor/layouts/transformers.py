@@ -10,13 +10,10 @@ from . import memgen
 from .folder import Folder
 from .match import Match
 from .model_files import holds_model, model_parts
-from .names import has_weight_ending, is_training_state
+from .names import has_weight_ending, is_training_state, state_folders
 from .reading import CheckpointReader
 
 NAME = "transformers"
-
-# Folders of a Trainer's checkpoint that hold the state of DeepSpeed, FSDP and sharded optimizers.
-_STATE_FOLDER = re.compile(r"global_step\d+|pytorch_model_fsdp_\d+|optimizer_\d+")
 
 
 def match(folder: Folder, *, forced: bool = False) -> Match | None:
@@ -26,26 +23,26 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     """
     if not forced and not holds_model(folder) and not _lost_its_model(folder):
         return None
-    state_folders = tuple(name for name in folder.folders if _STATE_FOLDER.fullmatch(name))
+    state = state_folders(folder.folders)
 
     def build(reader: CheckpointReader) -> Checkpoint:
         parts = model_parts(reader)
         if not parts:
             config = reader.config("config.json")
             parts = [Part("model", "model", config=config, expected_files=("model.safetensors", "pytorch_model.bin"))]
-        folders = ["", *state_folders]
+        folders = ["", *state]
         if memgen.is_whole_model(tensor.name for tensor in parts[0].tensors):
             return reader.checkpoint(memgen.NAME, "MemGen whole model", memgen.whole_model(parts), folders)
         return reader.checkpoint(NAME, _variant(parts), parts, folders)
 
-    return Match(NAME, folder.path, state_folders, build)
+    return Match(NAME, folder.path, state, build)
 
 
 def _lost_its_model(folder: Folder) -> bool:
     """Whether a training run saved everything but the weights here."""
     if any(has_weight_ending(name) and not is_training_state(name) for name in folder.files):
         return False
-    if any(_STATE_FOLDER.fullmatch(name) for name in folder.folders):
+    if state_folders(folder.folders):
         return False
     resumable = folder.has_file("trainer_state.json") and folder.has_file("optimizer.pt")
     numbered = re.fullmatch(r"checkpoint-\d+", folder.name) and folder.has_file("config.json")

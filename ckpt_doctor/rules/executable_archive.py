@@ -34,5 +34,5 @@ class ExecutableArchive(DefectRule):
     advice = "Do not load it: unpack it and inspect what is inside, or get the plain state dict."
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
-        """An error everywhere: whoever opens the file is at risk."""
-        return self.severity
+        """An error, for whoever opens the file is at risk; a warning for TorchScript that lies beside the weights."""
+        return Severity.WARNING if part.auxiliary and "TorchScript" in file.content else self.severity

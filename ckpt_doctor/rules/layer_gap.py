@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -15,9 +14,8 @@ from .adapter_view import AdapterView, adapters
 from .rule import Rule
 
 # What transformers' models call the list of their layers.
-_STACK = re.compile(
-    r"(?P<stack>(?:[^.]*[^.\d][^.]*\.)*?(?:layers|layer|h|blocks|block))\.(?P<index>\d+)\.(?P<inner>.*)"
-)
+_LISTS = frozenset(("layers", "layer", "h", "blocks", "block"))
+_MOST_LAYERS = 10_000
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _SIDES = {"encoder": ("encoder_layers",), "decoder": ("decoder_layers", "num_decoder_layers")}
 
@@ -76,13 +74,17 @@ class LayerGap(Rule):
     def _adapter(self, view: AdapterView) -> Iterator[Finding]:
         seen: dict[tuple[str, str], set[int]] = {}
         for module in view.by_module:
-            found = _STACK.fullmatch(f"{module}.")
+            found = _place(module)
             if found:
-                seen.setdefault((found["stack"], found["inner"].rstrip(".")), set()).add(int(found["index"]))
+                stack, index, inner = found
+                seen.setdefault((stack, inner), set()).add(index)
         count = _uniform_layers(view)
         gaps = []
         for (stack, inner), layers in sorted(seen.items()):
             whole = range(count) if count is not None and max(layers) < count else range(min(layers), max(layers) + 1)
+            # Where most are absent, these are not the layers of a model.
+            if len(whole) > 4 * len(layers) + 4:
+                continue
             gaps += [f"{stack}.{layer}.{inner}" for layer in whole if layer not in layers]
         if not gaps or any(view.settings.get(key) for key in _RESTRICTIONS):
             return
@@ -110,13 +112,24 @@ def _is_whole(part: Part) -> bool:
     return part.readable and all(index.error is None and index.shards <= names for index in of_active)
 
 
+def _place(name: str) -> tuple[str, int, str] | None:
+    """The outermost list of layers that a name lies in, its index there, and the rest of the name."""
+    words = name.split(".")
+    for position, word in enumerate(words):
+        if word.isdecimal():
+            if not position or words[position - 1] not in _LISTS or len(word) > 5 or int(word) >= _MOST_LAYERS:
+                return None
+            return ".".join(words[:position]), int(word), ".".join(words[position + 1 :])
+    return None
+
+
 def _stacks(names: Iterable[str]) -> dict[str, set[int]]:
     """The outermost lists of layers: their names and the indices that occur."""
     stacks: dict[str, set[int]] = {}
     for name in names:
-        found = _STACK.fullmatch(name)
+        found = _place(name)
         if found:
-            stacks.setdefault(found["stack"], set()).add(int(found["index"]))
+            stacks.setdefault(found[0], set()).add(found[1])
     return stacks
 
 
@@ -160,7 +173,7 @@ def _layer_count(config: Mapping[str, Any]) -> int | None:
 
 def _integer(config: Mapping[str, Any], key: str) -> int | None:
     value = config.get(key)
-    return value if isinstance(value, int) and 0 < value <= 10_000 else None
+    return value if isinstance(value, int) and 0 < value <= _MOST_LAYERS else None
 
 
 def _uniform_layers(view: AdapterView) -> int | None:

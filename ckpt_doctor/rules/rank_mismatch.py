@@ -63,6 +63,15 @@ class RankMismatch(Rule):
             plain = view.kind is not None and view.kind.value == "LORA"
             if not plain or any(view.settings.get(key) for key in _OTHER_SHAPES):
                 continue
+            rank = view.settings.get("r")
+            if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
+                yield self.finding(
+                    f"The configuration's r is {rank!r}, which is no rank: PEFT refuses it. Take the file from the "
+                    "training run.",
+                    path=view.part.config.path if view.part.config else view.file.path,
+                    evidence={"r": repr(rank)},
+                )
+                continue
             wrong: list[str] = []
             seen: set[int] = set()
             expected: set[int] = set()

@@ -179,3 +179,14 @@ def test_a_terminal_gets_colours_and_a_progress_bar_on_stderr() -> None:
     assert running.wait(60) == 0
     assert b"\x1b" not in report
     assert b"reading tensors" in shown
+
+
+@pytest.mark.parametrize("extra", [["inspect", "--nope\n\u202e"], ["ls", ".", "extra\n\u202e"], ["{path}"]])
+def test_usage_errors_escape_what_was_typed(extra: list[str], tmp_path: Path) -> None:
+    hostile = tmp_path / "dir\nY\u202e"
+    hostile.mkdir()
+    args = [word.format(path=hostile) for word in extra]
+    result = subprocess.run([sys.executable, "-m", "ckpt_doctor", *args], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "\u202e" not in result.stderr
+    assert "\nY" not in result.stderr

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from ckpt_doctor import NoCheckpointError, PathNotFoundError, UnknownNameError, inspect, open_checkpoint
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Severity
-from ckpt_doctor.layouts import discover
+from ckpt_doctor.layouts import discover, reading
 
 HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
 
@@ -248,3 +250,62 @@ def test_a_base_path_that_is_no_path(tmp_path: Path) -> None:
         config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": base}))
         assert not [f for f in inspect(adapter).findings if f.severity is Severity.ERROR]
         shutil.rmtree(adapter)
+
+
+def evil_pickle(marker: Path) -> bytes:
+    command = f"touch {marker}".encode()
+    return b"\x80\x02cposix\nsystem\n(X" + len(command).to_bytes(4, "little") + command + b"tR."
+
+
+@pytest.mark.parametrize("name", ["evil.bin", "notes.pkl", "cache.joblib", "MODEL.PT", "weights.bak", "scores"])
+def test_code_is_found_under_any_name(name: str, tmp_path: Path) -> None:
+    adapter = copied("peft/lora", tmp_path / "adapter")
+    (adapter / name).write_bytes(evil_pickle(tmp_path / "marker"))
+    assert "CKD901" in {finding.code for finding in inspect(adapter).findings}
+    assert not (tmp_path / "marker").exists()
+
+
+def test_code_in_a_folder_of_anything_and_in_deepspeeds_state(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "evil.bin").write_bytes(evil_pickle(tmp_path / "marker"))
+    assert "CKD901" in {finding.code for finding in inspect(folder).findings}
+    adapter = copied("peft/lora", tmp_path / "adapter")
+    (adapter / "global_step5").mkdir()
+    (adapter / "global_step5" / "mp_rank_00_model_states.pt").write_bytes(evil_pickle(tmp_path / "marker"))
+    assert "CKD901" in {finding.code for finding in inspect(adapter).findings}
+
+
+def test_harmless_neighbours_are_left_alone(tmp_path: Path) -> None:
+    adapter = copied("peft/lora", tmp_path / "adapter")
+    (adapter / "words.pkl").write_bytes(pickle.dumps({"a": [1, 2, 3]}))
+    with zipfile.ZipFile(adapter / "notes.docx", "w") as archive:
+        archive.writestr("word/document.xml", "<a/>")
+    (adapter / "tokenizer.model").write_bytes(bytes(range(256)))
+    assert not inspect(adapter).findings
+
+
+def test_many_indexes_read_a_shard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = copied("transformers/single_safetensors", tmp_path / "model")
+    for number in range(20):
+        index = {"metadata": {}, "weight_map": {"a": "model.safetensors"}}
+        (model / f"m{number}.safetensors.index.json").write_text(json.dumps(index))
+    read = []
+    real = reading.read_weight_file
+    monkeypatch.setattr(reading, "read_weight_file", lambda path, name: read.append(name) or real(path, name))
+    discover(model)
+    assert read == ["model.safetensors"]
+
+
+def test_a_nested_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weaver = copied("weaver_safetensors/weaver", tmp_path / "weaver")
+    (weaver / "weaver_lora" / "other").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "other":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    assert [finding.code for finding in inspect(weaver).findings] == ["CKD112"]
