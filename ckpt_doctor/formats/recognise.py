@@ -24,6 +24,10 @@ _SMALL = 1 << 20
 # First bytes of pickles of protocol 0 and 1, which have no magic number: every opcode that needs nothing on the stack.
 _PICKLE_STARTS = b"(]})cIJKMLGFNSTUVXBC\x88\x89\x8a\x8b\x8c\x8d\x8e\x95\x96P"
 
+_OTHER_STARTS = b"\x80\x82\x83\x84\x8f"  # more first opcodes, which are no sign of a pickle or a sure one
+_POLYGLOT_LIMIT = 16 << 20  # how far a safetensors file is read as a pickle, in bytes
+_LONGEST_ARGUMENT = 9  # an opcode and its argument of fixed length, in bytes
+
 
 def read_weight_file(path: Path, name: str) -> WeightFile:
     """Read the headers of the file at ``path``; ``name`` is its path in the checkpoint, with ``/``.
@@ -52,9 +56,9 @@ def recognise(source: Source, name: str) -> WeightFile:
         return _refused(source, name, DefectKind.EMPTY, "nothing", "The file is empty (0 bytes).")
     head = source.read_at(0, signatures.HEAD)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x07\x08")):
-        return _torch_zip(source, name)
+        return _with_other_claims(_torch_zip(source, name), source, head)
     if _is_safetensors(head, source.size):
-        return _with_other_claims(safetensors.read(source, name), source, head)
+        return _with_pickle(_with_other_claims(safetensors.read(source, name), source, head), source, head)
     if signatures.is_lfs_pointer(head):
         return _lfs_pointer(source, name, head)
     found = signatures.container(head)
@@ -92,12 +96,40 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 def _with_other_claims(file: WeightFile, source: Source, head: bytes) -> WeightFile:
     """Add a defect where the bytes are at the same time an archive, which another program would open instead."""
-    second = "a tar archive" if signatures.is_tar(head) else "a zip archive" if signatures.ends_as_zip(source) else None
-    if second is None or file.has_defect(DefectKind.AMBIGUOUS_ARCHIVE):
+    if file.has_defect(DefectKind.AMBIGUOUS_ARCHIVE):
+        return file
+    second = "a tar archive" if signatures.is_tar(head) else None
+    if second is None and not head.startswith(b"PK") and signatures.ends_as_zip(source):
+        second = "a zip archive"
+    if second is None:
         return file
     message = f"The file is a {file.format} file and {second} at once: which of the two is read depends on the program."
     defect = Defect(DefectKind.AMBIGUOUS_ARCHIVE, message, evidence={"formats": [file.format, second]})
     return file._replace(defects=(*file.defects, defect))
+
+
+def _with_pickle(file: WeightFile, source: Source, head: bytes) -> WeightFile:
+    """Add a defect where the bytes of a safetensors file are a pickle, too, that asks for what it must not have.
+
+    The length of the header comes first, and its lowest byte may be any opcode. Mostly the machine stops at once.
+    """
+    if head[0] not in _PICKLE_STARTS and head[0] not in _OTHER_STARTS:
+        return file
+    from .pickle_machine import run
+    from .pickle_values import Budget
+    from .torch_pickle import unsafe_defect
+
+    data = head
+    limit = min(source.size, _POLYGLOT_LIMIT)
+    outcome = run(data, Budget.for_stored(limit), 0, source.size)
+    while outcome.error is not None and outcome.end + _LONGEST_ARGUMENT > len(data) and len(data) < limit:
+        data = source.read_at(0, min(limit, 16 * len(data)))
+        outcome = run(data, Budget.for_stored(limit), 0, source.size)
+    # JSON and weights that are read as a name do not make one.
+    unsafe = [use for use in outcome.unsafe if _is_importable(use.name)]
+    if not unsafe:
+        return file
+    return file._replace(defects=(*file.defects, unsafe_defect(unsafe, None)))
 
 
 def _is_pickle(file: WeightFile) -> bool:

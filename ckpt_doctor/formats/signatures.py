@@ -85,14 +85,27 @@ def is_tar(head: bytes) -> bool:
     block = head[:_TAR_BLOCK]
     if len(block) < _TAR_BLOCK or not any(block):
         return False
-    stored = block[148:156].split(b"\0", 1)[0].strip()
-    if not stored or any(digit not in b"01234567" for digit in stored):
-        return False
+    stored = _tar_number(block[148:156])
     # The checksum is taken with its own field filled with spaces; some old programs summed signed bytes.
     field = 8 * 0x20
     unsigned = sum(block[:148]) + sum(block[156:]) + field
     signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
-    return int(stored, 8) in (unsigned, signed)
+    return stored in (unsigned, signed)
+
+
+def _tar_number(field: bytes) -> int | None:
+    """A number of a tar header, read as liberally as the most liberal reader does: Python's own ``tarfile``.
+
+    That takes signs, ``0o``, underscores and blanks in octal digits, and binary numbers behind a first byte of 0x80 or
+    0xff.
+    """
+    if field[0] in (0x80, 0xFF):
+        number = int.from_bytes(field[1:], "big")
+        return number - 256 ** (len(field) - 1) if field[0] == 0xFF else number
+    try:
+        return int(field.split(b"\0", 1)[0].decode("ascii").strip() or "0", 8)
+    except ValueError:
+        return None
 
 
 def is_lfs_pointer(head: bytes) -> bool:

@@ -19,7 +19,10 @@ class Source(Protocol):
     fileno: int | None
 
     def read_at(self, offset: int, nbytes: int) -> bytes:
-        """Up to ``nbytes`` bytes from ``offset``; fewer only where the source ends. Raises ``OSError``."""
+        """Up to ``nbytes`` bytes from ``offset``; fewer only where the source ends. Raises ``OSError``.
+
+        Offsets outside the source, such as a file may claim, give no bytes.
+        """
 
 
 class FileSource:
@@ -42,6 +45,9 @@ class FileSource:
     def read_at(self, offset: int, nbytes: int) -> bytes:
         """See :class:`Source`."""
         assert self.fileno is not None, "the source is closed"
+        if not 0 <= offset < self.size:
+            return b""  # also what the operating system could not count
+        nbytes = min(nbytes, self.size - offset)
         chunks = []
         while nbytes > 0:
             chunk = os.pread(self.fileno, nbytes, offset)
@@ -76,4 +82,4 @@ class BytesSource:
 
     def read_at(self, offset: int, nbytes: int) -> bytes:
         """See :class:`Source`."""
-        return self.data[offset : offset + nbytes]
+        return self.data[offset : offset + nbytes] if offset >= 0 else b""

@@ -172,7 +172,8 @@ class _Legacy:
             unread = device == "meta" or self.outcomes[-1].error is not None
             lost = None if unread else f"the bytes of storage {reference.key} are not in the file"
             return Storage(key, nbytes, None, device), lost
-        if there < reference.nbytes:
+        if there != reference.nbytes:
+            # torch refuses more bytes as well as fewer: "wrong byte size".
             lost = f"storage {reference.key} has {there:,} of {reference.nbytes:,} bytes"
         elif offset + reference.nbytes > self.source.size:
             left = max(0, self.source.size - offset)

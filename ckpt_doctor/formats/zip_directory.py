@@ -19,6 +19,8 @@ _END = Struct("<4s4H2IH")
 _LOCATOR = Struct("<4sIQI")
 _END64 = Struct("<4sQ2H2I4Q")
 _CENTRAL = Struct("<4s6H3I5H2I")
+_END64_REST = 44  # the length that a zip64 end record without extensions declares: all behind its first 12 bytes
+_DOS_DIRECTORY = 0x10  # bit of the external attributes
 _LOCAL = Struct("<4s5H3I2H")
 _SIZES32 = Struct("<3I")
 _SIZES64 = Struct("<I2Q")
@@ -119,6 +121,7 @@ def _find_end(source: Source, directory: Directory) -> _End | None:
         # torch writes the wide records always; readers believe them wherever they are.
         wide = _end64(source, position)
         narrow = (here, count, size, start)
+        stray = wide is None and source.read_at(position - _LOCATOR.size, 4) == b"PK\x06\x07"
         if wide is not None:
             position, disk, first_disk, here, count, size, start = wide
         if not _leads_to_directory(source, position, start, size, count):
@@ -131,6 +134,8 @@ def _find_end(source: Source, directory: Directory) -> _End | None:
         full = (_MAX16, _MAX16, _MAX32, _MAX32)
         if any(a not in (b, limit) for a, b, limit in zip(narrow, (here, count, size, start), full, strict=True)):
             directory.odd("its end and its zip64 end disagree")
+        if stray:
+            directory.odd("a zip64 locator stands in front of its end, and leads to no zip64 end next to it")
         if disk or first_disk or here != count:
             directory.odd("it says that it is one of several disks")
         return _End(position, start, size, count)
@@ -155,7 +160,8 @@ def _end64(source: Source, end: int) -> tuple[int, int, int, int, int, int, int]
     if len(raw) != _END64.size or not raw.startswith(b"PK\x06\x06"):
         return None
     _, length, _, _, disk, first_disk, here, count, size, start = _END64.unpack(raw)
-    if position + 12 + length != end - _LOCATOR.size:
+    # Some readers do not follow the locator: they take the 56 bytes in front of it.
+    if length != _END64_REST or position + _END64.size != end - _LOCATOR.size:
         return None
     return position, disk, first_disk, here, count, size, start
 
@@ -165,7 +171,25 @@ def _records(raw: bytes, directory: Directory) -> Iterator[Member]:
     position = 0
     while position + _CENTRAL.size <= len(raw):
         record = _CENTRAL.unpack_from(raw, position)
-        signature, _, _, flags, method, _, _, crc32, stored, nbytes, name, extra, comment, disk, _, _, header = record
+        (
+            signature,
+            _,
+            _,
+            flags,
+            method,
+            _,
+            _,
+            crc32,
+            stored,
+            nbytes,
+            name,
+            extra,
+            comment,
+            disk,
+            _,
+            attributes,
+            header,
+        ) = record
         if signature != b"PK\x01\x02":
             break
         begin = position + _CENTRAL.size
@@ -182,9 +206,13 @@ def _records(raw: bytes, directory: Directory) -> Iterator[Member]:
                 stored = wide.pop(0)
             if header == _MAX32 and wide:
                 header = wide.pop(0)
-        if disk not in (0, _MAX16):
+        if disk:
             directory.odd("it says that a member is on another disk")
-        yield Member(raw[begin : begin + name], flags, method, crc32, stored, nbytes, header)
+        member = Member(raw[begin : begin + name], flags, method, crc32, stored, nbytes, header)
+        if nbytes and (attributes & _DOS_DIRECTORY or member.raw_name.endswith(b"/")):
+            # torch's reader leaves the memory for it as it was, and says that all went well.
+            directory.odd(f"member {member.name} has {nbytes:,} bytes and is marked as a folder")
+        yield member
     if position != len(raw):
         directory.odd(f"its central directory is damaged {position:,} bytes from its start")
 
