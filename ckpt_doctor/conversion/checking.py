@@ -135,8 +135,15 @@ def _batch_job(batch: Sequence[tuple[Slot, Record | None]], position: int, nbyte
     return job
 
 
+_GATHERING = threading.Semaphore(2)  # threads that may gather at once: each needs some 20 MB for it
+
+
 def _view_job(slot: Slot, position: int, gather: Gather) -> Job:
     def job(desk: _Desk) -> None:
+        with _GATHERING:
+            compare_view(desk)
+
+    def compare_view(desk: _Desk) -> None:
         assert slot.view is not None
         done = 0
         for block in gather(desk.source, slot.view):

@@ -33,16 +33,19 @@ class _Dim(NamedTuple):
 def gather(descriptor: int, tensor: TensorInfo) -> Iterator[memoryview]:
     """The bytes of ``tensor`` as they would lie contiguously, block by block.
 
-    Raises ``OSError``, and ``SourceEndedError`` where the file ends too early.
+    Each block is valid until the next is asked for. Raises ``OSError``, and ``SourceEndedError`` for a file that ends
+    too early.
     """
     span = tensor.byte_range
     assert span is not None, "the bytes are not in the file"
     itemsize = tensor.dtype.bits // 8
     dims = tuple(_Dim(*dim) for dim in zip(tensor.shape, tensor.stride, strict=True) if dim[0] != 1)
-    for position, part in _pieces(dims, _PIECE // itemsize, 0):
-        out: Array = np.empty([dim.size for dim in part], dtype=f"V{itemsize}")
-        _fill(descriptor, span[0] + position * itemsize, part, out)
-        yield out.reshape(-1).view(np.uint8).data
+    limit = _PIECE // itemsize
+    buffer: Array = np.empty(min(limit, tensor.numel), dtype=f"V{itemsize}")
+    for position, part in _pieces(dims, limit, 0):
+        flat = buffer[: _numel(part)]
+        _fill(descriptor, span[0] + position * itemsize, part, flat.reshape([dim.size for dim in part]))
+        yield flat.view(np.uint8).data
 
 
 def _pieces(dims: tuple[_Dim, ...], limit: int, position: int) -> Iterator[tuple[int, tuple[_Dim, ...]]]:

@@ -93,7 +93,7 @@ def _whole(checkpoints: list[Checkpoint], source: Path, target: Path | None, to:
         for checkpoint in checkpoints:
             work.take_along(checkpoint)
     # A folder can be two checkpoints at once, which then share files.
-    jobs.files = list({job.target: job for job in jobs.files}.values())
+    jobs.files = list({(job.source, job.target): job for job in jobs.files}.values())
     jobs.indexes = list({job.target: job for job in jobs.indexes}.values())
     return jobs
 

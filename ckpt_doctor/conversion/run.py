@@ -52,17 +52,16 @@ def convert(
     for value, allowed, what in ((to, FORMATS, "format"), (shared or "clone", CHOICES, "value of shared")):
         if value not in allowed:
             raise UnknownNameError(f"there is no {what} {value!r}; choose one of {', '.join(allowed)}")
+    run = _Run(to, overwrite=overwrite, check=check, drop_non_tensors=drop_non_tensors, progress=progress)
     path = Path(source)
-    if not os.path.lexists(path):
-        raise PathNotFoundError(f"{path} does not exist")
-    with _without_collector():
-        jobs = plan_jobs(path, None if target is None else Path(target), to, shared)
-        run = _Run(to, overwrite=overwrite, check=check, drop_non_tensors=drop_non_tensors, progress=progress)
-        try:
-            return run.all(jobs)
-        except OSError as error:
-            place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-            raise ConversionError(f"{place}{error.strerror or error}. Nothing was written") from error
+    try:
+        if not os.path.lexists(path):
+            raise PathNotFoundError(f"{path} does not exist")
+        with _without_collector():
+            return run.all(plan_jobs(path, None if target is None else Path(target), to, shared))
+    except OSError as error:
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        raise ConversionError(f"{place}{error.strerror or error}. Nothing was written") from error
 
 
 @contextlib.contextmanager
@@ -93,32 +92,27 @@ class _Run:
     def all(self, jobs: Jobs) -> Conversion:
         """Do all jobs or none. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``."""
         outcomes: list[ConvertedFile | None] = []
-        with contextlib.ExitStack() as stack, Staging(overwrite=self.overwrite) as staging:
-            opened = []
-            for job in jobs.files:
-                item = open_job(job, self.to, drop_non_tensors=self.drop_non_tensors)
-                stack.enter_context(item.source)
-                opened.append(item)
-            in_place = [item for item in opened if _is_done(item)]
-            opened = [item for item in opened if not _is_done(item)]
-            _refuse_targets(jobs, overwrite=self.overwrite)
-            self.total = sum(item.expected_nbytes for item in opened) * (2 if self.check else 1)
-            if jobs.make_folder is not None:
+        with Staging(overwrite=self.overwrite) as staging:
+            with contextlib.ExitStack() as stack:
+                opened = []
+                for job in jobs.files:
+                    item = open_job(job, self.to, drop_non_tensors=self.drop_non_tensors)
+                    stack.enter_context(item.source)
+                    opened.append(item)
+                in_place = [item for item in opened if _is_done(item)]
+                opened = [item for item in opened if not _is_done(item)]
+                self.prepare(jobs, opened, staging)
                 for item in opened:
-                    staging.make_folder(item.job.target.parent)
-            _refuse_full_disk(opened)
-            for item in opened:
-                with concerning(item.job.source):
-                    staged = staging.create(item.job.target, mode=stat.S_IMODE(item.status.st_mode) & 0o777)
-                    outcomes.append(write(item, staged, self.advance, check=self.check))
-            for index_job in jobs.indexes:
-                # Last: as long as the new index is not there, nobody takes the shards for complete.
-                text = _index_text(index_job, opened)
-                staged = staging.create(index_job.target, mode=stat.S_IMODE(index_job.source.stat().st_mode) & 0o777)
-                write_all(staged.descriptor, text.encode())
-                os.fsync(staged.descriptor)
-            for item in opened:
-                item.refuse_changed()
+                    with concerning(item.job.source):
+                        staged = staging.create(item.job.target, mode=_permissions(item.status))
+                        outcomes.append(write(item, staged, self.advance, check=self.check))
+                for index_job in jobs.indexes:
+                    # Last: as long as the new index is not there, nobody takes the shards for complete.
+                    staged = staging.create(index_job.target, mode=_permissions(index_job.source.stat()))
+                    write_all(staged.descriptor, _index_text(index_job, opened).encode())
+                    os.fsync(staged.descriptor)
+                for item in opened:
+                    item.refuse_changed()
             staging.commit()
         return Conversion(
             to=self.to,
@@ -130,11 +124,24 @@ class _Run:
             checked=self.check,
         )
 
+    def prepare(self, jobs: Jobs, opened: list[Opened], staging: Staging) -> None:
+        """Everything that can be refused before the first byte is written."""
+        _refuse_targets(jobs, overwrite=self.overwrite)
+        self.total = sum(item.expected_nbytes for item in opened) * (2 if self.check else 1)
+        if jobs.make_folder is not None:
+            for item in opened:
+                staging.make_folder(item.job.target.parent)
+        _refuse_full_disk(opened)
+
     def advance(self, nbytes: int) -> None:
         """Report progress; torch's files are a little larger or smaller than was thought beforehand."""
         self.done += nbytes
         if self.progress is not None:
             self.progress(min(self.done, self.total), self.total)
+
+
+def _permissions(status: os.stat_result) -> int:
+    return stat.S_IMODE(status.st_mode) & 0o777
 
 
 def _is_done(item: Opened) -> bool:

@@ -169,6 +169,8 @@ def _take_back(replaced: _Replaced) -> None:
     with contextlib.suppress(OSError):
         if replaced.saved is not None:
             os.replace(replaced.saved, staged.target)  # noqa: PTH105
+            # A rename between two names of one file does nothing: then the second name is still there.
+            replaced.saved.unlink(missing_ok=True)
         elif replaced.status is None and os.path.samestat(staged.target.lstat(), os.fstat(staged.descriptor)):
             staged.target.unlink()
 

@@ -61,10 +61,12 @@ def write_bin(source: FileSource, file: WeightFile, target: int) -> int:
         for name, kept in dropped_names(file).items():
             tensors[name] = tensors[kept]
         state: Any = rebuild(file.metadata or {}, tensors)
-        # torch.save writes with a C++ library that reports a full disk as a RuntimeError of its own unless it is given
-        # a Python file, whose OSError it lets through.
         with _OpenFile(target) as stream:
-            torch.save(state, stream)
+            try:
+                torch.save(state, stream)
+            except RuntimeError as error:
+                # That is what torch's C++ writer makes of a disk that is full.
+                raise stream.problem or ConversionError(f"torch could not write it: {error}") from None
         count = len(tensors)
         del state, tensors  # the mapping cannot be closed while tensors look at it
     return count
@@ -75,6 +77,7 @@ class _OpenFile(io.RawIOBase):
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self.problem: OSError | None = None
 
     def writable(self) -> bool:
         return True
@@ -82,8 +85,12 @@ class _OpenFile(io.RawIOBase):
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         done = 0
-        while done < len(view):
-            done += os.write(self._descriptor, view[done:])
+        try:
+            while done < len(view):
+                done += os.write(self._descriptor, view[done:])
+        except OSError as problem:
+            self.problem = problem
+            raise
         return done
 
 

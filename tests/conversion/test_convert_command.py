@@ -1,0 +1,160 @@
+"""``ckpt-doctor convert``: exit codes, streams, what it prints, and that it needs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from states import filled, load, same, save, snapshot
+
+from ckpt_doctor.cli.root import cli
+
+REPOSITORY = Path(__file__).parents[2]
+FAILURE = REPOSITORY / "fixtures" / "failures" / "bin_instead_of_safetensors" / "weaver"
+
+
+def run(*args: object) -> Result:
+    try:
+        runner = CliRunner(mix_stderr=False)  # type: ignore[call-arg]
+    except TypeError:
+        runner = CliRunner()
+    return runner.invoke(cli, ["convert", *map(str, args)])
+
+
+@pytest.fixture
+def weaver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(FAILURE, tmp_path / "weaver")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "weaver"
+
+
+def test_a_checkpoint(weaver: Path) -> None:
+    result = run("weaver", "--to", "safetensors")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "weaver/weaver_lora/adapter_model.safetensors · 8 tensors, 4.5 KB, from weaver/weaver_lora/adapter_model.bin\n"
+        "1 file written, 8 tensors, 4.5 KB; every tensor compared with its source\n"
+    )
+
+
+def test_the_second_time_is_2_and_overwrite_is_0(weaver: Path) -> None:
+    assert run("weaver", "--to", "safetensors").exit_code == 0
+    before = snapshot(weaver)
+    result = run("weaver", "--to", "safetensors")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: weaver/weaver_lora/adapter_model.safetensors is there already; --overwrite replaces it\n"
+    )
+    assert run("weaver", "--to", "safetensors", "--overwrite", "--no-check").exit_code == 0
+    assert snapshot(weaver) == before
+
+
+def test_what_has_the_format_already_is_0(weaver: Path) -> None:
+    result = run("weaver/weaver_lora/adapter_model.bin", "--to", "bin")
+    assert result.exit_code == 0
+    assert result.stdout == "weaver/weaver_lora/adapter_model.bin has that format already\nnothing to convert\n"
+
+
+def test_into_another_folder(weaver: Path) -> None:
+    result = run("weaver", "out", "--to", "safetensors")
+    assert result.exit_code == 0
+    assert "2 other files copied as they are" in result.stdout
+
+
+def test_json(weaver: Path) -> None:
+    result = run("weaver", "--to", "safetensors", "--output-format", "json")
+    document = json.loads(result.stdout)
+    assert (document["schema_version"], document["to"], document["checked"]) == (1, "safetensors", True)
+    assert document["summary"] == {"files": 1, "tensors": 8, "bytes": document["files"][0]["nbytes"]}
+    assert document["files"][0]["target"] == "weaver/weaver_lora/adapter_model.safetensors"
+
+
+def test_aliases_values_and_what_is_left_out_are_told(tmp_path: Path) -> None:
+    tied = torch.ones(256)
+    save({"a": tied, "b": tied, "epoch": 3, "raw": b"x"}, tmp_path / "a.pt")
+    result = run(tmp_path / "a.pt", "--to", "safetensors", "--drop-non-tensors")
+    assert "  shared bytes: a, b; each has its own now (1 KB more)\n" in result.stdout
+    assert "  in the metadata: 1 value (epoch)\n" in result.stdout
+    assert "  left out: 1 value (raw)\n" in result.stdout
+    result = run(tmp_path / "a.pt", "--to", "safetensors", "--drop-non-tensors", "--shared", "drop", "--overwrite")
+    assert "  shared bytes: a, b; only a is written (1 KB less)\n" in result.stdout
+
+
+def test_names_cannot_break_out_of_the_report(tmp_path: Path) -> None:
+    tied = torch.ones(2)
+    save({"a\n\x1b[31m": tied, "b": tied}, tmp_path / "a.pt")
+    result = run(tmp_path / "a.pt", "--to", "safetensors")
+    assert "\x1b" not in result.stdout
+    assert len(result.stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["absent.bin", "--to", "safetensors"],
+        ["weaver"],
+        ["weaver", "--to", "onnx"],
+        ["weaver", "--to", "safetensors", "--shared", "perhaps"],
+        [".ckpt-doctor", "--to", "safetensors"],
+        ["weaver/weaver_lora/adapter_model.bin", "out.bin", "--to", "safetensors"],
+    ],
+)
+def test_usage_and_refusals_are_2(weaver: Path, args: list[str]) -> None:
+    before = snapshot(weaver.parent)
+    result = run(*args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr
+    assert "Traceback" not in result.stderr
+    assert snapshot(weaver.parent) == before
+
+
+def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weaver: Path) -> None:
+    code = """
+        import sys
+        for name in ("torch", "peft", "transformers", "safetensors"):
+            sys.modules[name] = None
+        from ckpt_doctor.cli import main
+        main()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), "convert", "weaver"]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([*command, "--to", "safetensors"], env=env, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = subprocess.run([*command, "out", "--to", "bin"], env=env, capture_output=True, check=False)
+    assert done.returncode == 0  # the weights are there as .bin
+    (weaver / "weaver_lora" / "adapter_model.bin").unlink()
+    done = subprocess.run([*command, "out2", "--to", "bin"], env=env, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"pip install torch" in done.stderr
+    assert not Path("out2").exists()
+
+
+def test_to_bin(weaver: Path) -> None:
+    original = load(weaver / "weaver_lora" / "adapter_model.bin")
+    run("weaver", "safe", "--to", "safetensors")
+    assert run("safe", "--to", "bin").exit_code == 0
+    assert same(load(Path("safe/weaver_lora/adapter_model.bin")), original)
+
+
+def test_interrupted_is_130_and_leaves_nothing(tmp_path: Path) -> None:
+    save({f"w{i}": filled((1 << 20,), torch.float32, i) for i in range(20)}, tmp_path / "a.bin")
+    before = snapshot(tmp_path)
+    command = [sys.executable, "-m", "ckpt_doctor", "convert", str(tmp_path / "a.bin"), "--to", "safetensors"]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not list(tmp_path.glob(".ckpt-doctor/*")) and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.strip()) == (130, b"interrupted")
+    assert snapshot(tmp_path) == before
