@@ -10,9 +10,10 @@ from __future__ import annotations
 from ckpt_doctor.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.wording import byte_size, listed
 
+from .pickle_machine import run
 from .pickle_values import Budget, PickleError, StorageRef, clipped
 from .source import Source
-from .torch_pickle import PickleReading, read_pickle
+from .torch_pickle import PickleReading, outcome_defects, read_pickle
 from .torch_tensors import describe
 from .zip_directory import DEFLATED, STORED, Directory, Member, read_directory
 
@@ -91,6 +92,7 @@ class _Archive:
             tensors, missing = describe(reading.harvest, self.storage)
             self.defects += missing
             self.other_pickles(main)
+            self.check_version()
             metadata = self.byteorder()
         if self.oddities:
             message = f"The archive is ambiguous: {'; '.join(self.oddities[:3])}."
@@ -190,30 +192,105 @@ class _Archive:
     def byteorder(self) -> dict[str, str] | None:
         """Byte order of the storages, where it is not the usual one."""
         member = self.by_name.get(_folded(f"{self.folder}/byteorder"))
-        if member is None or member.offset is None or member.nbytes > 100:
+        if member is None:
             return None
-        order = self.source.read_at(member.offset, member.stored) if member.method == STORED else b""
+        order = self.small(member)
+        if order not in (b"little", b"big"):
+            self.refused_by_torch("the byte order in it is neither little nor big")
         return {"byteorder": "big"} if order == b"big" else None
+
+    def check_version(self) -> None:
+        """Torch reads the version before anything else, as C does: blanks, digits, and whatever follows."""
+        names = (f"{self.folder}/.data/version", f"{self.folder}/version")
+        member = next((self.by_name[name] for name in map(_folded, names) if name in self.by_name), None)
+        if member is None:
+            self.refused_by_torch("it has no version")
+            return
+        digits = (self.small(member) or b"").lstrip(b" \t\n\v\f\r").removeprefix(b"+")
+        digits = digits[: len(digits) - len(digits.lstrip(b"0123456789"))]
+        if not digits or not MIN_VERSION <= int(digits) <= MAX_VERSION:
+            self.refused_by_torch(f"its version is none from {MIN_VERSION} to {MAX_VERSION}")
+
+    def small(self, member: Member) -> bytes | None:
+        """The bytes of a member that holds one word; ``None`` where it holds more, or cannot be read."""
+        if max(member.nbytes, member.stored) > _WORD:
+            return None
+        try:
+            return self.content(member)
+        except PickleError:
+            return None
+
+    def refused_by_torch(self, why: str) -> None:
+        self.defects.append(Defect(DefectKind.TORCH_TRUNCATED, f"torch refuses the archive: {why}."))
 
     def other_pickles(self, main: Member) -> None:
         """Look for names to refuse in members that have no business in a checkpoint: somebody may load those, too."""
         prefix = _folded(f"{self.folder}/")
+        opcodes, nbytes = _SIDE_OPCODES, _SIDE_BYTES
         for name, member in self.by_name.items():
             if member is main or member.offset is None or member.method not in (STORED, DEFLATED):
                 continue
             inside = name.removeprefix(prefix) if name.startswith(prefix) else None
             if inside is not None and (inside in _OWN_MEMBERS or inside.startswith("data/")):
                 continue
-            if member.stored > MAX_SIDE_MEMBER or not member.stored:
+            if not member.stored:
                 continue
-            side = self.pickle(member)
-            self.defects += [defect for defect in side.defects if defect.kind is DefectKind.UNSAFE_GLOBAL]
+            if opcodes <= 0:
+                message = f"Members from {clipped(member.name)} on were not looked at: those before take all the time."
+                self.defects.append(Defect(DefectKind.RESOURCE_BOMB, message))
+                return
+            data = self.beginning(member, _SIDE_PIECE)
+            outcome = run(data, _side_budget(opcodes), 0, member.nbytes)
+            whole = min(member.nbytes, nbytes)
+            goes_on = outcome.error is not None and outcome.end + _SIDE_MARGIN > len(data) == _SIDE_PIECE
+            if goes_on and len(data) < whole:
+                nbytes -= whole
+                data = self.beginning(member, whole)
+                outcome = run(data, _side_budget(opcodes), 0, member.nbytes)
+                goes_on = outcome.error is not None and outcome.end + _SIDE_MARGIN > len(data)
+            # Every opcode takes a byte at least, and looking at all takes its time, too.
+            opcodes -= min(outcome.end, _SIDE_OPCODES) + _SIDE_COST
+            found = outcome_defects([outcome], clipped(member.name))
+            is_pickle = bool(outcome.unsafe) or (data[:1] == b"\x80" and data[1:2] <= b"\x05")
+            wanted = {DefectKind.UNSAFE_GLOBAL, *((DefectKind.RESOURCE_BOMB,) if is_pickle else ())}
+            if outcome.unsafe:
+                wanted.add(DefectKind.TORCH_TRUNCATED)
+            self.defects += [defect for defect in found if defect.kind in wanted]
+            if goes_on and len(data) < member.nbytes:
+                message = f"Member {clipped(member.name)} reads like a pickle, and is too large to be judged as one."
+                self.defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, message))
+
+    def beginning(self, member: Member, nbytes: int) -> bytes:
+        """Up to ``nbytes`` from the beginning of a member, inflated; whatever is there of one that is damaged."""
+        assert member.offset is not None
+        raw = self.source.read_at(member.offset, min(member.stored, nbytes))
+        if member.method == STORED:
+            return raw
+        import zlib
+
+        try:
+            return zlib.decompressobj(-15).decompress(raw, nbytes)
+        except zlib.error:
+            return b""
 
 
-MAX_SIDE_MEMBER = 1 << 20
-"""Members of another kind are looked into up to this size, in bytes."""
+# What looking into members of another kind may cost, for all of an archive together: less than a second.
+_SIDE_PIECE = 1 << 16
+_SIDE_BYTES = 16 << 20
+_SIDE_OPCODES = 2_000_000
+_SIDE_COST = 100
+_SIDE_MARGIN = 9  # an opcode and its argument of fixed length, in bytes
+
+_WORD = 100  # most bytes of a version or a byte order
+
+MIN_VERSION, MAX_VERSION = 1, 10
+"""The versions that torch reads (``caffe2/serialize/versions.h``)."""
 
 _OWN_MEMBERS = {"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
+
+
+def _side_budget(opcodes: int) -> Budget:
+    return Budget(opcodes, 0, _SIDE_BYTES)
 
 
 def _folded(name: str) -> str:

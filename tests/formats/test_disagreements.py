@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import struct
 import tarfile
+import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,58 @@ def test_offsets_outside_a_source_give_no_bytes(offset: int, tmp_path: Path) -> 
     with FileSource(path) as source:
         assert source.read_at(offset, 1 << 70) == b""
         assert source.read_at(1, 1 << 70) == b"234"
+
+
+SIDE = {
+    "behind a string of a megabyte": (text("a" * (1 << 20)) + b"0" + SYSTEM + b".", DefectKind.UNSAFE_GLOBAL),
+    "behind many opcodes": (b"N0" * 700_000 + SYSTEM + b".", DefectKind.UNSAFE_GLOBAL),
+    "in a pickle cut short": (SYSTEM, DefectKind.TORCH_TRUNCATED),
+    "in a bomb": (SYSTEM + b"(" * 5000, DefectKind.RESOURCE_BOMB),
+    "behind a string that is too long to be read": (text("a" * (17 << 20)) + b"0.", DefectKind.AMBIGUOUS_ARCHIVE),
+}
+
+
+@pytest.mark.parametrize("case", SIDE)
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_other_members_are_judged_to_their_end(case: str, compression: int) -> None:
+    pickle, expected = SIDE[case]
+    data = archive(saved(b"N"), {"archive/extra.pkl": b"\x80\x02" + pickle}, compression=compression)
+    assert expected in kinds(data)
+
+
+def test_other_members_share_one_budget() -> None:
+    bomb = b"\x80\x02" + b"N0" * 200_000 + b"N."
+    extra = {f"archive/x{index}": bomb for index in range(60)}
+    begin = time.process_time()
+    assert kinds(archive(saved(b"N"), extra, compression=zipfile.ZIP_DEFLATED)) == {DefectKind.RESOURCE_BOMB}
+    assert time.process_time() - begin < 10
+
+
+@pytest.mark.parametrize("note", [b"just a note\n" * 20_000, b"\x8e" + bytes(range(256)) * 4, bytes(100_000)])
+def test_members_that_are_no_pickles_are_left_alone(note: bytes) -> None:
+    assert kinds(archive(saved(b"N"), {"archive/notes": note})) == set()
+
+
+@pytest.mark.parametrize(
+    ("version", "accepted"),
+    [(b"3\n", True), (b"10", True), (b" +2", True), (b"0\n", False), (b"11\n", False), (b"x", False), (b"", False)],
+)
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_versions_that_torch_refuses_are_reported(version: bytes, accepted: bool, compression: int) -> None:
+    data = archive(saved(b"N"), {"archive/version": version}, compression=compression)
+    assert kinds(data) == (set() if accepted else {DefectKind.TORCH_TRUNCATED})
+
+
+def test_archive_without_version_is_refused_by_torch() -> None:
+    data = archive(saved(b"N")).replace(b"archive/version", b"archive/verzion")
+    assert kinds(data) == {DefectKind.TORCH_TRUNCATED}
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_byte_order_is_read_from_compressed_members_too(compression: int) -> None:
+    def ordered(order: bytes) -> WeightFile:
+        return read(archive(saved(b"N"), {"archive/byteorder": order}, compression=compression))
+
+    assert ordered(b"big").metadata == {"byteorder": "big"}
+    assert ordered(b"little").defects == ()
+    assert {defect.kind for defect in ordered(b"middle").defects} == {DefectKind.TORCH_TRUNCATED}
