@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from ckpt_doctor.checkpoint import DefectKind
 
 from .pickle_opcodes import RARE
-from .pickle_state import UNSET, State
-from .pickle_values import REFUSED, SIZED, Budget, DictNode, Global, PickleError
+from .pickle_state import COSTLY, LONG_TEXT, UNSET, State
+from .pickle_values import REFUSED, Budget, DictNode, Global, PickleError
 
 _UINT16 = Struct("<H").unpack_from
 _UINT32 = Struct("<I").unpack_from
@@ -37,7 +37,8 @@ class Outcome(NamedTuple):
 
     ``root`` is ``None`` where ``error`` says why reading ended early. ``end`` is the offset behind the last byte that
     was read. ``frames_match`` is false where a frame's declared length disagrees with its content. ``called`` says
-    that something was called on the way.
+    that something was called on the way. ``retyped`` are the keys of storages that have several element types, at most
+    twenty; ``id_lengths`` are the numbers of parts that the persistent ids have.
     """
 
     root: Any
@@ -46,6 +47,8 @@ class Outcome(NamedTuple):
     error: PickleError | None
     frames_match: bool
     called: bool
+    retyped: tuple[str, ...] = ()
+    id_lengths: frozenset[int] = frozenset()
 
 
 def run(data: bytes, budget: Budget, start: int = 0, available: int | None = None) -> Outcome:
@@ -64,7 +67,16 @@ def run(data: bytes, budget: Budget, start: int = 0, available: int | None = Non
         # The machine's own lists and the data are indexed without asking first: what is not there is found here.
         error = _malformed(state, problem)
     unsafe = tuple(UnsafeUse(name, position, count) for name, (position, count) in state.all_unsafe().items())
-    return Outcome(root, state.position, unsafe, error, state.frames_match, state.called)
+    return Outcome(
+        root,
+        state.position,
+        unsafe,
+        error,
+        state.frames_match,
+        state.called,
+        tuple(state.retyped),
+        frozenset(state.id_lengths),
+    )
 
 
 def _malformed(state: State, problem: Exception) -> PickleError:
@@ -113,6 +125,8 @@ def _execute(state: State, data: bytes, budget: Budget) -> Any:
                 end = position + length
                 if end > len(data):
                     raise state.too_long(position, length)
+                if length > LONG_TEXT:
+                    state.charge_text(data[position:end])
                 append(data[position:end].decode("utf-8", "surrogatepass"))
                 position = end
             elif opcode == 0x86:  # TUPLE2
@@ -127,8 +141,8 @@ def _execute(state: State, data: bytes, budget: Budget) -> Any:
                 args = stack.pop()
                 function = stack[-1]
                 if type(function) is Global and type(args) is tuple:
-                    if args and type(args[0]) in SIZED:
-                        state.charge(args[0])
+                    if args and type(args[0]) in COSTLY:
+                        state.charge_call(function, args[0])
                     made = function.make(args)
                     stack[-1] = state.refuse(function, args, position) if made is REFUSED else made
                     if function.role == "getattr":

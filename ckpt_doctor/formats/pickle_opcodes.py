@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .pickle_state import State
-from .pickle_values import DictNode, OpaqueNode
+from .pickle_values import DictNode, Global, OpaqueNode
 
 
 def _unknown(state: State) -> None:
@@ -94,6 +94,7 @@ def _string(state: State) -> None:
     line = state.line().strip()
     if len(line) < 2 or line[:1] not in (b'"', b"'") or line[-1:] != line[:1]:
         raise state.invalid("a string without its quotes")
+    state.charge_text(line)
     # Python 2 wrote repr(): undo its escapes without evaluating anything.
     try:
         decoded = line[1:-1].decode("latin-1").encode("latin-1", "backslashreplace").decode("unicode_escape")
@@ -106,19 +107,21 @@ def _binstring(state: State) -> None:
     length = state.number(4, signed=True)
     if length < 0:
         raise state.invalid("a string of negative length")
-    state.stack.append(_text(state.take(length)))
+    state.stack.append(_text(state.take_text(length)))
 
 
 def _short_binstring(state: State) -> None:
-    state.stack.append(_text(state.take(state.number(1))))
+    state.stack.append(_text(state.take_text(state.number(1))))
 
 
 def _unicode(state: State) -> None:
-    state.stack.append(state.line().decode("raw-unicode-escape"))
+    line = state.line()
+    state.charge_text(line, escaped=b"\\U" in line or b"\\u" in line)
+    state.stack.append(line.decode("raw-unicode-escape"))
 
 
 def _binunicode8(state: State) -> None:
-    state.stack.append(state.take(state.number(8)).decode("utf-8", "surrogatepass"))
+    state.stack.append(state.take_text(state.number(8)).decode("utf-8", "surrogatepass"))
 
 
 def _binbytes(state: State) -> None:
@@ -217,7 +220,11 @@ def _newobj(state: State) -> None:
 def _newobj_ex(state: State) -> None:
     keywords = state.stack.pop()
     args = state.stack.pop()
-    made = state.make_object(state.stack[-1], args, state.position - 1)
+    cls = state.stack[-1]
+    if type(keywords) is DictNode and type(cls) is Global:
+        for value in keywords.flat[1::2]:
+            state.charge_call(cls, value)
+    made = state.make_object(cls, args, state.position - 1)
     if type(made) is OpaqueNode:
         made.parts.append(("keywords", keywords))
     state.stack[-1] = made

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 from ckpt_doctor.checkpoint import DefectKind
+from ckpt_doctor.dtypes import DType
 
-from .pickle_values import REFUSED, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
+from .pickle_values import REFUSED, SIZED, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
 from .torch_objects import known_global, unsafe_global
 
 MAX_DECLARED = 1 << 30
@@ -17,6 +19,17 @@ MAX_DIGITS = 4300
 
 MAX_NAME = 500
 """Longest name of a global, in characters."""
+
+LONG_TEXT = 128
+"""Texts up to this length, in bytes, are not counted: they take no more memory than the objects around them."""
+
+COSTLY: frozenset[type] = SIZED | {int, OpaqueNode}
+"""The types of first arguments for which a call may take time or memory."""
+
+_ALLOCATING = frozenset({"builtins bytes", "builtins bytearray"})  # with a number they make as many zero bytes
+
+_METHODS = frozenset(dir(OrderedDict)) - {"__dict__"}  # attributes of a dictionary that would hide these mislead
+_REPLACING = frozenset({"data", "__class__", "__dict__", "__setstate__", "__reduce_ex__"})
 
 MAX_UNSAFE = 100
 """How many different unsafe names are kept."""
@@ -42,6 +55,9 @@ class State:
         self.frame_end: int | None = None
         self.frames_match = True
         self.called = False
+        self.dtypes: dict[str, DType] = {}
+        self.retyped: list[str] = []
+        self.id_lengths: set[int] = set()
 
     # Reading arguments
 
@@ -52,6 +68,12 @@ class State:
             raise self.too_long(self.position, length)
         chunk = self.data[self.position : end]
         self.position = end
+        return chunk
+
+    def take_text(self, length: int) -> bytes:
+        """The next ``length`` bytes, which are going to be decoded."""
+        chunk = self.take(length)
+        self.charge_text(chunk)
         return chunk
 
     def number(self, width: int, *, signed: bool = False) -> int:
@@ -102,6 +124,24 @@ class State:
             self.spend(8 * len(value))
         elif kind is DictNode:
             self.spend(8 * len(value.flat))
+
+    def charge_text(self, raw: bytes, *, escaped: bool = False) -> None:
+        """Count a text before it is decoded: one character beyond U+FFFF makes four bytes of every other one."""
+        if len(raw) > LONG_TEXT:
+            self.spend(len(raw) if raw.isascii() and not escaped else 4 * len(raw))
+
+    def charge_call(self, function: Global, value: Any) -> None:
+        """Count the cost of calling ``function`` with ``value`` first, which a loader would pay."""
+        kind = type(value)
+        if kind is int:
+            if function.name in _ALLOCATING:
+                self.spend(abs(value))
+        elif kind is OpaqueNode:
+            if value.type_name == "builtins.range":
+                # A range of any length takes a few bytes, the elements of a container do not.
+                raise PickleError(DefectKind.RESOURCE_BOMB, f"{function.dotted} is called with a range")
+        else:
+            self.charge(value)
 
     def spend(self, amount: int) -> None:
         """Count ``amount`` characters, or bytes of pointers."""
@@ -196,7 +236,7 @@ class State:
         if cls.role == "object":
             return OpaqueNode(cls.dotted, [("args", args)] if args else [])
         if args:
-            self.charge(args[0])
+            self.charge_call(cls, args[0])
         made = cls.make(args)
         return self.refuse(cls, args, position) if made is REFUSED else made
 
@@ -204,8 +244,13 @@ class State:
         """``target.__setstate__(state)``, or what stands in for it."""
         kind = type(target)
         if kind is DictNode:
+            if self.names_any(state, _METHODS):
+                self.flag("(attributes of a dictionary that replace its methods)", position)
             target.state = state
         elif kind is TensorNode:
+            if (type(state) is tuple and len(state) == 5) or self.names_any(state, _REPLACING):
+                # torch would put another tensor's bytes in the place of the ones that are described.
+                self.flag("(attributes of a tensor that replace its data)", position)
             if type(state) is tuple and len(state) == 4 and type(state[0]) is StorageRef:
                 # As torch 0.1 wrote tensors: set_(storage, offset, size, stride).
                 storage, offset, size, stride = state
@@ -218,6 +263,16 @@ class State:
         else:
             # On a class, or on an enum's member, this would change it for the whole process.
             self.flag(f"(attributes set on {_described(target)})", position)
+
+    def names_any(self, state: Any, names: frozenset[str]) -> bool:
+        """Whether the attributes in ``state`` have any of these names."""
+        parts = state if type(state) is tuple and len(state) == 2 else (state,)
+        found = False
+        for part in parts:
+            if type(part) is DictNode:
+                self.charge(part)
+                found = found or any(type(key) is str and key in names for key in part.flat[0::2])
+        return found
 
     def set_items(self, target: Any, items: list[Any], position: int) -> None:
         """``target[key] = value`` for each pair in ``items``."""
@@ -259,6 +314,10 @@ class State:
             ):
                 itemsize = cls.dtype.bits // 8
                 view = self.view(pid[5], itemsize) if len(pid) == 6 else None
+                self.id_lengths.add(len(pid))
+                # torch takes the type that it met first for every tensor of a storage.
+                if self.dtypes.setdefault(key, cls.dtype) is not cls.dtype and len(self.retyped) < 20:
+                    self.retyped.append(key)
                 return StorageRef(key, cls.dtype, numel * itemsize, device, view)
         elif type(pid) is tuple and len(pid) == 4 and pid[0] == "module" and type(pid[1]) is Global:
             return pid[1]

@@ -21,6 +21,8 @@ from .torch_tensors import describe
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
+LEGACY_ID = 6
+"""Parts of a persistent id: ``storage``, type, key, device, number of elements, view."""
 
 MAX_PICKLES = 1 << 30
 """Most bytes of pickles that are read, in all."""
@@ -127,6 +129,8 @@ class _Legacy:
 
     def lay_out(self, found: Harvest) -> None:
         """Read the list of keys, and find out where the bytes of each storage begin."""
+        if any(outcome.id_lengths - {LEGACY_ID} for outcome in self.outcomes):
+            self.invalid(f"the ids of its storages have not {LEGACY_ID} parts")
         outcome = self.next()
         if outcome is None:
             return

@@ -8,11 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ckpt_doctor.checkpoint import DefectKind
 from ckpt_doctor.dtypes import BY_NAME, BY_STORAGE_CLASS, DType
 from ckpt_doctor.knowledge.inert_globals import CALLABLES, ENUMS, MAPPINGS, OBJECTS, SEQUENCES
 from ckpt_doctor.knowledge.pickle_globals import RENAMED, RENAMED_MODULES, TORCH_ALLOWED
 
-from .pickle_values import REFUSED, SCALARS, DictNode, Global, OpaqueNode, StorageRef, TensorNode
+from .pickle_values import (
+    REFUSED,
+    SCALARS,
+    SIZED,
+    DictNode,
+    Global,
+    OpaqueNode,
+    PickleError,
+    StorageRef,
+    TensorNode,
+    clipped,
+)
 
 Arguments = tuple[Any, ...]
 Maker = Callable[[Arguments], Any]
@@ -59,7 +71,17 @@ def _tensor(storage: Any, dtype: Any, offset: Any, size: Any, stride: Any, requi
 
 
 def _rebuild_tensor(args: Arguments) -> Any:
-    if not 4 <= len(args) <= 7 or type(args[0]) is not StorageRef:
+    """``_rebuild_tensor(storage, offset, size, stride)``, of torch 0.1 to 0.3."""
+    return OpaqueNode(BROKEN) if len(args) != 4 else _described(args)
+
+
+def _rebuild_tensor_v2(args: Arguments) -> Any:
+    """The same with ``requires_grad``, hooks and, since torch 2.0, metadata."""
+    return _described(args) if 6 <= len(args) <= 7 else OpaqueNode(BROKEN)
+
+
+def _described(args: Arguments) -> Any:
+    if type(args[0]) is not StorageRef:
         return OpaqueNode(BROKEN)
     return _tensor(args[0], args[0].dtype, args[1], args[2], args[3], len(args) > 4 and args[4])
 
@@ -94,9 +116,23 @@ def _rebuild_parameter(args: Arguments) -> Any:
     data = args[0]
     if type(data) is not TensorNode:
         return OpaqueNode("torch.nn.parameter.Parameter", [("data", data)])
+    if len(args) == 4 and _replaces_data(args[3]):
+        return REFUSED
     requires_grad = len(args) < 2 or args[1] is True
     extra = args[3] if len(args) == 4 else data.extra
     return TensorNode(data.storage, data.dtype, data.shape, data.stride, data.offset, requires_grad, extra)
+
+
+def _replaces_data(state: Any) -> bool:
+    """Whether attributes of a tensor would put other bytes or another class in the place of its own."""
+    parts = state if type(state) is tuple and len(state) == 2 else (state,)
+    return any(
+        key in ("data", "__class__", "__dict__")
+        for part in parts
+        if type(part) is DictNode
+        for key in part.flat[0:200:2]
+        if type(key) is str
+    )
 
 
 def _rebuild_from_type(args: Arguments) -> Any:
@@ -105,6 +141,10 @@ def _rebuild_from_type(args: Arguments) -> Any:
         return REFUSED
     if args[0].make is _rebuild_from_type:
         return REFUSED  # torch never nests them, and a file could do so a million times
+    if not args[0].name.startswith("torch"):
+        return REFUSED  # what torch writes there are its own functions
+    if _replaces_data(args[3]):
+        return REFUSED
     node = args[0].make(args[2])
     if type(node) is TensorNode:
         node.extra = args[3]
@@ -161,6 +201,37 @@ def _get_layout(args: Arguments) -> Any:
 
 def _size(args: Arguments) -> Any:
     return args[0] if len(args) == 1 and type(args[0]) is tuple else REFUSED if args else ()
+
+
+def _fraction(args: Arguments) -> Any:
+    """``Fraction("1/3")`` or of two integers. Written with an exponent, few characters make a number of any length."""
+    if not all(type(arg) in (int, str) for arg in args):
+        return REFUSED
+    return _decimal_like("fractions.Fraction", args)
+
+
+def _decimal(args: Arguments) -> Any:
+    return _decimal_like("decimal.Decimal", args)
+
+
+def _decimal_like(type_name: str, args: Arguments) -> Any:
+    for arg in args:
+        if type(arg) is not str:
+            continue
+        exponent = arg.lower().rpartition("e")[2].strip().lstrip("+-").lstrip("0_") if "e" in arg.lower() else ""
+        if len(exponent) > _EXPONENT_DIGITS:
+            raise PickleError(
+                DefectKind.RESOURCE_BOMB, f"{type_name} of a number with the exponent {clipped(exponent, 20)}"
+            )
+    return OpaqueNode(type_name, [("args", args)] if args else [], "callable")
+
+
+_EXPONENT_DIGITS = 4  # no number of a checkpoint is beyond ten to the power of 9999
+
+
+def _str(args: Arguments) -> Any:
+    """``str(value)``, but of no container: those may contain each other, and their text grow without end."""
+    return REFUSED if args and type(args[0]) in SIZED else OpaqueNode("builtins.str", [("args", args)], "callable")
 
 
 def _empty_bytes(args: Arguments) -> Any:
@@ -242,7 +313,7 @@ _ARRAYS = {"numpy ndarray"}
 
 _MAKERS: dict[str, Maker] = {
     "torch._utils _rebuild_tensor": _rebuild_tensor,
-    "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils _rebuild_tensor_v2": _rebuild_tensor_v2,
     "torch._utils _rebuild_tensor_v3": _rebuild_tensor_v3,
     "torch._utils _rebuild_qtensor": _rebuild_qtensor,
     "torch._utils _rebuild_meta_tensor_no_storage": _rebuild_meta_tensor,
@@ -261,6 +332,9 @@ _MAKERS: dict[str, Maker] = {
     "torch Size": _size,
     "_codecs encode": _encode,
     "builtins bytes": _empty_bytes,
+    "builtins str": _str,
+    "fractions Fraction": _fraction,
+    "decimal Decimal": _decimal,
     "collections OrderedDict": _ordered_dict,
     "collections Counter": _ordered_dict,
     "builtins dict": _ordered_dict,

@@ -9,17 +9,27 @@ from ckpt_doctor.checkpoint import Defect, DefectKind
 from ckpt_doctor.wording import counted, listed
 
 from .pickle_machine import Outcome, UnsafeUse, run
-from .pickle_values import Budget, PickleError
+from .pickle_values import Budget, PickleError, clipped
 from .pickle_walk import Harvest, harvest
 
 
 class PickleReading:
-    """What one pickle holds, and what is wrong with it. ``end`` is the offset of the first byte behind it."""
+    """What one pickle holds, and what is wrong with it. ``end`` is the offset of the first byte behind it.
 
-    def __init__(self, found: Harvest | None = None, defects: list[Defect] | None = None, end: int = 0) -> None:
+    ``id_lengths`` are the numbers of parts of its persistent ids.
+    """
+
+    def __init__(
+        self,
+        found: Harvest | None = None,
+        defects: list[Defect] | None = None,
+        end: int = 0,
+        id_lengths: frozenset[int] = frozenset(),
+    ) -> None:
         self.harvest = Harvest() if found is None else found
         self.defects: list[Defect] = [] if defects is None else defects
         self.end = end
+        self.id_lengths = id_lengths
 
 
 def read_pickle(data: bytes, budget: Budget, member: str) -> PickleReading:
@@ -32,7 +42,7 @@ def read_pickle(data: bytes, budget: Budget, member: str) -> PickleReading:
     if outcome.error is None and outcome.end < len(data):
         message = f"{counted(len(data) - outcome.end, 'byte')} follow the pickle in {member}."
         defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, message))
-    return PickleReading(found, defects, outcome.end)
+    return PickleReading(found, defects, outcome.end, outcome.id_lengths)
 
 
 def walk(root: Any, budget: Budget) -> tuple[Harvest, PickleError | None]:
@@ -55,6 +65,13 @@ def outcome_defects(outcomes: Sequence[Outcome], member: str | None) -> list[Def
             text = str(outcome.error)
             message = f"{place}{text}." if place else f"{text[0].upper()}{text[1:]}."
             defects.append(Defect(outcome.error.kind, message))
+    retyped = [key for outcome in outcomes for key in outcome.retyped]
+    if retyped:
+        message = f"{place}storages are named with several element types, so that readers disagree on the content"
+        shown = clipped(listed(retyped))
+        defects.append(
+            Defect(DefectKind.AMBIGUOUS_ARCHIVE, f"{message if place else message[0].upper() + message[1:]}: {shown}.")
+        )
     if not all(outcome.frames_match for outcome in outcomes):
         message = f"{place}a frame has another length than it declares, so that readers disagree on the content."
         defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, message[0].upper() + message[1:] if not place else message))

@@ -91,6 +91,8 @@ class _Archive:
             reading = self.pickle(main)
             tensors, missing = describe(reading.harvest, self.storage)
             self.defects += missing
+            if reading.id_lengths - {ZIP_ID}:
+                self.refused_by_torch(f"the ids of its storages have not {ZIP_ID} parts")
             self.other_pickles(main)
             self.check_version()
             metadata = self.byteorder()
@@ -282,6 +284,9 @@ _SIDE_COST = 100
 _SIDE_MARGIN = 9  # an opcode and its argument of fixed length, in bytes
 
 _WORD = 100  # most bytes of a version or a byte order
+
+ZIP_ID = 5
+"""Parts of a persistent id in an archive: those of the legacy format have a sixth, for views."""
 
 MIN_VERSION, MAX_VERSION = 1, 10
 """The versions that torch reads (``caffe2/serialize/versions.h``)."""

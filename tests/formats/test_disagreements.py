@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hostile import archive, call, legacy, legacy_saved, saved, text
+from hostile import archive, call, legacy, legacy_saved, saved, tensor, text
 
 from ckpt_doctor.checkpoint import DefectKind, WeightFile
 from ckpt_doctor.formats import signatures
@@ -66,8 +66,8 @@ def test_tar_checksums_are_read_as_tarfile_reads_them(form: bytes) -> None:
 def safetensors_and_pickle(evil: bytes) -> bytes:
     """Header length and header are strings of a pickle, which goes on in the weights."""
     length = 0x58 | 40 << 8  # BINUNICODE of 40 bytes, counted from byte 5
-    tensor = len(evil) + 300
-    tail = b'"},"w":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (tensor, tensor)
+    nbytes = len(evil) + 300
+    tail = b'"},"w":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (nbytes, nbytes)
     body = bytearray(b'{"__metadata__":{"n":"'.ljust(length - len(tail), b"a") + tail)
     at = 45 - 8
     while at < length:
@@ -76,7 +76,7 @@ def safetensors_and_pickle(evil: bytes) -> bytes:
         body[at : at + 2] = b"U" + bytes([hop])
         at += 2 + hop
     json.loads(body)
-    return struct.pack("<Q", length) + body + (bytes(at - length) + evil).ljust(tensor, b"\0")
+    return struct.pack("<Q", length) + body + (bytes(at - length) + evil).ljust(nbytes, b"\0")
 
 
 def test_safetensors_that_is_a_pickle_too_is_judged_as_both() -> None:
@@ -171,3 +171,84 @@ def test_byte_order_is_read_from_compressed_members_too(compression: int) -> Non
     assert ordered(b"big").metadata == {"byteorder": "big"}
     assert ordered(b"little").defects == ()
     assert {defect.kind for defect in ordered(b"middle").defects} == {DefectKind.TORCH_TRUNCATED}
+
+
+HUGE = b"\x8a\x05\x00\xe8\x76\x48\x17"  # 10**11
+RANGE = b"cbuiltins\nrange\n" + HUGE + b"\x85R"
+COSTLY = {
+    "zero bytes": call("builtins", "bytes", HUGE),
+    "a bytearray": call("builtins", "bytearray", HUGE),
+    "zero bytes without a constructor": b"cbuiltins\nbytes\n" + HUGE + b"\x85\x81",
+    "zero bytes by keyword": b"cbuiltins\nbytes\n)}" + text("source") + HUGE + b"s\x92",
+    "many small zero bytes": b"cbuiltins\nbytes\nq\x00M\x00\x80\x85q\x010" + b"h\x00h\x01R0" * 2000 + b"N",
+    "a tuple of a range": call("builtins", "tuple", RANGE),
+    "a set of a range": call("builtins", "set", RANGE),
+    "a fraction": call("fractions", "Fraction", text("1e400000000")),
+    "a decimal": call("decimal", "Decimal", text("-1E+00400000000")),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_calls_that_would_take_all_memory_are_bombs(name: str) -> None:
+    assert DefectKind.RESOURCE_BOMB in kinds(archive(saved(COSTLY[name])))
+
+
+def test_ordinary_numbers_and_bytes_are_no_bombs() -> None:
+    values = (
+        call("decimal", "Decimal", text("1.5E-30")),
+        call("fractions", "Fraction", text("1/3")),
+        call("fractions", "Fraction", b"K\x01", b"K\x03"),
+        call("builtins", "range", b"K\x03"),
+        call("builtins", "bytes"),
+    )
+    assert kinds(archive(saved(b"(" + b"".join(values) + b"t"))) == set()
+
+
+@pytest.mark.parametrize(
+    "string",
+    [
+        text("a" * (12 << 20) + "\U0001f600"),
+        b"V" + b"a" * (12 << 20) + b"\\U0001f600\n",
+        text("a" * 300 + "é") * 40_000,
+    ],
+)
+def test_wide_strings_are_counted_before_they_are_decoded(string: bytes) -> None:
+    data = archive(saved(b"(" + string + b"t"), compression=zipfile.ZIP_DEFLATED)
+    assert kinds(data) == {DefectKind.RESOURCE_BOMB}
+    assert kinds(archive(saved(b"(" + string + b"t"))) == set()
+
+
+def test_storage_with_two_element_types_is_ambiguous() -> None:
+    other = tensor().replace(b"FloatStorage", b"IntStorage")
+    assert kinds(archive(saved(other))) == {DefectKind.AMBIGUOUS_ARCHIVE}
+    assert kinds(archive(saved(other + b"0N"))) == {DefectKind.AMBIGUOUS_ARCHIVE}
+    assert kinds(archive(saved(tensor()))) == set()
+
+
+OTHER = tensor()
+PARAMETER = b"ctorch._utils\n_rebuild_parameter_with_state\n("
+EMPTY = b"ccollections\nOrderedDict\n)R"
+REPLACED = {
+    "five parts of state": OTHER + b"(" + OTHER + b"\x89" + EMPTY + b"\x89Ntb",
+    "attribute": OTHER + b"}" + text("data") + OTHER + b"sb",
+    "attribute of a parameter": PARAMETER + OTHER + b"\x88" + EMPTY + b"}" + text("data") + OTHER + b"stR",
+    "method of a dictionary": EMPTY + b"}" + text("items") + b"cbuiltins\nlist\nsb",
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_state_that_replaces_what_is_described_is_unsafe(name: str) -> None:
+    assert kinds(archive(saved(REPLACED[name]))) == {DefectKind.UNSAFE_GLOBAL}
+
+
+def test_state_that_replaces_nothing_is_not_unsafe() -> None:
+    harmless = OTHER + b"}" + text("mine") + b"K\x01sb" + EMPTY + b"}" + text("_metadata") + EMPTY + b"sb\x86"
+    assert kinds(archive(saved(harmless))) == set()
+
+
+def test_ids_and_tensors_with_other_numbers_of_parts_are_refused() -> None:
+    good = saved(b"N")
+    assert kinds(archive(good.replace(b"K\x02tQ", b"K\x02NtQ"))) == {DefectKind.TORCH_TRUNCATED}
+    assert kinds(legacy(good)) == {DefectKind.TORCH_TRUNCATED}
+    assert kinds(archive(good.replace(b"_rebuild_tensor_v2", b"_rebuild_tensor"))) == {DefectKind.STORAGE_MISSING}
+    assert kinds(archive(good.replace(b"\x89ccollections\nOrderedDict\n)R", b""))) == {DefectKind.STORAGE_MISSING}

@@ -66,7 +66,7 @@ def old_tar() -> bytes:
         (tarred(format=tarfile.GNU_FORMAT), "tar"),
         (tarred(format=tarfile.PAX_FORMAT, name="\x80\x02é"), "tar"),
         (old_tar(), "tar"),
-        (gzip.compress(b"weights"), "gzip"),
+        (gzip.compress(b"weights", mtime=0), "gzip"),
         (bz2.compress(b"weights"), "bzip2"),
         (lzma.compress(b"weights"), "xz"),
         (lzma.compress(b"weights", format=lzma.FORMAT_ALONE), "lzma"),
