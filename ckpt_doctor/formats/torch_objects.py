@@ -126,13 +126,18 @@ def _rebuild_parameter(args: Arguments) -> Any:
 def _replaces_data(state: Any) -> bool:
     """Whether attributes of a tensor would put other bytes or another class in the place of its own."""
     parts = state if type(state) is tuple and len(state) == 2 else (state,)
-    return any(
-        key in ("data", "__class__", "__dict__")
-        for part in parts
-        if type(part) is DictNode
-        for key in part.flat[0:200:2]
-        if type(key) is str
-    )
+    for part in parts:
+        if type(part) is not DictNode:
+            continue
+        # No tensor has that many attributes; a file could have them looked through a million times.
+        if len(part.flat) > 2 * _MAX_ATTRIBUTES:
+            return True
+        if any(type(key) is str and key in ("data", "__class__", "__dict__") for key in part.flat[0::2]):
+            return True
+    return False
+
+
+_MAX_ATTRIBUTES = 100
 
 
 def _rebuild_from_type(args: Arguments) -> Any:

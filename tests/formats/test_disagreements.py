@@ -232,6 +232,15 @@ REPLACED = {
     "five parts of state": OTHER + b"(" + OTHER + b"\x89" + EMPTY + b"\x89Ntb",
     "attribute": OTHER + b"}" + text("data") + OTHER + b"sb",
     "attribute of a parameter": PARAMETER + OTHER + b"\x88" + EMPTY + b"}" + text("data") + OTHER + b"stR",
+    "attribute behind many": PARAMETER
+    + OTHER
+    + b"\x88"
+    + EMPTY
+    + b"}("
+    + b"".join(text(f"a{index}") + b"N" for index in range(200))
+    + text("data")
+    + OTHER
+    + b"utR",
     "method of a dictionary": EMPTY + b"}" + text("items") + b"cbuiltins\nlist\nsb",
 }
 
