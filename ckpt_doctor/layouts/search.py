@@ -35,13 +35,14 @@ def search(path: Path, layout: str | None) -> list[Checkpoint]:
 
 def _enclosing(path: Path) -> list[Match | Checkpoint]:
     """The checkpoint that claims ``path`` as one of its inner folders; the outermost where several do."""
-    here = Path(os.path.abspath(path))
-    for ancestor in reversed(list(here.parents)[:_LEVELS_UP]):
-        inner = here.relative_to(ancestor).as_posix()
-        for matcher in _FAMILY.values():
-            match = matcher(Folder(ancestor))
-            if match and inner in match.claimed:
-                return [match]
+    # As it was typed, and where a link leads: a link to an inner folder means the same checkpoint as the folder.
+    for here in dict.fromkeys((Path(os.path.abspath(path)), Path(os.path.realpath(path)))):
+        for ancestor in reversed(list(here.parents)[:_LEVELS_UP]):
+            inner = here.relative_to(ancestor).as_posix()
+            for matcher in _FAMILY.values():
+                match = matcher(Folder(ancestor))
+                if match and inner in match.claimed:
+                    return [match]
     return []
 
 
@@ -101,6 +102,8 @@ def _shown(root: Path, asked: Path) -> str:
     root = Path(os.path.abspath(root))
     if absolute == root or absolute in root.parents:
         return os.path.normpath(asked / root.relative_to(absolute))
+    if root not in absolute.parents:
+        return str(root)
     return os.path.normpath(asked.joinpath(*[".."] * len(absolute.relative_to(root).parts)))
 
 

@@ -23,6 +23,8 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     """
     has_side_file = folder.has_file(SIDE_FILE)
     named = folder.name == "weaver"
+    if not forced and folder.has_folder("trigger_lora") and not folder.has_folder(ADAPTER_FOLDER):
+        return None
     if folder.has_folder(ADAPTER_FOLDER):
         adapter_folder, variant = ADAPTER_FOLDER, "MemGen weaver"
     elif (has_side_file or named) and folder.has_folder("weaver") and holds_adapter(folder.child("weaver")):

@@ -45,9 +45,10 @@ class AdapterKeysOutsideConfig(Rule):
         """See :meth:`Rule.check`."""
         for view in adapters(checkpoint):
             targets = view.names("target_modules")
-            # With ensure_weight_tying PEFT also saves the adapter of the module that is tied to a target.
-            tied = view.settings.get("ensure_weight_tying")
-            if view.kind is None or not targets or "all-linear" in targets or tied:
+            # With ensure_weight_tying PEFT also saves the adapter of the module that is tied to a target, and
+            # target_parameters wrap modules that need not be named anywhere.
+            exempt = view.settings.get("ensure_weight_tying") or view.settings.get("target_parameters")
+            if view.kind is None or not targets or "all-linear" in targets or exempt:
                 continue
             outside = [
                 key.name for key in view.keys if _is_outside(key.module, key.parameter, key.shared, targets, view)
@@ -76,7 +77,4 @@ def _is_outside(module: str, parameter: str | None, shared: bool, targets: tuple
         return False
     # IA3 and others list some of their modules apart; a nested parameter is named with its module in front.
     listed_elsewhere = (*view.names("feedforward_modules"), *view.names("modules_to_save"))
-    if any(lies_in(f"{module}.", name) for name in listed_elsewhere):
-        return False
-    owners = {name.rpartition(".")[0] for name in view.names("target_parameters")}
-    return not any(names_module(module, owner) or lies_in(f"{module}.", owner) for owner in owners if owner)
+    return not any(lies_in(f"{module}.", name) for name in listed_elsewhere)

@@ -12,6 +12,8 @@ from ckpt_doctor.wording import counted, listed
 from .adapter_view import adapters
 from .rule import Rule
 
+_MAGNITUDE = "lora_magnitude_vector"
+
 
 class AdapterPairIncomplete(Rule):
     """Of adapter parameters that only work together, one is missing.
@@ -43,7 +45,8 @@ class AdapterPairIncomplete(Rule):
             missing: list[str] = []
             orphans: list[str] = []
             for module, parameters in view.by_module.items():
-                for group in view.kind.groups:
+                alone = {_MAGNITUDE} if set(parameters) == {_MAGNITUDE} else set()
+                for group in (*view.kind.groups, *([(_MAGNITUDE, *view.kind.groups[0])] if alone else [])):
                     there = [parameter for parameter in group if parameter in parameters]
                     if there and len(there) < len(group):
                         present = parameters[there[0]].name

@@ -94,7 +94,8 @@ def _explained(key: AdapterKey, view: AdapterView) -> bool:
     if view.settings.get("bias") not in (None, "none") and words[-1] == "bias":
         return True
     saved = (*view.names("modules_to_save"), *automatic_heads(view.settings))
-    if any(lies_in(key.module, module) for module in saved):
+    # PEFT wraps every module whose path ends in the given text, also in the middle of a component.
+    if any(lies_in(key.module, module) or any(word.endswith(module) for word in words) for module in saved):
         return True
     # A parameter of the type itself under a name that a later version gives it.
     if any(word.startswith(view.kind.prefix) for word in words):

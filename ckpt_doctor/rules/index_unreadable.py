@@ -68,7 +68,6 @@ class IndexUnreadable(Rule):
             yield self.finding(
                 f"There is no index beside the {sets[0].total:,} shards: transformers finds no model without one.",
                 path=sets[0].files[0].path,
-                severity=Severity.WARNING,
                 fix=self._rebuild(checkpoint) if all(file.readable for file in sets[0].files) else None,
             )
 

@@ -47,10 +47,14 @@ class ShardKeyUnlisted(Rule):
                     continue
                 by_path = _unlisted(part, shards)
                 names = [name for unlisted in by_path.values() for name in unlisted]
+                # A shard that the index names nowhere is never opened; in the others such tensors are mostly read.
+                whole = [path for path in by_path if path not in shards.listed]
                 if names:
+                    unread = f" {listed(whole)} is named nowhere in it and will not be opened." if whole else ""
                     yield self.finding(
                         f"{counted(len(names), 'tensor')} in {counted(len(by_path), 'shard')} not listed in the index: "
-                        f"{listed(names)}. Some loaders will not read them: rebuild the index.",
+                        f"{listed(names)}.{unread} Some loaders will not read them: rebuild the index.",
+                        severity=Severity.ERROR if whole else None,
                         path=shards.index.path,
                         tensors=names,
                         evidence={"shards": {path: len(unlisted) for path, unlisted in by_path.items()}},

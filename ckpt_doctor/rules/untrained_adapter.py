@@ -98,7 +98,8 @@ def _initialisation(part: Part) -> tuple[str, str, tuple[str, ...]]:
     known = PEFT_TYPES.get(name) if isinstance(name, str) else None
     if known is None:
         return "", "", ()
-    return known.value, known.prefix, known.zero_init
+    # VeRA's frozen banks bear the shorter prefix; without their trained vectors they do nothing either.
+    return known.value, known.prefix.removesuffix("lambda_"), known.zero_init
 
 
 def _ends_in(name: str, suffixes: tuple[str, ...]) -> bool:
@@ -120,4 +121,7 @@ def _scans(part: Part) -> dict[str, TensorScan] | None:
 
 def _belongs_to(tensor: TensorInfo, prefix: str) -> bool:
     words = tensor.name.split(".")
+    if "base_layer" in words:
+        # A targeted embedding is saved with the base model's own weight, which is no training result.
+        return True
     return words[-1] != "bias" and any(word.startswith(prefix) for word in words)

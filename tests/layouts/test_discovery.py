@@ -309,3 +309,24 @@ def test_a_nested_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr("os.scandir", refuse)
     assert [finding.code for finding in inspect(weaver).findings] == ["CKD112"]
+
+
+def test_an_empty_path_is_not_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(HEALTHY / "peft/lora")
+    for ask in (inspect, open_checkpoint):
+        with pytest.raises(PathNotFoundError, match="empty"):
+            ask("")
+
+
+def test_a_link_to_an_inner_folder_means_the_whole_checkpoint(tmp_path: Path) -> None:
+    weaver = copied("weaver_safetensors/weaver", tmp_path / "weaver")
+    (weaver / "projections.pt").unlink()
+    (tmp_path / "link").symlink_to(weaver / "weaver_lora")
+    assert [finding.code for finding in inspect(tmp_path / "link").findings] == ["CKD202"]
+
+
+def test_a_trigger_with_the_projections_beside_it_is_no_weaver(tmp_path: Path) -> None:
+    trigger = copied("trigger_run/trigger", tmp_path / "trigger")
+    shutil.copy(HEALTHY / "trigger_run/weaver/projections.pt", trigger)
+    for path in (tmp_path, trigger, trigger / "trigger_lora"):
+        assert [checkpoint.layout for checkpoint in discover(path)] == ["trigger"]

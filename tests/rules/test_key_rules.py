@@ -51,3 +51,27 @@ def test_a_rank_that_is_none(rank: object, tmp_path: Path) -> None:
 )
 def test_odd_settings_raise_nothing(settings: dict[str, object], tmp_path: Path) -> None:
     inspect(adapter_with(tmp_path, **settings)).to_json()
+
+
+def test_weights_of_another_type_than_the_configuration_names(tmp_path: Path) -> None:
+    adapter = adapter_with(tmp_path, peft_type="IA3")
+    assert "CKD503" in {finding.code for finding in inspect(adapter).findings}
+
+
+def test_a_magnitude_vector_alone(tmp_path: Path) -> None:
+    adapter = Path(shutil.copytree(HEALTHY / "peft/dora", tmp_path / "adapter"))
+    edit_tensors(
+        adapter / "adapter_model.safetensors",
+        lambda tensors: {n: t for n, t in tensors.items() if "layers.0.self_attn.q_proj.lora_A" not in n},
+    )
+    edit_tensors(
+        adapter / "adapter_model.safetensors",
+        lambda tensors: {n: t for n, t in tensors.items() if "layers.0.self_attn.q_proj.lora_B" not in n},
+    )
+    (finding,) = [finding for finding in inspect(adapter).findings if finding.code == "CKD302"]
+    assert finding.tensor_count == 2
+
+
+def test_parameters_need_no_module_in_target_modules(tmp_path: Path) -> None:
+    adapter = adapter_with(tmp_path, target_modules=["q_proj"], target_parameters=["gate.weight"])
+    assert "CKD308" not in {finding.code for finding in inspect(adapter).findings}

@@ -222,8 +222,8 @@ def test_what_the_operating_system_refused_is_not_this_rule() -> None:
     assert run(IndexUnreadable, part(*WHOLE, indexes=(refused,))) == []
 
 
-def test_shards_without_an_index_are_a_warning_for_models_only() -> None:
-    assert severities(run(IndexUnreadable, part(*WHOLE))) == ["warning"]
+def test_shards_without_an_index_are_an_error_for_models_only() -> None:
+    assert severities(run(IndexUnreadable, part(*WHOLE))) == ["error"]
     assert run(IndexUnreadable, part(*WHOLE, role="extra")) == []
     assert run(IndexUnreadable, part(shard(1, 1, "a"))) == []
 
