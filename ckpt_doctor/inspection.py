@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .checkpoint import Checkpoint
-from .errors import NoCheckpointError, PathNotFoundError
+from .errors import NoCheckpointError
 from .findings import Finding
 from .layouts import discover
 from .policy import Policy
@@ -35,8 +35,7 @@ def inspect(
         paths = [paths]
     found: dict[tuple[Path, str, str], Checkpoint] = {}
     for path in paths:
-        _not_empty(path)
-        for checkpoint in discover(Path(path), policy.layout):
+        for checkpoint in discover(path, policy.layout):
             # Two paths may lead to one checkpoint: it is judged once, under the first name.
             key = (Path(os.path.abspath(checkpoint.root)), checkpoint.layout, _own_name(checkpoint))
             found.setdefault(key, checkpoint)
@@ -62,8 +61,7 @@ def open_checkpoint(path: str | os.PathLike[str], layout: str | None = None) -> 
 
     Raises ``NoCheckpointError`` where several lie there, with their paths.
     """
-    _not_empty(path)
-    checkpoints = discover(Path(path), layout)
+    checkpoints = discover(path, layout)
     if len(checkpoints) > 1:
         own = [item for item in checkpoints if os.path.abspath(item.root) == os.path.abspath(path)]
         if len(own) != 1:
@@ -71,12 +69,6 @@ def open_checkpoint(path: str | os.PathLike[str], layout: str | None = None) -> 
             raise NoCheckpointError(f"{path} holds {len(checkpoints)} checkpoints ({names}, …): name one of them")
         checkpoints = own
     return checkpoints[0]
-
-
-def _not_empty(path: str | os.PathLike[str]) -> None:
-    # Path("") is the current directory: an unset variable in a script must not be taken for it.
-    if not os.fspath(path):
-        raise PathNotFoundError("the path is empty: is a variable unset?")
 
 
 def _own_name(checkpoint: Checkpoint) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -32,7 +31,7 @@ def command(path: str, pattern: str | None, layout: str | None, output_format: s
     from ckpt_doctor.layouts import discover
     from ckpt_doctor.reporting.listing import document, listing, table
 
-    checkpoints = discover(Path(path), layout)
+    checkpoints = discover(path, layout)
     listings = [listing(checkpoint, pattern) for checkpoint in checkpoints]
     write([document(listings)] if output_format == "json" else table(listings, presentation(color)))
     problems = [problem for checkpoint in checkpoints for problem in _problems(checkpoint)]

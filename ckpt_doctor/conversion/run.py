@@ -55,8 +55,9 @@ def convert(
     run = _Run(to, overwrite=overwrite, check=check, drop_non_tensors=drop_non_tensors, progress=progress)
     path = Path(source)
     try:
-        if not os.path.lexists(path):
-            raise PathNotFoundError(f"{path} does not exist")
+        # Path("") would be the current directory.
+        if not os.fspath(source) or not os.path.lexists(path):
+            raise PathNotFoundError(f"{os.fspath(source)!r} does not exist")
         with _without_collector():
             return run.all(plan_jobs(path, None if target is None else Path(target), to, shared))
     except OSError as error:

@@ -17,13 +17,17 @@ _INDEX_ENDING = ".index.json"
 _CONFIGS = ("adapter_config.json", "config.json")
 
 
-def discover(path: Path, layout: str | None = None) -> list[Checkpoint]:
+def discover(path: str | os.PathLike[str], layout: str | None = None) -> list[Checkpoint]:
     """Every checkpoint at ``path``, read and ready to be judged, in the order of their paths.
 
     A path inside a checkpoint means the whole checkpoint, and so does its index or config. ``layout`` keeps only the
     checkpoints of that layout. Raises ``PathNotFoundError``, ``NoCheckpointError``, and ``UnknownNameError`` for a
     layout that does not exist.
     """
+    # Path("") is the current directory: an unset variable in a script must not be taken for it.
+    if not os.fspath(path):
+        raise PathNotFoundError("the path is empty: is a variable unset?")
+    path = Path(path)
     if layout is not None and layout not in LAYOUTS:
         raise UnknownNameError(f"there is no layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
     if not os.path.lexists(path):

@@ -313,7 +313,7 @@ def test_a_nested_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pyte
 
 def test_an_empty_path_is_not_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HEALTHY / "peft/lora")
-    for ask in (inspect, open_checkpoint):
+    for ask in (inspect, open_checkpoint, discover):
         with pytest.raises(PathNotFoundError, match="empty"):
             ask("")
 
