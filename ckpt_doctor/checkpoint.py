@@ -160,6 +160,7 @@ class WeightFile(NamedTuple):
     ``path`` is relative to the checkpoint, with ``/``. ``format`` is ``safetensors``, ``torch-zip``, ``torch-legacy``
     or ``unknown``; ``content`` says in words what was recognised. ``metadata`` is the ``__metadata__`` of a safetensors
     file. ``values`` are the non-tensor values of a pickle by dotted path. ``scans`` is there once the bytes were read.
+    ``plain`` says that what was saved is one dictionary of tensors, of which their names say everything.
     """
 
     path: str
@@ -172,6 +173,7 @@ class WeightFile(NamedTuple):
     records: tuple[Record, ...] = ()
     defects: tuple[Defect, ...] = ()
     scans: Mapping[str, TensorScan] | None = None
+    plain: bool = False
 
     def has_defect(self, *kinds: DefectKind) -> bool:
         """Whether any defect is of one of these kinds."""

@@ -84,6 +84,8 @@ def _flattened(source: Source, file: WeightFile, *, drop: bool) -> Flattened:
     from ckpt_doctor.formats.torch_tree import read_tree
 
     names = [tensor.name for tensor in file.tensors]
+    if file.plain:
+        return Flattened()  # reading the pickle once more would tell nothing new
     try:
         root = read_tree(source, file)
     except PickleError as problem:
@@ -99,7 +101,7 @@ def _flattened(source: Source, file: WeightFile, *, drop: bool) -> Flattened:
 
 def _refuse_absent(file: WeightFile) -> None:
     """Raise for tensors whose bytes are not in the file as they are."""
-    absent = [tensor for tensor in file.tensors if tensor.byte_range is None and tensor.numel]
+    absent = [tensor for tensor in file.tensors if tensor.storage.offset is None and tensor.numel]
     if not absent:
         return
     names = listed(tensor.name for tensor in absent)

@@ -38,13 +38,14 @@ class Content(NamedTuple):
 
 def slot_of(tensor: TensorInfo) -> Slot:
     """Where the bytes of a tensor come from. Its storage must be in the file as it is, unless it has no elements."""
-    if tensor.numel == 0:
+    nbytes = tensor.nbytes
+    if nbytes == 0:
         return Slot(tensor.name, 0, 0)
-    span = tensor.byte_range
-    assert span is not None, "the bytes are not in the file"
+    start = tensor.storage.offset
+    assert start is not None, "the bytes are not in the file"
     if tensor.is_contiguous:
-        return Slot(tensor.name, tensor.nbytes, span[0])
-    return Slot(tensor.name, tensor.nbytes, None, tensor)
+        return Slot(tensor.name, nbytes, start + tensor.storage_offset * tensor.dtype.bits // 8)
+    return Slot(tensor.name, nbytes, None, tensor)
 
 
 def whole_file(name: str, nbytes: int) -> Content:

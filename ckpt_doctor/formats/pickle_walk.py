@@ -31,7 +31,8 @@ class _Hidden:
 class Harvest:
     """What was found, in the order of the pickle. Names are dotted paths; ``broken`` are tensors that make no sense.
 
-    ``storages`` are those that were saved for themselves.
+    ``storages`` are those that were saved for themselves. ``plain`` says that there was one dictionary of tensors with
+    strings as keys, and nothing else.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,7 @@ class Harvest:
         self.values: dict[str, Any] = {}
         self.broken: list[str] = []
         self.storages: list[StorageRef] = []
+        self.plain = False
 
 
 def harvest(root: Any, budget: Budget) -> Harvest:
@@ -48,6 +50,7 @@ def harvest(root: Any, budget: Budget) -> Harvest:
     cycles once. Raises :class:`PickleError` where that would take more than ``budget``.
     """
     found = Harvest()
+    found.plain = _is_plain(root)
     if type(root) in (DictNode, list, tuple):
         _walk(iter(((None, root),)), found, budget)
     elif type(root) is OpaqueNode and root.parts and root.role != "bytes":
@@ -56,6 +59,15 @@ def harvest(root: Any, budget: Budget) -> Harvest:
     else:
         _walk(iter((("tensor" if type(root) is TensorNode else "value", root),)), found, budget)
     return found
+
+
+def _is_plain(root: Any) -> bool:
+    if type(root) is not DictNode:
+        return False
+    keys, values = root.flat[0::2], root.flat[1::2]
+    return all(type(key) is str for key in keys) and all(
+        type(value) is TensorNode and value.extra is None for value in values
+    )
 
 
 def _walk(children: Children, found: Harvest, budget: Budget) -> None:

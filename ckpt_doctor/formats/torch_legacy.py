@@ -101,6 +101,7 @@ class _Legacy:
             metadata=self.metadata,
             values=found.values,
             defects=(*outcome_defects(self.outcomes, None), *self.defects),
+            plain=found.plain,
         )
 
     def objects(self) -> Any:

@@ -110,6 +110,7 @@ class _Archive:
             metadata=metadata,
             values=reading.harvest.values,
             records=self.records(),
+            plain=reading.harvest.plain,
             defects=(*reading.defects, *self.defects),
         )
 
