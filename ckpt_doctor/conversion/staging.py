@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_doctor.errors import ConversionError
-from ckpt_doctor.layouts.folder import OWN_FOLDER
+from ckpt_doctor.layouts.disk import OWN_FOLDER
 
 _PREFIX, _SUFFIX = "convert-", ".tmp"
 _ATTEMPTS = 10  # another process may remove an empty folder, or sweep a file that is not locked yet, in between

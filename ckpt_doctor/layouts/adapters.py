@@ -26,7 +26,7 @@ def adapter_part(
     reader: CheckpointReader, directory: str, name: str, *, secondary: bool = False, nested_from: str | None = None
 ) -> Part:
     """The adapter in ``directory`` (relative to the checkpoint), whatever of it is there."""
-    folder = Folder(reader.root / directory)
+    folder = reader.folder(directory)
     if os.path.lexists(folder.path) and folder.listing_error() is not None:
         # Nothing may be called absent where nobody could look.
         return Part(name, "adapter", directory, files=(folder.as_unreadable_file(directory),), secondary=secondary)

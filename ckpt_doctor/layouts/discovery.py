@@ -9,6 +9,7 @@ from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.errors import NoCheckpointError, PathNotFoundError, UnknownNameError
 
 from . import lone_file
+from .disk import DISK, Disk
 
 LAYOUTS = ("weaver", "trigger", "memgen", "peft", "transformers", "file")
 """Names of the layouts, as ``--layout`` takes them."""
@@ -17,12 +18,12 @@ _INDEX_ENDING = ".index.json"
 _CONFIGS = ("adapter_config.json", "config.json")
 
 
-def discover(path: str | os.PathLike[str], layout: str | None = None) -> list[Checkpoint]:
+def discover(path: str | os.PathLike[str], layout: str | None = None, disk: Disk = DISK) -> list[Checkpoint]:
     """Every checkpoint at ``path``, read and ready to be judged, in the order of their paths.
 
     A path inside a checkpoint means the whole checkpoint, and so does its index or config. ``layout`` keeps only the
-    checkpoints of that layout. Raises ``PathNotFoundError``, ``NoCheckpointError``, and ``UnknownNameError`` for a
-    layout that does not exist.
+    checkpoints of that layout, and ``disk`` is what is looked at. Raises ``PathNotFoundError``, ``NoCheckpointError``,
+    and ``UnknownNameError`` for a layout that does not exist.
     """
     # Path("") is the current directory: an unset variable in a script must not be taken for it.
     if not os.fspath(path):
@@ -30,18 +31,18 @@ def discover(path: str | os.PathLike[str], layout: str | None = None) -> list[Ch
     path = Path(path)
     if layout is not None and layout not in LAYOUTS:
         raise UnknownNameError(f"there is no layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
-    if not os.path.lexists(path):
-        raise PathNotFoundError(f"{path} does not exist")
-    if not path.is_dir():
+    if not disk.has_folder(path):
+        if not disk.has_file(path):
+            raise PathNotFoundError(f"{path} does not exist")
         if path.name in _CONFIGS or path.name.endswith(_INDEX_ENDING):
-            return discover(path.parent, layout)
+            return discover(path.parent, layout, disk)
         if layout not in (None, lone_file.NAME):
             raise NoCheckpointError(f"{path} is a file, and a {layout} checkpoint is a folder: name the folder")
-        return [lone_file.build(path, str(path))]
+        return [lone_file.build(path, str(path), disk)]
     # A lone file needs none of the other layouts, so it does not pay for them.
     from .search import search
 
-    found = search(path, layout)
+    found = search(path, layout, disk)
     if not found:
         raise NoCheckpointError(_nothing_found(path, layout))
     return sorted(found, key=lambda checkpoint: (checkpoint.path, checkpoint.layout))

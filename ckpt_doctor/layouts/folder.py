@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ckpt_doctor.checkpoint import Defect, DefectKind, WeightFile
 
-OWN_FOLDER = ".ckpt-doctor"
-"""Where this tool keeps backups, journals and temporaries; no scan looks inside."""
+from .disk import DISK, Disk
 
 
 class Folder:
@@ -18,8 +17,9 @@ class Folder:
     ``error`` holds what the operating system said where the directory could not be listed; it then seems empty.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: Disk = DISK) -> None:
         self.path = path
+        self.disk = disk
 
     @property
     def name(self) -> str:
@@ -30,8 +30,7 @@ class Folder:
     def _entries(self) -> dict[str, bool]:
         self.error: str | None = None
         try:
-            with os.scandir(self.path) as entries:
-                found = {entry.name: _is_folder(entry) for entry in entries if entry.name != OWN_FOLDER}
+            found = self.disk.listing(self.path)
         except OSError as error:
             self.error = error.strerror or str(error)
             found = {}
@@ -60,22 +59,12 @@ class Folder:
 
     def has_file(self, name: str) -> bool:
         """Whether an entry of this name is there that is not a directory; asks for this one name only."""
-        path = self.path / name
-        return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112
+        return self.disk.has_file(self.path / name)
 
     def has_folder(self, name: str) -> bool:
         """Whether a directory of this name is there; asks for this one name only."""
-        # os.path.isdir says no where Path.is_dir raises: on a folder that must not be entered.
-        return os.path.isdir(self.path / name)  # noqa: PTH112
+        return self.disk.has_folder(self.path / name)
 
     def child(self, name: str) -> Folder:
         """The directory of this name below this one."""
-        return Folder(self.path / name)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        # A link that loops: not a directory, and whoever reads it will say why it cannot be opened.
-        return False
+        return Folder(self.path / name, self.disk)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, Part
-from ckpt_doctor.formats import read_weight_file
+
+from .disk import Disk
 
 NAME = "file"
 
 
-def build(path: Path, shown: str) -> Checkpoint:
+def build(path: Path, shown: str, disk: Disk) -> Checkpoint:
     """The checkpoint that consists of the file at ``path``; its root is the folder the file lies in."""
-    file = read_weight_file(path, path.name)
+    file = disk.weights(path, path.name)
     role = "adapter" if path.name.startswith("adapter_model.") else "file"
     return Checkpoint(path.parent, shown, NAME, "weight file", (Part(path.name, role, files=(file,)),))

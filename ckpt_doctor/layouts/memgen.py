@@ -23,7 +23,7 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     ``forced`` takes the user's word for it.
     """
     side_files = sum(folder.has_file(name) for name in _SIDE_FILES)
-    nested = sum(holds_adapter(Folder(folder.path / name / name)) for name in _ADAPTERS)
+    nested = sum(holds_adapter(folder.child(name).child(name)) for name in _ADAPTERS)
     if not forced and (side_files + nested < 2 or not side_files):
         return None
 

@@ -13,7 +13,6 @@ from typing import Any
 from ckpt_doctor.checkpoint import ConfigFile, Entry, KnownSize, Part
 
 from .adapters import adapter_part, holds_adapter
-from .folder import Folder
 from .reading import CheckpointReader, join
 
 WEAVER_HIDDEN = "weaver hidden size"
@@ -47,7 +46,7 @@ TRIGGER_HEAD = (
 
 def side_part(reader: CheckpointReader, path: str, name: str, role: str, entries: tuple[Entry, ...]) -> Part:
     """The side file at ``path``, which must hold ``entries`` and nothing else; without files where it is absent."""
-    present = Folder(reader.root).has_file(path)
+    present = reader.disk.has_file(reader.root / path)
     return Part(
         name=name,
         role=role,
@@ -64,7 +63,7 @@ def adapters_below(reader: CheckpointReader, directory: str, wanted: str, *, nes
     PEFT writes an adapter called ``default`` into the folder itself and every other into a folder of its own name.
     ``nesting_is_usual`` says that the loaders of this layout look there.
     """
-    folder = Folder(reader.root / directory)
+    folder = reader.folder(directory)
     children = {name: folder.child(name) for name in folder.folders}
     # A folder that nobody can look into may hold an adapter, so it must not be passed over.
     nested = [name for name, child in children.items() if holds_adapter(child) or child.listing_error() is not None]

@@ -29,7 +29,7 @@ def holds_model(folder: Folder) -> bool:
 
 def model_parts(reader: CheckpointReader) -> list[Part]:
     """A part for each model in the checkpoint's folder: usually one, more where variants such as fp16 lie there."""
-    folder = Folder(reader.root)
+    folder = reader.folder()
     indexes: dict[_Unit, list[ShardIndex]] = {}
     for name in folder.files:
         found = _INDEX.fullmatch(name)

@@ -16,9 +16,8 @@ from ckpt_doctor.checkpoint import (
     ShardIndex,
     WeightFile,
 )
-from ckpt_doctor.formats import read_config, read_shard_index, read_weight_file
-from ckpt_doctor.formats.source import FileSource
 
+from .disk import DISK, Disk
 from .folder import Folder
 from .names import has_weight_ending, is_pickle_name, is_training_state, may_hide_a_pickle
 
@@ -29,11 +28,16 @@ class CheckpointReader:
     Names are relative to ``root``, with ``/``.
     """
 
-    def __init__(self, root: Path, shown: str) -> None:
+    def __init__(self, root: Path, shown: str, disk: Disk = DISK) -> None:
         self.root = root
         self.shown = shown
+        self.disk = disk
         self._seen: set[str] = set()
         self._files: dict[str, WeightFile] = {}
+
+    def folder(self, name: str = "") -> Folder:
+        """The directory of this name, or the root."""
+        return Folder(self.root / name, self.disk)
 
     def weights(self, names: Iterable[str]) -> tuple[WeightFile, ...]:
         """The weight files of these names, in this order."""
@@ -42,20 +46,20 @@ class CheckpointReader:
     def _weight_file(self, name: str) -> WeightFile:
         self._seen.add(name)
         if name not in self._files:
-            self._files[name] = read_weight_file(self.root / name, name)
+            self._files[name] = self.disk.weights(self.root / name, name)
         return self._files[name]
 
     def config(self, name: str) -> ConfigFile | None:
         """The JSON object of this name, or ``None`` where there is no such file."""
-        if not Folder(self.root).has_file(name):
+        if not self.disk.has_file(self.root / name):
             return None
         self._seen.add(name)
-        return read_config(self.root / name, name)
+        return self.disk.config(self.root / name, name)
 
     def index(self, name: str) -> ShardIndex:
         """The shard index of this name."""
         self._seen.add(name)
-        return read_shard_index(self.root / name, name)
+        return self.disk.index(self.root / name, name)
 
     def checkpoint(
         self,
@@ -73,7 +77,7 @@ class CheckpointReader:
         carries code is dangerous whether or not today's loader opens it.
         """
         folders = tuple(dict.fromkeys(folders))
-        rest = [join(folder, name) for folder in folders for name in Folder(self.root / folder).files]
+        rest = [join(folder, name) for folder in folders for name in self.folder(folder).files]
         rest = [path for path in rest if path not in self._seen]
         state = self.weights(path for path in rest if is_training_state(path.rpartition("/")[2]))
         extra = self._extras(path for path in rest if path not in self._seen)
@@ -89,10 +93,10 @@ class CheckpointReader:
         files = []
         for path in paths:
             if has_weight_ending(path):
-                file = read_weight_file(self.root / path, path)
+                file = self.disk.weights(self.root / path, path)
                 wanted = not (path.endswith(".bin") and is_foreign(file))
-            elif may_hide_a_pickle(path) and (is_pickle_name(path) or starts_like_a_pickle(self.root / path)):
-                file = read_weight_file(self.root / path, path)
+            elif may_hide_a_pickle(path) and (is_pickle_name(path) or self._starts_like_a_pickle(path)):
+                file = self.disk.weights(self.root / path, path)
                 wanted = file.has_defect(DefectKind.UNSAFE_GLOBAL, DefectKind.RESOURCE_BOMB)
             else:
                 continue
@@ -101,18 +105,22 @@ class CheckpointReader:
                 files.append(file)
         return tuple(files)
 
+    def _starts_like_a_pickle(self, path: str) -> bool:
+        """Whether a file begins like a pickle of protocol 2 or later, or like a zip archive that may hold one."""
+        head = self.disk.head(self.root / path, 4)
+        return head[:1] == b"\x80" or head == b"PK\x03\x04"
+
     def _others(self, folder: str) -> list[OtherFile]:
         found = []
         inside = os.path.realpath(self.root)
-        for name in Folder(self.root / folder).files:
+        for name in self.folder(folder).files:
             path = join(folder, name)
             full = self.root / path
-            is_link = full.is_symlink()
-            if path in self._seen and not is_link:
+            target = self.disk.link_target(full)
+            if path in self._seen and target is None:
                 continue
-            target = str(full.readlink()) if is_link else None
-            outside = is_link and not f"{os.path.realpath(full)}/".startswith(f"{inside}/")
-            found.append(OtherFile(path, _size(full), target, outside))
+            outside = target is not None and not f"{os.path.realpath(full)}/".startswith(f"{inside}/")
+            found.append(OtherFile(path, self.disk.size(full), target, outside))
         return found
 
 
@@ -121,25 +129,8 @@ def is_foreign(file: WeightFile) -> bool:
     return bool(file.defects) and all(d.kind in (DefectKind.IMPOSTOR, DefectKind.EMPTY) for d in file.defects)
 
 
-def starts_like_a_pickle(path: Path) -> bool:
-    """Whether a regular file begins like a pickle of protocol 2 or later, or like a zip archive that may hold one."""
-    try:
-        with FileSource(path) as source:
-            head = source.read_at(0, 4)
-    except OSError:
-        return False
-    return head[:1] == b"\x80" or head == b"PK\x03\x04"
-
-
 def _paths(files: Iterable[WeightFile]) -> tuple[str, ...]:
     return tuple(file.path for file in files)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def join(folder: str, name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ckpt_doctor.checkpoint import Checkpoint, Part
 
 from . import lone_file, memgen, peft, transformers, trigger, weaver
+from .disk import Disk
 from .folder import Folder
 from .match import Match
 from .names import has_weight_ending, is_training_state
@@ -22,32 +23,32 @@ _GENERAL = {peft.NAME: peft.match, transformers.NAME: transformers.match}
 _LEVELS_UP = 3
 
 
-def search(path: Path, layout: str | None) -> list[Checkpoint]:
+def search(path: Path, layout: str | None, disk: Disk) -> list[Checkpoint]:
     """The checkpoint that encloses the folder ``path``, or those below it; only those of ``layout`` if one is given."""
     if layout == lone_file.NAME:
-        return list(_lone_files(Folder(path)))
-    matches = _enclosing(path) or _matches_below(path)
-    found = [item if isinstance(item, Checkpoint) else _read(item, path) for item in matches]
+        return list(_lone_files(Folder(path, disk)))
+    matches = _enclosing(path, disk) or _matches_below(Folder(path, disk))
+    found = [item if isinstance(item, Checkpoint) else _read(item, path, disk) for item in matches]
     if layout is not None:
-        found = [item for item in found if item.layout == layout] or _forced(path, layout)
-    return [_note_nesting(checkpoint, path) for checkpoint in found]
+        found = [item for item in found if item.layout == layout] or _forced(Folder(path, disk), layout)
+    return [_note_nesting(checkpoint, path, disk) for checkpoint in found]
 
 
-def _enclosing(path: Path) -> list[Match | Checkpoint]:
+def _enclosing(path: Path, disk: Disk) -> list[Match | Checkpoint]:
     """The checkpoint that claims ``path`` as one of its inner folders; the outermost where several do."""
     # As it was typed, and where a link leads: a link to an inner folder means the same checkpoint as the folder.
     for here in dict.fromkeys((Path(os.path.abspath(path)), Path(os.path.realpath(path)))):
         for ancestor in reversed(list(here.parents)[:_LEVELS_UP]):
             inner = here.relative_to(ancestor).as_posix()
             for matcher in _FAMILY.values():
-                match = matcher(Folder(ancestor))
+                match = matcher(Folder(ancestor, disk))
                 if match and inner in match.claimed:
                     return [match]
     return []
 
 
-def _matches_below(path: Path) -> Iterator[Match | Checkpoint]:
-    waiting = [Folder(path)]
+def _matches_below(top: Folder) -> Iterator[Match | Checkpoint]:
+    waiting = [top]
     while waiting:
         folder = waiting.pop()
         if folder.listing_error() is not None:
@@ -75,25 +76,24 @@ def _matches(folder: Folder) -> list[Match]:
     return matches
 
 
-def _forced(path: Path, layout: str) -> list[Checkpoint]:
+def _forced(folder: Folder, layout: str) -> list[Checkpoint]:
     """The folder itself as what the user says it is, though it does not look so; nothing where it is empty."""
-    folder = Folder(path)
     match = {**_FAMILY, **_GENERAL}[layout](folder, forced=True) if folder.files or folder.folders else None
-    return [_read(match, path)] if match else []
+    return [_read(match, folder.path, folder.disk)] if match else []
 
 
 def _lone_files(folder: Folder) -> Iterator[Checkpoint]:
     for name in folder.files:
         if not has_weight_ending(name) or is_training_state(name):
             continue
-        checkpoint = lone_file.build(folder.path / name, os.path.normpath(folder.path / name))
+        checkpoint = lone_file.build(folder.path / name, os.path.normpath(folder.path / name), folder.disk)
         # ".bin" is everybody's ending: in a folder of anything, only what holds tensors counts as a weight file.
         if not (name.endswith(".bin") and is_foreign(checkpoint.files[0])):
             yield checkpoint
 
 
-def _read(match: Match, asked: Path) -> Checkpoint:
-    return match.build(CheckpointReader(match.root, _shown(match.root, asked)))
+def _read(match: Match, asked: Path, disk: Disk) -> Checkpoint:
+    return match.build(CheckpointReader(match.root, _shown(match.root, asked), disk))
 
 
 def _shown(root: Path, asked: Path) -> str:
@@ -107,11 +107,11 @@ def _shown(root: Path, asked: Path) -> str:
     return os.path.normpath(asked.joinpath(*[".."] * len(absolute.relative_to(root).parts)))
 
 
-def _note_nesting(checkpoint: Checkpoint, asked: Path) -> Checkpoint:
+def _note_nesting(checkpoint: Checkpoint, asked: Path, disk: Disk) -> Checkpoint:
     """Tell a lone adapter below the folder that was asked for that a loader would look in that folder."""
     if checkpoint.layout != peft.NAME or os.path.abspath(asked) != os.path.abspath(checkpoint.root.parent):
         return checkpoint
-    if peft.nested_below(Folder(asked)) != checkpoint.root.name:
+    if peft.nested_below(Folder(asked, disk)) != checkpoint.root.name:
         return checkpoint
     parts = tuple(part._replace(nested_from="..") if part.role == "adapter" else part for part in checkpoint.parts)
     return checkpoint._replace(parts=parts)

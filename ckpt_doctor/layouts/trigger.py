@@ -32,6 +32,6 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
             NAME, "MemGen trigger", adapters, ["", adapter_folder, *(part.directory for part in adapters)]
         )
 
-    below = Folder(folder.path / adapter_folder)
+    below = folder.child(adapter_folder)
     nested = (join(adapter_folder, name) for name in below.folders if holds_adapter(below.child(name)))
     return Match(NAME, folder.path, (*([adapter_folder] if adapter_folder else []), *nested), build)

@@ -53,7 +53,7 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
 def _claimed(folder: Folder, adapter_folder: str) -> tuple[str, ...]:
     if not adapter_folder:
         return tuple(name for name in folder.folders if holds_adapter(folder.child(name)))
-    below = Folder(folder.path / adapter_folder)
+    below = folder.child(adapter_folder)
     return (adapter_folder, *(join(adapter_folder, name) for name in below.folders))
 
 
@@ -63,7 +63,5 @@ def _other_weights(folder: Folder) -> bool:
 
 def _holds_projections(folder: Folder) -> bool:
     # The name alone is not MemGen's: a lone file of that name counts only if it holds one of the entries.
-    from ckpt_doctor.formats import read_weight_file
-
     known = {entry.name for entry in (*PROJECTIONS, *LATENTS)}
-    return any(tensor.name in known for tensor in read_weight_file(folder.path / SIDE_FILE, SIDE_FILE).tensors)
+    return any(tensor.name in known for tensor in folder.disk.weights(folder.path / SIDE_FILE, SIDE_FILE).tensors)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from ckpt_doctor import NoCheckpointError, PathNotFoundError, UnknownNameError, inspect, open_checkpoint
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.checkpoint import Checkpoint, WeightFile
 from ckpt_doctor.findings import Severity
-from ckpt_doctor.layouts import discover, reading
+from ckpt_doctor.layouts import discover
+from ckpt_doctor.layouts.disk import Disk
 
 HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
 
@@ -285,15 +286,19 @@ def test_harmless_neighbours_are_left_alone(tmp_path: Path) -> None:
     assert not inspect(adapter).findings
 
 
-def test_many_indexes_read_a_shard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_indexes_read_a_shard_once(tmp_path: Path) -> None:
     model = copied("transformers/single_safetensors", tmp_path / "model")
     for number in range(20):
         index = {"metadata": {}, "weight_map": {"a": "model.safetensors"}}
         (model / f"m{number}.safetensors.index.json").write_text(json.dumps(index))
     read = []
-    real = reading.read_weight_file
-    monkeypatch.setattr(reading, "read_weight_file", lambda path, name: read.append(name) or real(path, name))
-    discover(model)
+
+    class Watched(Disk):
+        def weights(self, path: Path, name: str) -> WeightFile:
+            read.append(name)
+            return super().weights(path, name)
+
+    discover(model, disk=Watched())
     assert read == ["model.safetensors"]
 
 
