@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
+from .actions import Action
+
 MAX_TENSORS = 20
 """How many tensor names a finding carries at most; ``tensor_count`` has the whole number."""
 
@@ -24,11 +26,15 @@ class Severity(str, Enum):
 
 
 class Fix(NamedTuple):
-    """How to repair a finding: ``safety`` is ``safe`` or ``unsafe``, ``command`` is what to type next."""
+    """How to repair a finding: ``safety`` is ``safe`` or ``unsafe``, ``command`` is what to type next.
+
+    ``actions`` is what ``ckpt-doctor fix`` does, in this order.
+    """
 
     title: str
     safety: str
     command: str
+    actions: tuple[Action, ...] = ()
 
 
 class Finding(NamedTuple):

@@ -83,6 +83,22 @@ def indexed_shards(part: Part) -> Iterator[IndexedShards]:
         yield IndexedShards(index, paths, present, reads_safetensors and ending_of(index) == ".bin")
 
 
+def index_path(shard: str) -> str | None:
+    """Where loaders look for the index of a numbered shard; ``None`` for another file. Paths in the checkpoint.
+
+    >>> index_path("model-00001-of-00002.safetensors"), index_path("unet/model.fp16-00001-of-00002.safetensors")
+    ('model.safetensors.index.json', 'unet/model.safetensors.index.fp16.json')
+    """
+    found = _NUMBERED.fullmatch(shard)
+    if found is None:
+        return None
+    folder, name = posixpath.split(found["stem"])
+    stem, _, before = name.partition(".")
+    after, _, ending = found["ending"].rpartition(".")
+    variant = f".{before}" if before else after
+    return posixpath.join(folder, f"{stem}.{ending}.index{variant}.json")
+
+
 def numbered_sets(files: Iterable[WeightFile]) -> list[NumberedSet]:
     """The sets of numbered shards among these files, complete or not, in the order of their names."""
     groups: dict[tuple[str, str, str], dict[int, WeightFile]] = {}

@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
 WORDS = {
+    "actions",
     "errors",
     "dtypes",
     "version",

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, Part, ShardIndex, WeightFile
 from ckpt_doctor.errors import ConversionError, NoCheckpointError
+from ckpt_doctor.knowledge.weight_names import ENDINGS, converted_index, converted_name
 from ckpt_doctor.layouts import discover
 from ckpt_doctor.sharding import ending_of, indexed_shards, numbered_sets, with_siblings
 from ckpt_doctor.wording import listed
 
 from .aliases import TIED
-from .naming import ENDINGS, converted_index, converted_name
 
 _CONVERTED_ROLES = ("adapter", "model", "file")
 

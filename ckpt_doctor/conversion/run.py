@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ckpt_doctor.errors import ConversionError, PathNotFoundError, UnknownNameError
+from ckpt_doctor.knowledge.weight_names import FORMATS
 from ckpt_doctor.wording import byte_size
 
 from .aliases import CHOICES
 from .copying import write_all
 from .index_file import index_text
 from .jobs import IndexJob, Jobs, plan_jobs
-from .naming import FORMATS
 from .opened import Opened, concerning, open_job
 from .outcome import Conversion, ConvertedFile
 from .staging import Staging, check_target

@@ -32,6 +32,12 @@ class AdapterKey(NamedTuple):
     adapter_name: str | None = None
     shared: bool = False
 
+    @property
+    def as_saved(self) -> str:
+        """The name under which PEFT saves this: without the adapter's name. Only for an adapter's parameter."""
+        root = ROOT if self.name.startswith(ROOT) else _SHORT_ROOT if self.rooted else ""
+        return root + ".".join(filter(None, (self.module, self.parameter)))
+
 
 def parse_all(names: Iterable[str], kind: PeftType | None) -> list[AdapterKey]:
     """Take names apart by the parameters of this type, or of any type where it is ``None``."""

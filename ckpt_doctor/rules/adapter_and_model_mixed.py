@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Move
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import listed
 
 from .rule import Rule
+
+_FOLDER = "adapter"
 
 
 class AdapterAndModelMixed(Rule):
@@ -29,6 +32,9 @@ class AdapterAndModelMixed(Rule):
     ## What to do
     Keep the two in folders of their own.
 
+    ## Fix safety
+    Unsafe: whoever loads the adapter from this folder must be told its new place.
+
     ## References
     unslothai/unsloth#1061
     """
@@ -36,6 +42,7 @@ class AdapterAndModelMixed(Rule):
     code = "CKD207"
     name = "adapter-and-model-mixed"
     severity = Severity.WARNING
+    fix = "unsafe"
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
@@ -50,4 +57,11 @@ class AdapterAndModelMixed(Rule):
                 "Move one of them to a folder of its own.",
                 path=models[0],
                 evidence={"adapter": adapters, "model": models},
+                fix=self.repair(checkpoint, f"move the adapter to {_FOLDER}/", _moves(checkpoint), unsafe=True),
             )
+
+
+def _moves(checkpoint: Checkpoint) -> list[Move]:
+    paths = [file.path for part in checkpoint.parts_with("adapter") for file in part.files]
+    paths += [part.config.path for part in checkpoint.parts_with("adapter") if part.config is not None]
+    return [Move(path, f"{_FOLDER}/{path}") for path in paths]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed, shell
+from ckpt_doctor.wording import counted, listed
 
 from .adapter_view import AdapterView, adapters, lies_in, names_module
+from .repairs import setting
 from .rule import Rule
 
 
@@ -62,10 +63,11 @@ class AdapterKeysOutsideConfig(Rule):
                     path=view.file.path,
                     tensors=outside,
                     evidence={"modules": modules[:20], "target_modules": sorted(targets)[:20]},
-                    fix=Fix(
-                        title=f"add {listed(modules)} to target_modules",
-                        safety="unsafe",
-                        command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+                    fix=self.repair(
+                        checkpoint,
+                        f"add {listed(modules)} to target_modules",
+                        setting(view.part, {"target_modules": sorted({*targets, *modules})}),
+                        unsafe=True,
                     ),
                 )
 

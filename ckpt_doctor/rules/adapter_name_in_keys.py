@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, shell
+from ckpt_doctor.wording import counted
 
 from .adapter_view import adapters
+from .repairs import renaming
 from .rule import Rule
 
 
@@ -49,6 +51,7 @@ class AdapterNameInKeys(Rule):
             for key in view.keys:
                 if key.adapter_name is not None and not key.shared:
                     by_adapter.setdefault(key.adapter_name, []).append(key.name)
+            as_saved = {key.name: key.as_saved for key in view.keys if key.adapter_name is not None}
             for adapter, names in sorted(by_adapter.items()):
                 yield self.finding(
                     f"{counted(len(names), 'name')} of {len(view.file.tensors):,} "
@@ -58,9 +61,13 @@ class AdapterNameInKeys(Rule):
                     tensors=names,
                     evidence={"adapter": adapter, "names": len(names)},
                     severity=Severity.WARNING if adapter == "default" else None,
-                    fix=Fix(
-                        title=f"take {adapter} out of the names",
-                        safety="safe",
-                        command=shell("fix", checkpoint.path, "--select", self.code),
+                    fix=self.repair(
+                        checkpoint,
+                        f"take {adapter} out of the names",
+                        renaming(view.part, view.file, names, partial(_as_saved, as_saved)),
                     ),
                 )
+
+
+def _as_saved(known: Mapping[str, str], key: str) -> str:
+    return known.get(key, key)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.findings import Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
 
+from .repairs import setting
 from .rule import Rule
 
 # What cannot be a hub id: absolute paths of either system, the home directory, and paths that start with dots.
 _LOCAL = re.compile(r"/|~|\.\.?(/|\\|$)|[A-Za-z]:[\\/]|\\\\")
+# The hub's cache keeps a model in models--owner--name/snapshots/revision.
+_HUB_CACHE = re.compile(r"[/\\]models--(?P<owner>[\w.-]+?)--(?P<name>[\w.-]+)[/\\]snapshots[/\\]")
 
 
 class BasePathUnusable(Rule):
@@ -31,6 +34,10 @@ class BasePathUnusable(Rule):
     ## What to do
     Write the hub id of the base model there, or give the loader the base model yourself.
 
+    ## Fix safety
+    Unsafe: offered where the path is one of the hub's cache, which has the model's id in it; the id names the newest
+    revision, and the path named one.
+
     ## References
     fastino-ai/GLiNER2#108
     """
@@ -39,6 +46,7 @@ class BasePathUnusable(Rule):
     name = "base-path-unusable"
     severity = Severity.NOTE
     needs = "configs"
+    fix = "unsafe"
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
@@ -55,4 +63,13 @@ class BasePathUnusable(Rule):
                 "hub id there, or hand them the base model.",
                 path=part.config.path,
                 evidence={"base_model_name_or_path": base},
+                fix=self._fix(checkpoint, part, base),
             )
+
+    def _fix(self, checkpoint: Checkpoint, part: Part, base: str | None) -> Fix | None:
+        found = _HUB_CACHE.search(base or "")
+        if found is None:
+            return None
+        hub_id = f"{found['owner']}/{found['name']}"
+        title = f"write the hub id {hub_id}"
+        return self.repair(checkpoint, title, setting(part, {"base_model_name_or_path": hub_id}), unsafe=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Rewrite
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.knowledge.adapter_keys import AdapterKey, base_module
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed, shell
+from ckpt_doctor.wording import counted, listed
 
 from .adapter_view import AdapterView, adapters, lies_in
 from .modules_to_save_missing import automatic_heads
@@ -80,10 +81,11 @@ class BaseWeightsInAdapter(Rule):
                     path=view.file.path,
                     tensors=names,
                     evidence={"tensors": len(names), "bytes": size},
-                    fix=Fix(
-                        title=f"drop {counted(len(names), 'tensor')} of the base model",
-                        safety="unsafe",
-                        command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+                    fix=self.repair(
+                        checkpoint,
+                        f"drop {counted(len(names), 'tensor')} of the base model",
+                        [Rewrite(view.file.path, without=tuple(names))],
+                        unsafe=True,
                     ),
                 )
 

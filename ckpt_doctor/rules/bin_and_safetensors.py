@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ckpt_doctor.actions import SetAside
 from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed, shell
+from ckpt_doctor.sharding import indexed_shards
+from ckpt_doctor.wording import counted, listed
 
 from .rule import Rule
 
@@ -67,10 +69,15 @@ class BinAndSafetensors(Rule):
         for part in checkpoint.parts:
             if not part.auxiliary:
                 for safe, torch in _pairs(part):
-                    yield self._report(checkpoint, policy, safe, torch)
+                    yield self._report(checkpoint, policy, part, safe, torch)
 
     def _report(
-        self, checkpoint: Checkpoint, policy: Policy, safe: list[WeightFile], torch: list[WeightFile]
+        self,
+        checkpoint: Checkpoint,
+        policy: Policy,
+        part: Part,
+        safe: list[WeightFile],
+        torch: list[WeightFile],
     ) -> Finding:
         kept, other = (torch, safe) if policy.expected_format(checkpoint.layout) == "bin" else (safe, torch)
         message = (
@@ -86,10 +93,11 @@ class BinAndSafetensors(Rule):
             values = "" if result.compared == result.common else "; use --deep to compare the values"
             equal = "values, " if not values else ""
             message += f"They agree in {equal}names, shapes and dtypes of {counted(result.common, 'tensor')}{values}."
-            fix = Fix(
-                title=f"set {listed((file.path for file in other), 1)} aside",
-                safety="unsafe",
-                command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+            fix = self.repair(
+                checkpoint,
+                f"set {listed((file.path for file in other), 1)} aside",
+                [SetAside(path) for path in (*(file.path for file in other), *_indexes_of(part, other))],
+                unsafe=True,
             )
         else:
             message += f"They differ: {_differences(result)}. Find out which is of the run that you mean."
@@ -117,6 +125,12 @@ def _pairs(part: Part) -> Iterator[tuple[list[WeightFile], list[WeightFile]]]:
             unit = units.setdefault((found["folder"] or "", stem, found["variant"] or ""), ([], []))
             unit[found["ending"] != "safetensors"].append(file)
     return ((safe, torch) for safe, torch in units.values() if safe and torch)
+
+
+def _indexes_of(part: Part, files: list[WeightFile]) -> list[str]:
+    """The indexes that list nothing but these files, and so go with them."""
+    paths = {file.path for file in files}
+    return [shards.index.path for shards in indexed_shards(part) if shards.listed and paths.issuperset(shards.listed)]
 
 
 def _compare(safe: list[WeightFile], torch: list[WeightFile]) -> _Comparison:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import EditJson
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PEFT_VERSION
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed, shell
+from ckpt_doctor.wording import counted, listed
 
 from .peft_version import is_newer
 from .rule import Rule
@@ -62,9 +63,10 @@ class ConfigUnknownKeys(Rule):
                     path=part.config.path,
                     evidence={"keys": unknown[:20], "known_version": PEFT_VERSION},
                     severity=Severity.NOTE if newer else None,
-                    fix=Fix(
-                        title=f"remove {listed(unknown)}",
-                        safety="unsafe",
-                        command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+                    fix=self.repair(
+                        checkpoint,
+                        f"remove {listed(unknown)}",
+                        [EditJson(part.config.path, without=tuple(unknown))],
+                        unsafe=True,
                     ),
                 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed, shell
+from ckpt_doctor.wording import counted, listed
 
 from .adapter_view import adapters
+from .repairs import setting
 from .rule import Rule
 
 _MAGNITUDE = "lora_magnitude_vector"
@@ -71,10 +72,11 @@ class DoraMagnitudeMismatch(Rule):
                     evidence={"use_dora": wants, "modules": len(modules), "disagree": len(odd)},
                     fix=None
                     if wants and with_vector
-                    else Fix(
-                        title=f"set use_dora to {str(not wants).lower()}",
-                        safety="unsafe",
-                        command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+                    else self.repair(
+                        checkpoint,
+                        f"set use_dora to {str(not wants).lower()}",
+                        setting(view.part, {"use_dora": not wants}),
+                        unsafe=True,
                     ),
                 )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, shell
+from ckpt_doctor.wording import counted
 
+from .repairs import renaming
 from .rule import Rule
 
 PREFIX = "base_model.model."
@@ -55,9 +56,9 @@ class DoublePeftPrefix(Rule):
                         path=file.path,
                         tensors=names,
                         evidence={"names": len(names), "tensors_in_file": len(file.tensors)},
-                        fix=Fix(
-                            title=f"remove one {PREFIX}",
-                            safety="safe",
-                            command=shell("fix", checkpoint.path, "--select", self.code),
+                        fix=self.repair(
+                            checkpoint,
+                            f"remove one {PREFIX}",
+                            renaming(part, file, names, lambda key: key.removeprefix(PREFIX)),
                         ),
                     )

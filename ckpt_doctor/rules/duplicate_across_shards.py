@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.actions import Rewrite
+from ckpt_doctor.checkpoint import Checkpoint, Part, ShardIndex, TensorInfo, WeightFile
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import indexed_shards, numbered_sets, with_siblings
-from ckpt_doctor.wording import counted, listed, shell
+from ckpt_doctor.wording import counted, listed
 
 from .rule import Rule
 
@@ -50,10 +51,12 @@ class DuplicateAcrossShards(Rule):
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts:
             if not part.auxiliary:
-                for files in _sets(part):
-                    yield from self._check_set(checkpoint, files)
+                for files, index in _sets(part):
+                    yield from self._check_set(checkpoint, files, index)
 
-    def _check_set(self, checkpoint: Checkpoint, files: tuple[WeightFile, ...]) -> Iterator[Finding]:
+    def _check_set(
+        self, checkpoint: Checkpoint, files: tuple[WeightFile, ...], index: ShardIndex | None
+    ) -> Iterator[Finding]:
         holders: dict[str, list[_Copy]] = {}
         for file in files:
             for name, tensor in file.by_name.items():
@@ -74,7 +77,7 @@ class DuplicateAcrossShards(Rule):
             message += "Inspect with --deep to learn whether the copies are equal."
         else:
             message += "The copies are equal, so all but one can go."
-            fix = Fix("keep one copy of each", "safe", shell("fix", checkpoint.path, "--select", self.code))
+            fix = self.repair(checkpoint, "keep one copy of each", _without_copies(repeated, index))
         yield self.finding(
             message,
             path=repeated[first][-1][0].path,
@@ -87,15 +90,28 @@ class DuplicateAcrossShards(Rule):
         )
 
 
-def _sets(part: Part) -> Iterator[tuple[WeightFile, ...]]:
+def _without_copies(repeated: dict[str, list[_Copy]], index: ShardIndex | None) -> list[Rewrite]:
+    """Leave each tensor in the shard where the index expects it, or in the first."""
+    dropped: dict[str, list[str]] = {}
+    for name, copies in repeated.items():
+        paths = [file.path for file, _ in copies]
+        expected = index.weight_map.get(name) if index is not None else None
+        kept = next((path for path in paths if path.rpartition("/")[2] == expected), paths[0])
+        for path in paths:
+            if path != kept:
+                dropped.setdefault(path, []).append(name)
+    return [Rewrite(path, without=tuple(names)) for path, names in dropped.items()]
+
+
+def _sets(part: Part) -> Iterator[tuple[tuple[WeightFile, ...], ShardIndex | None]]:
     seen: set[str] = set()
     for shards in indexed_shards(part):
         files = with_siblings(part, shards)
         seen.update(files)
-        yield tuple(files.values())
+        yield tuple(files.values()), shards.index
     for numbered in numbered_sets(part.files):
         if not any(file.path in seen for file in numbered.files):
-            yield numbered.files
+            yield numbered.files, None
 
 
 def _equal(copies: list[_Copy]) -> bool | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Rewrite
 from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, shell
+from ckpt_doctor.wording import counted
 
 from .rule import Rule
 
@@ -54,10 +55,10 @@ class FormatMetadataMissing(Rule):
                     'metadata={"format": "pt"}.',
                     path=silent[0].path,
                     evidence={"files": [file.path for file in silent]},
-                    fix=Fix(
-                        title='add {"format": "pt"} to the header',
-                        safety="safe",
-                        command=shell("fix", checkpoint.path, "--select", self.code),
+                    fix=self.repair(
+                        checkpoint,
+                        'add {"format": "pt"} to the header',
+                        [Rewrite(file.path, metadata={"format": "pt"}) for file in silent],
                     ),
                 )
 

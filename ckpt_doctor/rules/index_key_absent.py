@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import IndexedShards, indexed_shards, possible_total_sizes, successor
-from ckpt_doctor.wording import byte_size, counted, listed, shell
+from ckpt_doctor.wording import byte_size, counted, listed
 
+from .repairs import rebuilding
 from .rule import Rule
 
 
@@ -69,12 +70,12 @@ class IndexKeyAbsent(Rule):
             message += f"The shards hold all {byte_size(total or 0)} of total_size, so rebuild the index."
         else:
             message += f"{len(lost):,} are in no shard: their weights are lost. Copy the shards again."
-        fix = Fix("rebuild the index from the shards", "safe", shell("fix", checkpoint.path, "--select", self.code))
+        actions = rebuilding(shards.index.path, shards.present.values(), like=shards.index)
         return self.finding(
             message,
             path=shards.index.path,
             tensors=absent,
             evidence={"absent": len(absent), "lost": len(lost), "total_size": total},
             severity=Severity.WARNING if shards.overruled else self.severity,
-            fix=fix if nothing_lost else None,
+            fix=self.repair(checkpoint, "rebuild the index from the shards", actions) if nothing_lost else None,
         )

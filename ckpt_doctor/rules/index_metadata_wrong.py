@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import WriteIndex
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import indexed_shards, possible_total_sizes, successor
-from ckpt_doctor.wording import shell
 
 from .rule import Rule
 
@@ -64,5 +64,9 @@ class IndexMetadataWrong(Rule):
                     "Check that shards and index are from one save, then rebuild the index.",
                     path=shards.index.path,
                     evidence={"total_size": total, "bytes": actual},
-                    fix=Fix("correct total_size", "safe", shell("fix", checkpoint.path, "--select", self.code)),
+                    fix=self.repair(
+                        checkpoint,
+                        "correct total_size",
+                        [WriteIndex(shards.index.path, shards.index.weight_map, actual, like=shards.index.path)],
+                    ),
                 )

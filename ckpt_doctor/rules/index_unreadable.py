@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from ckpt_doctor.checkpoint import Checkpoint, Part, ShardIndex
 from ckpt_doctor.findings import Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import ending_of, numbered_sets
-from ckpt_doctor.wording import counted, listed, shell
+from ckpt_doctor.sharding import NumberedSet, ending_of, index_path, numbered_sets
+from ckpt_doctor.wording import counted, listed
 
+from .repairs import rebuilding
 from .rule import Rule, sentence
 
 
@@ -68,7 +69,7 @@ class IndexUnreadable(Rule):
             yield self.finding(
                 f"There is no index beside the {sets[0].total:,} shards: transformers finds no model without one.",
                 path=sets[0].files[0].path,
-                fix=self._rebuild(checkpoint) if all(file.readable for file in sets[0].files) else None,
+                fix=self._rebuild(checkpoint, sets[0]) if all(file.readable for file in sets[0].files) else None,
             )
 
     def _fix(self, checkpoint: Checkpoint, part: Part, index: ShardIndex) -> Fix | None:
@@ -77,11 +78,12 @@ class IndexUnreadable(Rule):
         # Two sets side by side: nobody can tell which of them the index was for.
         if len(sets) != 1 or sets[0].missing or not all(file.readable for file in sets[0].files):
             return None
-        return self._rebuild(checkpoint)
+        return self._rebuild(checkpoint, sets[0], index.path)
 
-    def _rebuild(self, checkpoint: Checkpoint) -> Fix:
-        command = shell("fix", checkpoint.path, "--select", self.code)
-        return Fix(title="rebuild the index from the shards", safety="safe", command=command)
+    def _rebuild(self, checkpoint: Checkpoint, shards: NumberedSet, path: str | None = None) -> Fix | None:
+        path = path or index_path(shards.files[0].path)
+        actions = rebuilding(path, shards.files) if path is not None else ()
+        return self.repair(checkpoint, "rebuild the index from the shards", actions)
 
 
 def _reason(index: ShardIndex) -> str | None:

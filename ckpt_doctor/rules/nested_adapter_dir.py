@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.actions import Copy
+from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import shell
 
 from .rule import Rule
 
@@ -56,9 +57,13 @@ class NestedAdapterDir(Rule):
                 "Give the loader the inner folder, or copy its files up.",
                 path=part.files[0].path,
                 evidence={"directory": part.directory, "looked_in": part.nested_from},
-                fix=Fix(
-                    title="copy the adapter one folder up",
-                    safety="unsafe",
-                    command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
-                ),
+                fix=self.repair(checkpoint, "copy the adapter one folder up", _hoisting(part), unsafe=True),
             )
+
+
+def _hoisting(part: Part) -> list[Copy]:
+    paths = [file.path for file in part.files]
+    if part.config is not None:
+        paths.append(part.config.path)
+    outer = part.nested_from or ""
+    return [Copy(path, posixpath.join(outer, posixpath.basename(path))) for path in paths]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Rewrite
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed, shape, shell
+from ckpt_doctor.wording import counted, listed, shape
 
 from .rule import Rule
 
@@ -57,9 +58,5 @@ class NonContiguous(Rule):
                         "save_file refuses such tensors: call .contiguous() before saving.",
                         path=file.path,
                         tensors=[tensor.name for tensor in strided],
-                        fix=Fix(
-                            title="store the elements in order",
-                            safety="safe",
-                            command=shell("fix", checkpoint.path, "--select", self.code),
-                        ),
+                        fix=self.repair(checkpoint, "store the elements in order", [Rewrite(file.path)]),
                     )

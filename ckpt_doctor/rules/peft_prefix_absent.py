@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.knowledge.adapter_keys import ROOT
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, shell
+from ckpt_doctor.wording import counted
 
 from .adapter_view import adapters
+from .repairs import renaming
 from .rule import Rule
 
 
@@ -58,9 +59,9 @@ class PeftPrefixAbsent(Rule):
                     path=view.file.path,
                     tensors=names,
                     evidence={"prefix": ROOT, "names": len(names)},
-                    fix=Fix(
-                        title=f"put {ROOT} in front",
-                        safety="safe",
-                        command=shell("fix", checkpoint.path, "--select", self.code),
+                    fix=self.repair(
+                        checkpoint,
+                        f"put {ROOT} in front",
+                        renaming(view.part, view.file, names, lambda key: ROOT + key),
                     ),
                 )

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed, shell
+from ckpt_doctor.wording import counted, listed
 
 from .adapter_view import AdapterView, adapters, names_module
+from .repairs import setting
 from .rule import Rule
 
 # Parameter, dimension that is the rank: in lora_A and lora_embedding_A the first, in their counterparts the second.
@@ -98,10 +99,11 @@ class RankMismatch(Rule):
                     path=view.file.path,
                     tensors=wrong,
                     evidence={"ranks": sorted(seen), "configured": sorted(expected)},
-                    fix=Fix(
-                        title="set r to the rank of the tensors",
-                        safety="unsafe",
-                        command=shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes"),
+                    fix=self.repair(
+                        checkpoint,
+                        "set r to the rank of the tensors",
+                        setting(view.part, {"r": min(seen)}),
+                        unsafe=True,
                     )
                     if expected and len(seen) == 1
                     else None,

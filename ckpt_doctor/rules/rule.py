@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
+from ckpt_doctor.actions import Action
 from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, Defect, DefectKind, Part, ShardIndex, WeightFile
 from ckpt_doctor.findings import MAX_TENSORS, Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import RuleInfo
+from ckpt_doctor.wording import shell
 
 
 class Rule:
@@ -57,6 +59,17 @@ class Rule:
             fix=fix,
             always_fails=always_fails,
         )
+
+    def repair(
+        self, checkpoint: Checkpoint, title: str, actions: Iterable[Action], *, unsafe: bool = False
+    ) -> Fix | None:
+        """A fix that ``ckpt-doctor fix`` carries out; ``None`` where there is nothing that it could do."""
+        actions = tuple(actions)
+        if not actions:
+            return None
+        more = ("--unsafe-fixes",) if unsafe else ()
+        command = shell("fix", checkpoint.path, "--select", self.code, *more)
+        return Fix(title, "unsafe" if unsafe else "safe", command, actions)
 
     @classmethod
     def info(cls) -> RuleInfo:

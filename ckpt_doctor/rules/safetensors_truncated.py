@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
 from ckpt_doctor.findings import Fix, Severity
-from ckpt_doctor.salvage import whole_tensors
-from ckpt_doctor.wording import shell
 
+from .repairs import salvaging
 from .rule import DefectRule
 
 
@@ -43,7 +42,5 @@ class SafetensorsTruncated(DefectRule):
 
     def fix_for(self, checkpoint: Checkpoint, part: Part, file: WeightFile, defect: Defect) -> Fix | None:
         """Keep the whole tensors, if there are any."""
-        if not whole_tensors(file):
-            return None
-        command = shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes")
-        return Fix(title="salvage the tensors that are whole", safety="unsafe", command=command)
+        actions = salvaging(checkpoint, file)
+        return self.repair(checkpoint, "salvage the tensors that are whole", actions, unsafe=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint, Part
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import IndexedShards, indexed_shards, successor, with_siblings
-from ckpt_doctor.wording import counted, listed, shell
+from ckpt_doctor.wording import counted, listed
 
+from .repairs import rebuilding
 from .rule import Rule
 
 
@@ -58,10 +59,10 @@ class ShardKeyUnlisted(Rule):
                         path=shards.index.path,
                         tensors=names,
                         evidence={"shards": {path: len(unlisted) for path, unlisted in by_path.items()}},
-                        fix=Fix(
-                            title="rebuild the index from the shards",
-                            safety="safe",
-                            command=shell("fix", checkpoint.path, "--select", self.code),
+                        fix=self.repair(
+                            checkpoint,
+                            "rebuild the index from the shards",
+                            rebuilding(shards.index.path, with_siblings(part, shards).values(), like=shards.index),
                         ),
                     )
 

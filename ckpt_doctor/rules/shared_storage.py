@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Rewrite
 from ckpt_doctor.aliasing import AliasGroup, alias_groups
 from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
 from ckpt_doctor.findings import Finding, Fix, Severity
@@ -90,16 +91,17 @@ class SharedStorage(Rule):
                 "safetensors_refuses": True,
             },
             severity=Severity.NOTE if tied else self.severity,
-            fix=None if tied else self._fix(checkpoint, policy, part),
+            fix=None if tied else self._fix(checkpoint, policy, part, file),
         )
 
-    def _fix(self, checkpoint: Checkpoint, policy: Policy, part: Part) -> Fix:
+    def _fix(self, checkpoint: Checkpoint, policy: Policy, part: Part, file: WeightFile) -> Fix:
+        actions = (Rewrite(file.path, shared="clone"),)
         convertible = part.role in ("adapter", "model", "file") and policy.expected_format(checkpoint.layout) != "bin"
         if convertible:
             command = shell("convert", checkpoint.path, "--to", "safetensors", "--shared", "clone")
-            return Fix(title="convert, with a copy for each name", safety="safe", command=command)
+            return Fix("convert, with a copy for each name", "safe", command, actions)
         command = shell("fix", checkpoint.path, "--select", self.code)
-        return Fix(title="rewrite it with a copy for each name", safety="safe", command=command)
+        return Fix("rewrite it with a copy for each name", "safe", command, actions)
 
 
 def _only_embeddings(group: AliasGroup) -> bool:

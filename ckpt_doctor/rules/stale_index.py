@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Action, SetAside
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import indexed_shards, successor
-from ckpt_doctor.wording import counted, listed, shell
+from ckpt_doctor.wording import counted, listed
 
+from .repairs import rebuilding
 from .rule import Rule
 
 
@@ -55,7 +57,10 @@ class StaleIndex(Rule):
                 todo = "remove the index" if single else "rebuild the index"
                 fix = None
                 if all(file.readable for file in files):
-                    fix = Fix(todo, "safe", shell("fix", checkpoint.path, "--select", self.code))
+                    index = shards.index
+                    actions: tuple[Action, ...]
+                    actions = (SetAside(index.path),) if single else rebuilding(index.path, files, like=index)
+                    fix = self.repair(checkpoint, todo, actions)
                 yield self.finding(
                     f"The index is of an earlier save: {len(shards.missing):,} of its "
                     f"{counted(len(shards.listed), 'shard')} are gone ({listed(shards.missing)}), and {instead} lies "

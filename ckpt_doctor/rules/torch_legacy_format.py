@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Rewrite
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, shell
+from ckpt_doctor.wording import counted
 
 from .rule import Rule
 
@@ -51,9 +52,5 @@ class TorchLegacyFormat(Rule):
                         f"{count} in the format from before torch 1.6, which has no checksums and cannot be "
                         "memory-mapped. Save it again with a current torch, or convert it.",
                         path=file.path,
-                        fix=Fix(
-                            title="rewrite it in the current format",
-                            safety="safe",
-                            command=shell("fix", checkpoint.path, "--select", self.code),
-                        ),
+                        fix=self.repair(checkpoint, "rewrite it in the current format", [Rewrite(file.path)]),
                     )

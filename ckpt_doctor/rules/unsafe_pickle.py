@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from ckpt_doctor.actions import Rewrite
 from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
 from ckpt_doctor.findings import Fix, Severity
-from ckpt_doctor.wording import shell
 
 from .rule import DefectRule
 
@@ -72,8 +72,8 @@ class UnsafePickle(DefectRule):
         """Keep the tensors, if any were listed."""
         if not file.tensors:
             return None
-        command = shell("fix", checkpoint.path, "--select", self.code, "--unsafe-fixes")
-        return Fix(title="keep the tensors only", safety="unsafe", command=command)
+        actions = [Rewrite(file.path, despite=(DefectKind.UNSAFE_GLOBAL,))]
+        return self.repair(checkpoint, "keep the tensors only", actions, unsafe=True)
 
 
 def _only_foreign_classes(defect: Defect) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Rewrite
 from ckpt_doctor.checkpoint import Checkpoint, TensorInfo, WeightFile
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import byte_size, counted, listed, shell
+from ckpt_doctor.wording import byte_size, counted, listed
 
 from .rule import Rule
 
@@ -61,11 +62,7 @@ class ViewOfLargerStorage(Rule):
                     path=file.path,
                     tensors=names,
                     evidence={"stored_bytes": stored, "used_bytes": used},
-                    fix=Fix(
-                        title="store only what the tensors use",
-                        safety="safe",
-                        command=shell("fix", checkpoint.path, "--select", self.code),
-                    ),
+                    fix=self.repair(checkpoint, "store only what the tensors use", [Rewrite(file.path)]),
                 )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from ckpt_doctor.actions import Action, Rewrite, SetAside, WriteIndex
 from ckpt_doctor.aliasing import alias_groups
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
 from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.knowledge.weight_names import converted_index, converted_name
 from ckpt_doctor.policy import Policy
+from ckpt_doctor.sharding import indexed_shards
 from ckpt_doctor.wording import counted, shell
 
 from .rule import Rule
@@ -78,7 +81,29 @@ class WeightsFormatMismatch(Rule):
                     title=f"convert to {expected}",
                     safety="safe",
                     command=shell("convert", checkpoint.path, "--to", expected),
+                    actions=_conversion(part, named, expected),
                 )
                 if convertible
                 else None,
             )
+
+
+def _conversion(part: Part, files: list[WeightFile], expected: str) -> tuple[Action, ...]:
+    """Write the files and their index in the other format; the old ones go."""
+    actions: list[Action] = [
+        Rewrite(file.path, _renamed(file.path, converted_name, expected), format=expected, shared="clone")
+        for file in files
+    ]
+    for shards in indexed_shards(part):
+        index = shards.index
+        target = _renamed(index.path, converted_index, expected)
+        if target != index.path:
+            weight_map = {name: _renamed(shard, converted_name, expected) for name, shard in index.weight_map.items()}
+            total = sum(tensor.nbytes for file in shards.present.values() for tensor in file.tensors)
+            actions += [WriteIndex(target, weight_map, total, like=index.path), SetAside(index.path)]
+    return tuple(actions)
+
+
+def _renamed(path: str, better: Callable[[str, str], str], expected: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{better(name, expected)}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from ckpt_doctor.checkpoint import Checkpoint, Part
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, shell
+from ckpt_doctor.wording import counted
 
+from .repairs import renaming
 from .rule import Rule
 
 # torch.compile, FSDP and activation checkpointing put these anywhere in a name; nobody calls a module so by hand.
@@ -62,12 +64,19 @@ class WrapperPrefix(Rule):
                         tensors=names,
                         evidence={"prefix": prefix, "tensors_in_file": len(file.tensors)},
                         severity=Severity.WARNING if checkpoint.layout == "file" else None,
-                        fix=Fix(
-                            title=f"strip {prefix} from the names",
-                            safety="safe",
-                            command=shell("fix", checkpoint.path, "--select", self.code),
+                        fix=self.repair(
+                            checkpoint,
+                            f"strip {prefix} from the names",
+                            renaming(part, file, names, partial(_stripped, prefix, part)),
                         ),
                     )
+
+
+def _stripped(prefix: str, part: Part, key: str) -> str:
+    if prefix == "module.":
+        root = _ADAPTER_ROOT if part.role == "adapter" and key.startswith(_ADAPTER_ROOT) else ""
+        return root + key.removeprefix(root).removeprefix(prefix)
+    return f".{key}".replace(f".{prefix}", ".").removeprefix(".")
 
 
 def _wrapped(paths: list[tuple[str, ...]], part: Part) -> dict[str, list[str]]:

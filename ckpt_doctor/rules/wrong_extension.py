@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Move
 from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import shell
 
 from .rule import Rule
 
@@ -67,8 +67,8 @@ class WrongExtension(Rule):
             advice += "Convert it to what its name says: renaming it would hide it from what looks for this name."
         fix = None
         if target is not None:
-            command = shell("fix", checkpoint.path, "--select", self.code)
-            fix = Fix(title=f"rename to {target}", safety="safe", command=command)
+            folder = file.path.removesuffix(base)
+            fix = self.repair(checkpoint, f"rename to {target}", [Move(file.path, folder + target)])
         return self.finding(
             f"The content is {content}, but the name ends in .{base.rpartition('.')[2]}. {advice}",
             path=file.path,

@@ -1,0 +1,79 @@
+"""The words for what a repair does: a rule says it in these, and ``repair/`` carries it out, all of it or nothing.
+
+Paths are relative to the checkpoint, with ``/``; only :class:`Copy` may lead out of it (``..``). What an action takes
+the place of, or takes away, goes into the backup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Union
+
+from .checkpoint import NOTHING, DefectKind
+
+
+class Rewrite(NamedTuple):
+    """Write a weight file anew: contiguous tensors, each with its own bytes, in a current format.
+
+    ``target`` is where the result lies, if not in the place of ``path``; the old file then goes unless ``keeps``.
+    ``format`` is ``safetensors`` or ``bin``, or ``None`` for the one that the file has. ``names`` maps full names of
+    tensors to the new ones, ``without`` are left out, ``dtypes`` maps names to what their values are cast to.
+    ``metadata`` is added to a safetensors header. ``shared`` is ``keep`` where one of several equal views may stand
+    for all, and else ``clone``. ``despite`` are the defects that do not stand against it: only what they leave whole
+    is written.
+    """
+
+    path: str
+    target: str | None = None
+    format: str | None = None
+    names: Mapping[str, str] = NOTHING
+    without: tuple[str, ...] = ()
+    dtypes: Mapping[str, str] = NOTHING
+    metadata: Mapping[str, str] = NOTHING
+    shared: str = "keep"
+    despite: tuple[DefectKind, ...] = ()
+    keeps: bool = False
+
+
+class Move(NamedTuple):
+    """Give a file another name. Nothing may have that name."""
+
+    path: str
+    target: str
+
+
+class Copy(NamedTuple):
+    """Copy a file to where nothing is."""
+
+    path: str
+    target: str
+
+
+class SetAside(NamedTuple):
+    """Take a file away."""
+
+    path: str
+
+
+class WriteIndex(NamedTuple):
+    """Write a shard index. ``weight_map`` maps tensors to files in its folder, ``total_size`` counts bytes.
+
+    ``like`` is the index whose other entries are kept, where that can be read.
+    """
+
+    path: str
+    weight_map: Mapping[str, str]
+    total_size: int
+    like: str | None = None
+
+
+class EditJson(NamedTuple):
+    """Set ``values`` in the JSON object of a file, and remove the keys in ``without``."""
+
+    path: str
+    values: Mapping[str, Any] = NOTHING
+    without: tuple[str, ...] = ()
+
+
+Action = Union[Rewrite, Move, Copy, SetAside, WriteIndex, EditJson]  # noqa: UP007  (3.10 has no | at run time here)
+"""One step of a repair."""
