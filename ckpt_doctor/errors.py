@@ -33,3 +33,11 @@ class ConversionError(CkptDoctorError):
 
 class MissingDependencyError(CkptDoctorError):
     """What was asked for needs a library that is not installed; the text says what to install."""
+
+
+class VerificationError(CkptDoctorError):
+    """No load could be judged: the model cannot be built, or a specification leads nowhere."""
+
+
+class IncompleteLoadError(CkptDoctorError):
+    """A load did not restore every tensor of its checkpoint; the text is the table of what arrived."""

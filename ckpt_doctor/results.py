@@ -113,11 +113,12 @@ def _checkpoint_document(diagnosis: Diagnosis) -> dict[str, Any]:
             "bytes": totals.nbytes,
             "unique_bytes": totals.unique_nbytes,
         },
-        "findings": [_finding_document(finding) for finding in diagnosis.findings],
+        "findings": [finding_document(finding) for finding in diagnosis.findings],
     }
 
 
-def _finding_document(finding: Finding) -> dict[str, Any]:
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """A finding as it stands in every JSON document."""
     fix = finding.fix
     return {
         "code": finding.code,

@@ -39,6 +39,8 @@ class Topic(Enum):
     """An index, or a file with a shard's number."""
     SCANS = 8
     """Tensor bytes that were read."""
+    LOADS = 9
+    """A load into a model: ``verify`` finds these, and no checkpoint by itself has them."""
 
 
 class Listing(NamedTuple):
@@ -56,6 +58,14 @@ class Listing(NamedTuple):
 
 
 TABLE = (
+    Listing("CKD001", "tensor-not-restored", Topic.LOADS),
+    Listing("CKD002", "loader-raised", Topic.LOADS),
+    Listing("CKD003", "parameter-not-covered", Topic.LOADS),
+    Listing("CKD004", "shape-mismatch", Topic.LOADS),
+    Listing("CKD005", "naive-load-matches-nothing", Topic.LOADS),
+    Listing("CKD006", "adapter-without-effect", Topic.LOADS),
+    Listing("CKD007", "forward-not-finite", Topic.LOADS),
+    Listing("CKD008", "value-changed-by-cast", Topic.LOADS),
     Listing("CKD101", "lfs-pointer", Topic.DEFECTS),
     Listing("CKD102", "empty-file", Topic.DEFECTS),
     Listing("CKD103", "impostor-file", Topic.DEFECTS),
@@ -136,6 +146,7 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
         Topic.SEVERAL_FILES: any(len(part.files) > 1 for part in checkpoint.parts),
         Topic.SHARDS: any(part.indexes for part in checkpoint.parts) or any("-of-" in file.path for file in files),
         Topic.SCANS: any(file.scans is not None for file in files),
+        Topic.LOADS: False,
     }
     return {topic for topic, there in found.items() if there}
 

@@ -1,0 +1,161 @@
+"""The words for what a load restored: like code coverage, for the tensors of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .errors import IncompleteLoadError
+from .findings import Finding, Severity
+from .results import finding_document
+from .version import __version__
+from .wording import listed
+
+RESTORED = "restored"
+"""The parameter holds the values of the checkpoint, bit by bit, after a cast to its dtype."""
+CAST = "cast"
+"""They arrived, and the cast to the parameter's dtype changed some of them."""
+MISMATCHED = "mismatched"
+"""The parameter has another shape, or other values were written to it."""
+MISSING = "missing"
+"""The values are nowhere in the model."""
+
+MODES = ("load", "keys", "forward")
+"""Values of ``--mode``, the default first."""
+
+
+class TensorCoverage(NamedTuple):
+    """One tensor of the checkpoint and what became of it.
+
+    ``file`` is relative to the checkpoint. ``parameter`` is the model's name for it, with ``[...]`` behind where it is a
+    slice of a fused one, and ``None`` where no name fits. ``detail`` says in words why it is not simply restored.
+    ``expected`` is unset for the tensors of an adapter that merely lies beside the one that was asked for.
+    """
+
+    name: str
+    file: str
+    component: str
+    status: str
+    parameter: str | None = None
+    detail: str = ""
+    expected: bool = True
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the model holds it."""
+        return self.status in (RESTORED, CAST)
+
+
+class Component(NamedTuple):
+    """A part of the model, with the number of its tensors in the checkpoint and of those that arrived."""
+
+    name: str
+    expected: int
+    restored: int
+
+
+class Coverage(NamedTuple):
+    """What a load restored. ``log`` holds the loader's own warnings and log lines.
+
+    ``model`` and ``loader`` are named as the user named them; ``mode`` is one of :data:`MODES`.
+    """
+
+    path: str
+    layout: str
+    model: str
+    loader: str
+    mode: str
+    tensors: tuple[TensorCoverage, ...]
+    findings: tuple[Finding, ...] = ()
+    log: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> int:
+        """Number of tensors of the checkpoint that was asked for."""
+        return sum(tensor.expected for tensor in self.tensors)
+
+    @property
+    def restored(self) -> int:
+        """Number of those that arrived, with values changed by a cast or without."""
+        return sum(tensor.expected and tensor.arrived for tensor in self.tensors)
+
+    @property
+    def ratio(self) -> float:
+        """Restored to expected; 0 where nothing was expected."""
+        return self.restored / self.expected if self.expected else 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it arrived and nothing is wrong. A checkpoint without tensors never is."""
+        if any(finding.severity is Severity.ERROR for finding in self.findings):
+            return False
+        return 0 < self.expected == self.restored
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The parts of the model, in the order of the checkpoint; those that are not expected are left out."""
+        counts: dict[str, list[int]] = {}
+        for tensor in self.tensors:
+            if tensor.expected:
+                count = counts.setdefault(tensor.component, [0, 0])
+                count[0] += 1
+                count[1] += tensor.arrived
+        return tuple(Component(name, *count) for name, count in counts.items())
+
+    def table(self) -> Iterator[str]:
+        """The components as lines of plain text, with a total."""
+        rows = [(item.name, item.restored, item.expected) for item in self.components]
+        rows.append(("total", self.restored, self.expected))
+        width = max(len("component"), *(len(name) for name, _, _ in rows))
+        yield f"{'component'.ljust(width)}  restored  expected"
+        for number, (name, restored, expected) in enumerate(rows):
+            line = f"{name.ljust(width)}  {restored:8}  {expected:8}"
+            if number == len(rows) - 1:
+                # Rounded down: 99.9 % is not all.
+                line += f"   {int(self.ratio * 100)} %"
+            elif expected and not restored:
+                line += "   <- nothing arrived"
+            yield line
+
+    def not_restored(self) -> tuple[TensorCoverage, ...]:
+        """The expected tensors that did not arrive."""
+        return tuple(tensor for tensor in self.tensors if tensor.expected and not tensor.arrived)
+
+    def raise_if_incomplete(self) -> None:
+        """Raise ``IncompleteLoadError``, with the table as its message, unless the load is complete."""
+        if self.complete:
+            return
+        lines = [f"{self.path} was not loaded completely", "", *self.table()]
+        absent = [tensor.name for tensor in self.not_restored()]
+        if absent:
+            lines += ["", f"not restored: {listed(absent)}"]
+        lines += [f"{finding.code} {finding.name}: {finding.message}" for finding in self.findings]
+        raise IncompleteLoadError("\n".join(lines))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``verify --output-format json``, version 1, as plain values."""
+        return {
+            "schema_version": 1,
+            "tool": {"name": "ckpt-doctor", "version": __version__},
+            "path": self.path,
+            "layout": self.layout,
+            "model": self.model,
+            "loader": self.loader,
+            "mode": self.mode,
+            "complete": self.complete,
+            "coverage": {"expected": self.expected, "restored": self.restored, "ratio": _rounded(self.ratio)},
+            "components": [item._asdict() for item in self.components],
+            "tensors": [tensor._asdict() for tensor in self.tensors],
+            "findings": [finding_document(finding) for finding in self.findings],
+            "log": list(self.log),
+        }
+
+    def to_json(self) -> str:
+        """The document of ``verify --output-format json`` as text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+
+def _rounded(ratio: float) -> float:
+    """Four digits, and never 1 where something is absent."""
+    return min(round(ratio, 4), 0.9999) if ratio < 1 else ratio

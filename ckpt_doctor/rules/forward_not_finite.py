@@ -1,0 +1,28 @@
+"""CKD007."""
+
+from __future__ import annotations
+
+from ckpt_doctor.findings import Severity
+
+from .rule import LoadRule
+
+
+class ForwardNotFinite(LoadRule):
+    """The first forward pass gives NaN or Inf.
+
+    ## What it does
+    With `--mode forward`, runs one pass of random tokens and looks at the logits.
+
+    ## Why is this bad?
+    Nothing that the model generates means anything.
+
+    ## Example
+    Weights that were saved after the training diverged, or float32 values that overflow in float16.
+
+    ## What to do
+    `ckpt-doctor inspect --deep` names the tensors that are not finite (CKD601). If there are none, load in another dtype.
+    """
+
+    code = "CKD007"
+    name = "forward-not-finite"
+    severity = Severity.ERROR
