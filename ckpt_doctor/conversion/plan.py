@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from ckpt_doctor.checkpoint import Defect, DefectKind, Record, TensorInfo, WeightFile
 from ckpt_doctor.errors import ConversionError
@@ -10,6 +12,7 @@ from ckpt_doctor.formats.source import Source
 from ckpt_doctor.wording import counted, listed
 
 from .aliases import settle
+from .editing import NO_EDIT, PLAIN, Edit
 from .header import METADATA, Entry, entry_of, header, in_order
 from .outcome import AliasOutcome
 from .slots import Content, slot_of
@@ -37,15 +40,19 @@ class SafetensorsPlan:
     tensor_nbytes: int
 
 
-def refuse_defects(file: WeightFile) -> None:
-    """Raise ``ConversionError`` where anything is wrong with the file: damage must not look whole afterwards."""
-    if file.defects:
+def refuse_defects(file: WeightFile, despite: Collection[DefectKind] = ()) -> None:
+    """Raise ``ConversionError`` where anything is wrong with the file: damage must not look whole afterwards.
+
+    Defects of the kinds in ``despite`` are what the caller deals with.
+    """
+    defects = [defect for defect in file.defects if defect.kind not in despite]
+    if defects:
         # What endangers the reader comes before what is merely broken.
-        worst = min(file.defects, key=_rank)
+        worst = min(defects, key=_rank)
         code = _CODES.get(worst.kind)
-        more = f" ({counted(len(file.defects) - 1, 'more problem')}: see `inspect`)" if len(file.defects) > 1 else ""
+        more = f" ({counted(len(defects) - 1, 'more problem')}: see `inspect`)" if len(defects) > 1 else ""
         raise ConversionError(f"it is refused{f' ({code})' if code else ''}: {worst.message.rstrip('.')}{more}")
-    if file.format == "unknown":
+    if file.format == "unknown" and not despite:
         raise ConversionError(f"it holds no tensors: this is {file.content or 'of no known kind'}")
 
 
@@ -54,13 +61,21 @@ def _rank(defect: Defect) -> int:
     return kinds.index(defect.kind) if defect.kind in _CODES else len(kinds)
 
 
-def plan_safetensors(source: Source, file: WeightFile, *, shared: str, drop_non_tensors: bool) -> SafetensorsPlan:
+def plan_safetensors(
+    source: Source, file: WeightFile, *, shared: str, drop_non_tensors: bool, edit: Edit = NO_EDIT
+) -> SafetensorsPlan:
     """Plan the safetensors file for a torch file that was read from ``source``. Raises ``ConversionError``."""
-    refuse_defects(file)
-    if file.metadata is not None and file.metadata.get("byteorder") == "big":
-        raise ConversionError("its numbers are stored big-endian: load and save it with torch first")
-    found = _flattened(source, file, drop=drop_non_tensors)
-    _refuse_absent(file)
+    refuse_defects(file, edit.despite)
+    refuse_big_endian(file)
+    found = Flattened()
+    if not edit.despite:  # of a damaged file nothing but the tensors themselves is kept
+        root = read_root(source, file)
+        file, root = edit.of_file(file), edit.of_tree(root)
+        if root is not PLAIN:
+            found = flatten(root, [tensor.name for tensor in file.tensors], drop=drop_non_tensors)
+    else:
+        file = edit.of_file(file)
+    refuse_absent(file)
     aliases = settle(file, shared)
     entries = in_order(_entries([tensor for tensor in file.tensors if tensor.name not in aliases.removed]))
     # The order of save_model: what stands in the metadata already is not overwritten.
@@ -79,13 +94,22 @@ def plan_safetensors(source: Source, file: WeightFile, *, shared: str, drop_non_
     )
 
 
-def _flattened(source: Source, file: WeightFile, *, drop: bool) -> Flattened:
+def refuse_big_endian(file: WeightFile) -> None:
+    """Raise for numbers that would have to be turned round."""
+    if file.metadata is not None and file.metadata.get("byteorder") == "big":
+        raise ConversionError("its numbers are stored big-endian: load and save it with torch first")
+
+
+def read_root(source: Source, file: WeightFile) -> Any:
+    """The object in a torch file, as nodes; :data:`PLAIN` for one dictionary of tensors.
+
+    Raises ``ConversionError`` where there is none to be had.
+    """
     from ckpt_doctor.formats.pickle_values import PickleError
     from ckpt_doctor.formats.torch_tree import read_tree
 
-    names = [tensor.name for tensor in file.tensors]
     if file.plain:
-        return Flattened()  # reading the pickle once more would tell nothing new
+        return PLAIN  # reading the pickle once more would tell nothing new
     try:
         root = read_tree(source, file)
     except PickleError as problem:
@@ -96,10 +120,10 @@ def _flattened(source: Source, file: WeightFile, *, drop: bool) -> Flattened:
                 "its records are compressed, which torch never does: load and save it with torch first"
             )
         raise ConversionError("it holds no tensors: the object in it is None")
-    return flatten(root, names, drop=drop)
+    return root
 
 
-def _refuse_absent(file: WeightFile) -> None:
+def refuse_absent(file: WeightFile) -> None:
     """Raise for tensors whose bytes are not in the file as they are."""
     absent = [tensor for tensor in file.tensors if tensor.storage.offset is None and tensor.numel]
     if not absent:

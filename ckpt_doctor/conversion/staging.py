@@ -183,6 +183,9 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         )
     if target.is_dir():
         raise ConversionError(f"{target} is a folder")
+    # A rename would take away a device, a pipe or a socket; as root even /dev/null, from the whole machine.
+    if target.exists() and not target.is_file():
+        raise ConversionError(f"{target} is not a regular file: nothing is written in its place")
     if os.path.lexists(target) and not overwrite:
         raise _exists(target)
 

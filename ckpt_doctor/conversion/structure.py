@@ -22,7 +22,8 @@ from ckpt_doctor.wording import counted, listed
 STRUCTURE = "ckpt-doctor.structure"
 """The metadata entry that says how tensors and values are nested."""
 
-_MAX_DEPTH = 200  # real checkpoints are nested a dozen deep
+MAX_DEPTH = 200
+"""How deep an object may be nested; real checkpoints have a dozen levels."""
 _MAX_BITS = 10_000  # Python converts integers to text up to some 14,000 bits
 _RESERVED = ("format", STRUCTURE)
 
@@ -95,9 +96,9 @@ class _Walk:
         if kind is float:
             return node if math.isfinite(node) else {"$float": repr(node)}
         if kind is DictNode or kind is list or kind is tuple:
-            if id(node) in self.open or depth > _MAX_DEPTH:
+            if id(node) in self.open or depth > MAX_DEPTH:
                 raise ConversionError(
-                    f"{name or 'the object'} contains itself, or is nested more than {_MAX_DEPTH} deep"
+                    f"{name or 'the object'} contains itself, or is nested more than {MAX_DEPTH} deep"
                 )
             self.open.add(id(node))
             prefix = "" if root else f"{name}."

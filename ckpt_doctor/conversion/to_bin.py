@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckpt_doctor.checkpoint import TensorInfo, WeightFile
@@ -15,7 +15,7 @@ from ckpt_doctor.formats.source import FileSource
 from ckpt_doctor.wording import counted, listed
 
 from .header import torch_type
-from .slots import Slot
+from .slots import Slot, slot_of
 from .structure import STRUCTURE, rebuild
 
 
@@ -47,20 +47,31 @@ def left_out(file: WeightFile) -> list[str]:
     return [] if STRUCTURE in metadata else [name for name in metadata if name not in known]
 
 
-def write_bin(source: FileSource, file: WeightFile, target: int) -> int:
+StateOf = Callable[[Mapping[str, Any], Any], Any]
+"""Makes the object to be saved of tensors by name; the other argument is the torch module."""
+
+
+def write_bin(source: FileSource, file: WeightFile, target: int, state_of: StateOf | None = None) -> int:
     """Write ``file``, read from ``source``, into the open file ``target``; returns the number of tensors.
 
-    The tensors are views of the mapped source, so that no second copy of them is in memory. Raises ``ConversionError``,
-    ``MissingDependencyError`` and ``OSError``.
+    The tensors are views of the mapped source, so that no second copy of them is in memory unless they are strided.
+    ``state_of`` says what is saved; by default it is what was saved when the safetensors file was made. Equal views of
+    one storage stay one. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``.
     """
     torch = import_torch()
     assert source.fileno is not None, "the source is closed"
     # A private mapping is one that torch may take for writable; nothing writes to it.
     with mmap.mmap(source.fileno, 0, access=mmap.ACCESS_COPY) as mapped:
-        tensors = {tensor.name: _tensor(torch, mapped, tensor) for tensor in file.tensors}
+        views: dict[object, Any] = {}
+        tensors = {}
+        for info in file.tensors:
+            view = (info.storage.key, info.extent, info.dtype, info.shape, info.stride)
+            if view not in views:
+                views[view] = _tensor(torch, mapped, info)
+            tensors[info.name] = views[view]
         for name, kept in dropped_names(file).items():
             tensors[name] = tensors[kept]
-        state: Any = rebuild(file.metadata or {}, tensors)
+        state: Any = rebuild(file.metadata or {}, tensors) if state_of is None else state_of(tensors, torch)
         with _OpenFile(target) as stream:
             try:
                 torch.save(state, stream)
@@ -68,7 +79,7 @@ def write_bin(source: FileSource, file: WeightFile, target: int) -> int:
                 # That is what torch's C++ writer makes of a disk that is full.
                 raise stream.problem or ConversionError(f"torch could not write it: {error}") from None
         count = len(tensors)
-        del state, tensors  # the mapping cannot be closed while tensors look at it
+        del state, tensors, views  # the mapping cannot be closed while tensors look at it
     return count
 
 
@@ -105,11 +116,13 @@ def _tensor(torch: Any, mapped: mmap.mmap, info: TensorInfo) -> Any:
     assert span is not None, "the bytes are not in the file"
     # Through bytes: the elements need not be aligned in the file.
     flat = torch.frombuffer(mapped, dtype=torch.uint8, count=span[1] - span[0], offset=span[0])
-    return flat.view(dtype).reshape(shape)
+    if info.is_contiguous:
+        return flat.view(dtype).reshape(shape)
+    return flat.view(dtype).as_strided(info.shape, info.stride).contiguous()
 
 
 def written_tensors(file: WeightFile, target: FileSource) -> list[tuple[Slot, int]]:
-    """Where the tensors of the safetensors ``file`` stand in the torch file that was written to ``target``.
+    """Where the tensors of ``file`` stand in the torch file that was written to ``target``.
 
     Raises ``ConversionError`` where the two files do not list the same tensors.
     """
@@ -125,9 +138,9 @@ def written_tensors(file: WeightFile, target: FileSource) -> list[tuple[Slot, in
         raise ConversionError(f"torch wrote {counted(len(wrong), 'tensor')} as something else: {listed(wrong)}")
     placed = []
     for name, tensor in expected.items():
-        here, there = tensor.byte_range, found[name].byte_range
-        if here is not None and there is not None and tensor.numel:
-            placed.append((Slot(name, here[1] - here[0], here[0]), there[0]))
+        there = found[name].byte_range
+        if there is not None and tensor.numel:
+            placed.append((slot_of(tensor), there[0]))
     return sorted(placed, key=lambda item: item[1])
 
 

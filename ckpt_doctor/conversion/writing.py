@@ -28,7 +28,7 @@ def write(item: Opened, staged: Staged, advance: Advance, *, check: bool) -> Con
     """
     if item.content is None:
         return _write_bin(item, staged, advance, check=check)
-    _write_content(item, item.content, staged, advance, check=check)
+    write_content(item.descriptor, item.content, staged.descriptor, advance, check=check)
     if item.plan is None:
         return None
     return ConvertedFile(
@@ -42,28 +42,32 @@ def write(item: Opened, staged: Staged, advance: Advance, *, check: bool) -> Con
     )
 
 
-def _write_content(item: Opened, content: Content, staged: Staged, advance: Advance, *, check: bool) -> None:
+def write_content(source: int, content: Content, target: int, advance: Advance, *, check: bool) -> None:
+    """Write ``content`` of the open file ``source`` into the empty open file ``target``, and sync it.
+
+    Raises ``ConversionError`` and ``OSError``.
+    """
     header = content.header
-    write_all(staged.descriptor, header)
+    write_all(target, header)
     advance(len(header))
-    write_slots(content.slots, Copier(item.descriptor, staged.descriptor), _gather, advance)
+    write_slots(content.slots, Copier(source, target), gathered, advance)
     if not check:
-        os.fsync(staged.descriptor)
+        os.fsync(target)
         return
-    whole = os.fstat(staged.descriptor).st_size == content.nbytes
-    if not whole or read_exactly(staged.descriptor, 0, len(header)) != header:
+    whole = os.fstat(target).st_size == content.nbytes
+    if not whole or read_exactly(target, 0, len(header)) != header:
         raise ConversionError("its header or its size is not what was written: the disk or the memory is at fault")
     advance(len(header))
     positions = accumulate((slot.nbytes for slot in content.slots), initial=len(header))
     compare(
-        item.descriptor,
-        staged.descriptor,
+        source,
+        target,
         zip(content.slots, positions, strict=False),
         content.records,
-        _gather,
+        gathered,
         advance,
         # The disk takes its time; meanwhile the pages are compared.
-        beside=lambda: os.fsync(staged.descriptor),
+        beside=lambda: os.fsync(target),
     )
 
 
@@ -75,7 +79,7 @@ def _write_bin(item: Opened, staged: Staged, advance: Advance, *, check: bool) -
     if check:
         with FileSource(staged.temporary) as target:
             placed = written_tensors(item.file, target)
-        compare(item.descriptor, staged.descriptor, placed, (), _gather, advance)
+        compare(item.descriptor, staged.descriptor, placed, (), gathered, advance)
     os.fsync(staged.descriptor)
     return ConvertedFile(
         source=str(item.job.source),
@@ -86,7 +90,8 @@ def _write_bin(item: Opened, staged: Staged, advance: Advance, *, check: bool) -
     )
 
 
-def _gather(descriptor: int, tensor: TensorInfo) -> Iterable[memoryview]:
+def gathered(descriptor: int, tensor: TensorInfo) -> Iterable[memoryview]:
+    """See :func:`.gather.gather`."""
     from .gather import gather  # numpy: only where a tensor is not contiguous
 
     return gather(descriptor, tensor)

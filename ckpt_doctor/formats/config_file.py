@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckpt_doctor.checkpoint import ConfigFile
 
-from .text_file import read_json
+from .text_file import JsonFile, read_json
 
 _LIMIT = 16 << 20  # bytes; real ones have a few thousand
 
@@ -16,7 +16,11 @@ def read_config(path: Path, name: str) -> ConfigFile:
 
     NaN, Infinity and repeated names pass, as they do in the loaders, which use Python's parser.
     """
-    found = read_json(path, _LIMIT)
+    return config_of(read_json(path, _LIMIT), name)
+
+
+def config_of(found: JsonFile, name: str) -> ConfigFile:
+    """What was parsed, as a config."""
     if found.error is not None:
         return ConfigFile(name, None, found.error, found.unreadable)
     if not isinstance(found.data, dict):

@@ -11,15 +11,19 @@ from ckpt_doctor.checkpoint import ShardIndex
 from ckpt_doctor.wording import listed
 
 from .json_text import repeated
-from .text_file import read_json
+from .text_file import JsonFile, read_json
 
 _LIMIT = 256 << 20  # bytes; 100,000 tensors take about 10 million
 
 
 def read_shard_index(path: Path, name: str) -> ShardIndex:
     """Read the index at ``path``; ``name`` is its path in the checkpoint. What went wrong stands in ``error``."""
+    return index_of(read_json(path, _LIMIT), name)
+
+
+def index_of(found: JsonFile, name: str) -> ShardIndex:
+    """What was parsed, as an index."""
     kind = "safetensors" if ".safetensors.index" in name else "torch"
-    found = read_json(path, _LIMIT)
     if found.error is not None:
         return ShardIndex(name, kind, error=found.error, unreadable=found.unreadable)
     error = _what_is_wrong(found.data)

@@ -35,6 +35,11 @@ def read_json(path: Path, limit: int) -> JsonFile:
         return JsonFile(error=error.strerror or str(error), unreadable=True)
     except ValueError:
         return JsonFile(error="its name is none that a file can have", unreadable=True)
+    return parse_json(raw)
+
+
+def parse_json(raw: bytes) -> JsonFile:
+    """Parse the content of a JSON file. Never raises."""
     if not raw.strip():
         return JsonFile(error="it is empty")
     try:

@@ -1,0 +1,73 @@
+"""The object that ``torch.save`` gets: built from what a torch file held, with tensors in their places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ckpt_doctor.checkpoint import TensorInfo
+from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.formats.pickle_values import SCALARS, DictNode, Global, OpaqueNode, TensorNode
+
+from .structure import MAX_DEPTH
+
+
+def check_buildable(root: Any) -> None:
+    """Raise ``ConversionError`` for an object of which :func:`build` could not make the same again."""
+    build(root, None)
+
+
+def build(root: Any, tensors: Mapping[str, Any] | None, torch: Any = None) -> Any:
+    """What the nodes in ``root`` stand for; ``tensors`` holds each tensor by its full name.
+
+    Without ``tensors`` nothing is looked up, and the result means nothing. Attributes of dictionaries, such as the
+    version numbers of modules in a state dict, are not kept. Raises ``ConversionError`` for objects of other classes.
+    """
+    return _Builder(tensors, torch).build(root, "tensor" if type(root) is TensorNode else "", 0)
+
+
+def nested(infos: Iterable[TensorInfo], tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Nothing but the tensors, in dictionaries as their paths say. Raises ``ConversionError`` where paths collide."""
+    root: dict[str, Any] = {}
+    for info in infos:
+        *outer, last = info.path or (info.name,)
+        place = root
+        for key in outer:
+            inner = place.setdefault(key, {})
+            if type(inner) is not dict:
+                raise ConversionError(f"{info.name} lies below another tensor")
+            place = inner
+        if last in place:
+            raise ConversionError(f"two entries would be called {info.name}")
+        place[last] = tensors[info.name]
+    return root
+
+
+class _Builder:
+    def __init__(self, tensors: Mapping[str, Any] | None, torch: Any) -> None:
+        self.tensors = tensors
+        self.torch = torch
+
+    def build(self, node: Any, name: str, depth: int) -> Any:
+        if depth > MAX_DEPTH:
+            raise ConversionError(f"{name} contains itself, or is nested more than {MAX_DEPTH} deep")
+        kind = type(node)
+        if kind in SCALARS:
+            return node
+        prefix = f"{name}." if name else ""
+        if kind is list or kind is tuple:
+            return kind(self.build(item, f"{prefix}{index}", depth + 1) for index, item in enumerate(node))
+        if kind is DictNode:
+            flat = iter(node.flat)
+            result = {}
+            for key, value in zip(flat, flat, strict=True):
+                if type(key) not in SCALARS:
+                    raise ConversionError(f"{name or 'the object'} has a key that is no plain value")
+                result[key] = self.build(value, f"{prefix}{key}", depth + 1)
+            return result
+        if kind is TensorNode:
+            return None if self.tensors is None else self.tensors[name]
+        if kind is Global and node.role == "dtype" and node.dtype is not None:
+            return None if self.torch is None else getattr(self.torch, node.dtype.name)
+        what = node.type_name if kind is OpaqueNode else getattr(node, "dotted", kind.__name__)
+        raise ConversionError(f"{name or 'the object'} is a {what}, which cannot be written again without its class")
