@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ class SafetensorsPlan:
     values: tuple[str, ...]
     dropped: tuple[str, ...]
     tensor_nbytes: int
+    metadata: Mapping[str, str]
 
 
 def refuse_defects(file: WeightFile, despite: Collection[DefectKind] = ()) -> None:
@@ -77,7 +78,7 @@ def plan_safetensors(
         file = edit.of_file(file)
     refuse_absent(file)
     aliases = settle(file, shared)
-    entries = in_order(_entries([tensor for tensor in file.tensors if tensor.name not in aliases.removed]))
+    entries = in_order(entries_of([tensor for tensor in file.tensors if tensor.name not in aliases.removed]))
     # The order of save_model: what stands in the metadata already is not overwritten.
     metadata = {"format": "pt", **found.metadata}
     taken = [name for name in aliases.removed if name in metadata]
@@ -91,6 +92,7 @@ def plan_safetensors(
         values=tuple(found.values),
         dropped=tuple(found.dropped),
         tensor_nbytes=sum(entry.nbytes for entry in entries),
+        metadata=metadata,
     )
 
 
@@ -134,7 +136,8 @@ def refuse_absent(file: WeightFile) -> None:
     raise ConversionError(f"the values of {names} were never stored (device {absent[0].storage.device})")
 
 
-def _entries(tensors: list[TensorInfo]) -> list[Entry]:
+def entries_of(tensors: list[TensorInfo]) -> list[Entry]:
+    """How a safetensors header describes these tensors. Raises ``ConversionError`` for what it cannot."""
     entries = []
     unknown: list[str] = []
     for tensor in tensors:
