@@ -57,8 +57,8 @@ def _group(run: list[TensorInfo]) -> AliasGroup:
         unique_nbytes=max(tensor.extent[1] for tensor in run) - first.extent[0],
         apparent_nbytes=sum(tensor.nbytes for tensor in run),
         identical=all(
-            (t.dtype, t.shape, t.stride, t.storage_offset)
-            == (first.dtype, first.shape, first.stride, first.storage_offset)
+            (t.dtype, t.shape, t.stride, t.storage_offset, t.pending)
+            == (first.dtype, first.shape, first.stride, first.storage_offset, first.pending)
             for t in run
         ),
     )

@@ -70,7 +70,8 @@ class Storage(NamedTuple):
 class TensorInfo(NamedTuple):
     """One tensor as its file describes it.
 
-    ``name`` is ``path`` joined with dots. ``shape`` and ``stride`` count elements, ``storage_offset`` too.
+    ``name`` is ``path`` joined with dots. ``shape`` and ``stride`` count elements, ``storage_offset`` too. ``pending``
+    names what torch still does to the stored elements when it reads them (``conj``, ``neg``): they are not the values.
     """
 
     name: str
@@ -81,6 +82,7 @@ class TensorInfo(NamedTuple):
     storage_offset: int = 0
     requires_grad: bool = False
     path: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
 
     @property
     def numel(self) -> int:

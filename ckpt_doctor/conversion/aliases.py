@@ -61,7 +61,7 @@ def settle(file: WeightFile, shared: str) -> Settled:
 def _same_views(tensors: list[TensorInfo]) -> list[list[TensorInfo]]:
     views: dict[object, list[TensorInfo]] = {}
     for tensor in tensors:
-        views.setdefault((tensor.dtype, tensor.extent, tensor.shape, tensor.stride), []).append(tensor)
+        views.setdefault((tensor.dtype, tensor.extent, tensor.shape, tensor.stride, tensor.pending), []).append(tensor)
     return list(views.values())
 
 

@@ -71,6 +71,11 @@ def concerning(path: Path) -> Iterator[None]:
         yield
     except ConversionError as error:
         raise ConversionError(f"cannot convert {path}: {error}") from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # What is read and written by descriptor bears no name.
+        raise ConversionError(f"cannot convert {path}: {error.strerror or error}. Nothing was written") from error
 
 
 def open_job(job: Job, to: str, *, drop_non_tensors: bool) -> Opened:
@@ -78,7 +83,8 @@ def open_job(job: Job, to: str, *, drop_non_tensors: bool) -> Opened:
 
     Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``.
     """
-    source = FileSource(job.source)
+    with concerning(job.source):
+        source = FileSource(job.source)
     try:
         with concerning(job.source):
             return _opened(job, source, to, drop_non_tensors=drop_non_tensors)

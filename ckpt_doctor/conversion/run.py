@@ -58,6 +58,7 @@ def convert(
         # Path("") would be the current directory.
         if not os.fspath(source) or not os.path.lexists(path):
             raise PathNotFoundError(f"{os.fspath(source)!r} does not exist")
+        _refuse_named_badly(path, target)
         with _without_collector():
             return run.all(plan_jobs(path, None if target is None else Path(target), to, shared))
     except OSError as error:
@@ -139,6 +140,15 @@ class _Run:
         self.done += nbytes
         if self.progress is not None:
             self.progress(min(self.done, self.total), self.total)
+
+
+def _refuse_named_badly(source: Path, target: str | os.PathLike[str] | None) -> None:
+    """Raise for a target whose meaning ``Path`` would change: an empty one, and ``folder/`` for a lone file."""
+    name = None if target is None else os.fspath(target)
+    if name == "":
+        raise ConversionError("the target is an empty path")
+    if name is not None and name.endswith(("/", os.sep)) and not source.is_dir() and not Path(name).is_dir():
+        raise ConversionError(f"the folder {name} does not exist")
 
 
 def _permissions(status: os.stat_result) -> int:

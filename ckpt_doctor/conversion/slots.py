@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ckpt_doctor.checkpoint import Record, TensorInfo
+from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.wording import listed
 
 
 class Slot(NamedTuple):
@@ -37,10 +39,19 @@ class Content(NamedTuple):
 
 
 def slot_of(tensor: TensorInfo) -> Slot:
-    """Where the bytes of a tensor come from. Its storage must be in the file as it is, unless it has no elements."""
+    """Where the bytes of a tensor come from. Its storage must be in the file as it is, unless it has no elements.
+
+    Raises ``ConversionError`` where those bytes are not the values.
+    """
     nbytes = tensor.nbytes
     if nbytes == 0:
         return Slot(tensor.name, 0, 0)
+    if tensor.pending:
+        # save_file of safetensors 0.8 writes these bytes nevertheless, and so other values than torch.load gives.
+        raise ConversionError(
+            f"{tensor.name} is stored with torch's {listed(tensor.pending)} set, so its bytes are not its values: load "
+            "it, resolve it (resolve_conj, resolve_neg), and save it again"
+        )
     start = tensor.storage.offset
     assert start is not None, "the bytes are not in the file"
     if tensor.is_contiguous:

@@ -120,10 +120,10 @@ class TensorNode:
     """A tensor's description. ``storage`` is ``None`` where its bytes were never stored (the meta device).
 
     ``shape``, ``stride`` and ``offset`` are what the file says, whatever that is. ``extra`` is what was set as its
-    attributes.
+    attributes, ``pending`` what torch does to the elements after reading them.
     """
 
-    __slots__ = ("dtype", "extra", "offset", "requires_grad", "shape", "storage", "stride")
+    __slots__ = ("dtype", "extra", "offset", "pending", "requires_grad", "shape", "storage", "stride")
 
     def __init__(
         self,
@@ -134,6 +134,7 @@ class TensorNode:
         offset: int,
         requires_grad: bool,
         extra: Any = None,
+        pending: tuple[str, ...] = (),
     ) -> None:
         self.storage = storage
         self.dtype = dtype
@@ -142,6 +143,7 @@ class TensorNode:
         self.offset = offset
         self.requires_grad = requires_grad
         self.extra = extra
+        self.pending = pending
 
 
 class Refused:

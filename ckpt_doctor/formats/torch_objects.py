@@ -77,7 +77,7 @@ def _rebuild_tensor(args: Arguments) -> Any:
 
 def _rebuild_tensor_v2(args: Arguments) -> Any:
     """The same with ``requires_grad``, hooks and, since torch 2.0, metadata."""
-    return _described(args) if 6 <= len(args) <= 7 else OpaqueNode(BROKEN)
+    return _with_metadata(_described(args), args[6:]) if 6 <= len(args) <= 7 else OpaqueNode(BROKEN)
 
 
 def _described(args: Arguments) -> Any:
@@ -89,7 +89,16 @@ def _described(args: Arguments) -> Any:
 def _rebuild_tensor_v3(args: Arguments) -> Any:
     if not 7 <= len(args) <= 8 or type(args[6]) is not Global:
         return OpaqueNode(BROKEN)
-    return _tensor(args[0], args[6].dtype, args[1], args[2], args[3], args[4])
+    return _with_metadata(_tensor(args[0], args[6].dtype, args[1], args[2], args[3], args[4]), args[7:])
+
+
+def _with_metadata(node: Any, metadata: Arguments) -> Any:
+    """The tensor with the bits that ``torch._utils.set_tensor_metadata`` sets, such as ``{"conj": True}``."""
+    if metadata and type(metadata[0]) is DictNode and type(node) is TensorNode:
+        # One or two are usual; whoever writes thousands gets no list of them.
+        keys = metadata[0].flat[0:8:2]
+        node.pending = tuple(clipped(key) if type(key) is str else "metadata" for key in keys)
+    return node
 
 
 def _rebuild_qtensor(args: Arguments) -> Any:
@@ -120,7 +129,12 @@ def _rebuild_parameter(args: Arguments) -> Any:
         return REFUSED
     requires_grad = len(args) < 2 or args[1] is True
     extra = args[3] if len(args) == 4 else data.extra
-    return TensorNode(data.storage, data.dtype, data.shape, data.stride, data.offset, requires_grad, extra)
+    return _changed(data, requires_grad, extra)
+
+
+def _changed(data: TensorNode, requires_grad: bool, extra: Any) -> TensorNode:
+    place = (data.storage, data.dtype, data.shape, data.stride, data.offset)
+    return TensorNode(*place, requires_grad, extra, data.pending)
 
 
 def _replaces_data(state: Any) -> bool:
@@ -169,7 +183,7 @@ def _rebuild_on_device(args: Arguments) -> Any:
         return OpaqueNode(BROKEN)
     data = args[0]
     if type(data) is TensorNode:
-        return TensorNode(data.storage, data.dtype, data.shape, data.stride, data.offset, args[3] is True, data.extra)
+        return _changed(data, args[3] is True, data.extra)
     return OpaqueNode("torch.Tensor (stored as an array)", [("data", data)])
 
 

@@ -69,7 +69,10 @@ def describe(found: Harvest, resolve: Resolver) -> tuple[tuple[TensorInfo, ...],
                     # What stands there belongs to something else: nobody may take it for this tensor.
                     storage = Storage(storage.key, storage.nbytes, None, storage.device, storage.record, storage.crc32)
         tensors.append(
-            TensorInfo(name, node.dtype, node.shape, node.stride, storage, node.offset, node.requires_grad, path)
+            TensorInfo(
+                *(name, node.dtype, node.shape, node.stride, storage, node.offset, node.requires_grad, path),
+                node.pending,
+            )
         )
     return tuple(tensors), tuple(_defect(problem) for problem in problems.values())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -232,3 +233,49 @@ def test_without_torch_only_bin_is_missing(tmp_path: Path, good: Path, monkeypat
     convert(good, to="safetensors", overwrite=True)
     monkeypatch.undo()
     assert same(load_file(tmp_path / "good.safetensors"), load(good))
+
+
+def test_values_that_torch_computes_on_reading(tmp_path: Path) -> None:
+    """A conjugated or negated view is stored with the bytes of what it is a view of."""
+    numbers = torch.complex(filled((3, 4), torch.float32), filled((3, 4), torch.float32, 1))
+    lazy = {"conj": numbers.conj(), "neg": numbers.conj().imag}
+    for name, tensor in lazy.items():
+        for legacy in (False, True):
+            source = save({"w": tensor}, tmp_path / f"{name}-{legacy}.bin", legacy=legacy)
+            refused(source, "w is stored with", name, "resolve it")
+    # Its bytes are those of the other tensor, and its values are not.
+    refused(save({"a": numbers, "b": numbers.conj()}, tmp_path / "both.bin"), "b is stored with", shared="drop")
+    parameter = torch.nn.Parameter(numbers.conj())
+    refused(save({"w": parameter}, tmp_path / "parameter.bin"), "w is stored with")
+    resolved = save({"w": numbers.conj().resolve_conj()}, tmp_path / "resolved.bin")
+    convert(resolved, to="safetensors")
+    assert torch.equal(load_file(tmp_path / "resolved.safetensors")["w"], numbers.conj())
+
+
+def test_integers_that_torch_would_not_read_again(tmp_path: Path) -> None:
+    source = save({"w": torch.ones(1), "fits": 2**2000 - 1, "low": -(2**1999)}, tmp_path / "fits.bin")
+    convert(source, to="safetensors")
+    convert(tmp_path / "fits.safetensors", tmp_path / "back.bin", to="bin")
+    assert same(load(tmp_path / "back.bin"), load(source))
+    torch.save({"w": torch.ones(1), "large": 2**2100}, tmp_path / "large.bin")
+    refused(tmp_path / "large.bin", "large (int)")
+
+
+def test_targets_that_mean_something_else(tmp_path: Path, good: Path) -> None:
+    refused(good, "empty path", target="")
+    refused(good, "the folder", "out/ does not exist", target=f"{tmp_path}/out/")
+    (tmp_path / "out").mkdir()
+    convert(good, f"{tmp_path}/out/", to="safetensors")
+    assert load_file(tmp_path / "out" / "good.safetensors").keys() == {"w", "v"}
+
+
+def test_special_files(tmp_path: Path, good: Path) -> None:
+    """A rename would take them away, and as root even a device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for overwrite in (False, True):
+        with pytest.raises(ConversionError, match="pipe is not a regular file"):
+            convert(good, pipe, to="safetensors", overwrite=overwrite)
+    assert pipe.is_fifo()
+    with pytest.raises(ConversionError, match=r"cannot convert .*pipe: it is not a regular file"):
+        convert(pipe, tmp_path / "a.safetensors", to="safetensors")
