@@ -167,10 +167,13 @@ def rebuild(metadata: Mapping[str, str], tensors: Mapping[str, Any]) -> Any:
     if STRUCTURE not in metadata:
         return dict(tensors)
     used: set[str] = set()
+    values = dict(metadata)
 
     def decode(encoded: Any) -> Any:
         if type(encoded) is list:
             return [decode(item) for item in encoded]
+        if type(encoded) is int and encoded.bit_length() > _MAX_BITS:
+            raise ValueError("torch would not read it again")
         if type(encoded) is not dict:
             return encoded
         tag = next(iter(encoded), "") if len(encoded) == 1 else ""
@@ -179,7 +182,8 @@ def rebuild(metadata: Mapping[str, str], tensors: Mapping[str, Any]) -> Any:
             used.add(content)
             return tensors[content]
         if tag == "$value":
-            return decode(json.loads(metadata[content]))
+            # Each stands in one place: values that refer to others twice over could grow without end.
+            return decode(json.loads(values.pop(content)))
         if tag == "$tuple":
             return tuple(decode(item) for item in content)
         if tag == "$float":

@@ -186,12 +186,17 @@ def test_only_the_bytes_of_the_tensors_are_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", ["", "{", '{"a":{"$tensor":"nope"}}', '{"a":{"$value":"x"}}', '{"$items":3}', "[]", "5"]
+    "record",
+    [
+        *("", "{", '{"a":{"$tensor":"nope"}}', '{"a":{"$value":"x"}}', '{"$items":3}', "[]", "5"),
+        *('{"w":{"$tensor":"w"},"twice":[{"$value":"y"},{"$value":"y"}]}', f'{{"w":{{"$tensor":"w"}},"n":{2**2100}}}'),
+    ],
+    ids=range(9),
 )
 def test_a_damaged_record_of_the_structure_is_refused(tmp_path: Path, record: str) -> None:
     from safetensors.torch import save_file
 
-    metadata = {"ckpt-doctor.structure": record, "x": '{"$value":"x"}'}
+    metadata = {"ckpt-doctor.structure": record, "x": '{"$value":"x"}', "y": "[1]"}
     save_file({"w": torch.ones(1)}, tmp_path / "a.safetensors", metadata=metadata)
     with pytest.raises(ConversionError, match=r"ckpt-doctor\.structure"):
         convert(tmp_path / "a.safetensors", to="bin")
