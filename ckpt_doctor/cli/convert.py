@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     "[default: clone; drop for the tied embeddings of a transformers model]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
-@click.option("--no-check", is_flag=True, help="Do not compare every tensor with its source, nor that with its checksums.")
+@click.option(
+    "--no-check", is_flag=True, help="Do not compare every tensor with its source, nor that with its checksums."
+)
 @click.option("--drop-non-tensors", is_flag=True, help="Leave out values that neither safetensors nor JSON can hold.")
 @click.option(
     "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
