@@ -41,3 +41,7 @@ class VerificationError(CkptDoctorError):
 
 class IncompleteLoadError(CkptDoctorError):
     """A load did not restore every tensor of its checkpoint; the text is the table of what arrived."""
+
+
+class RepairError(CkptDoctorError):
+    """A repair cannot be done, or not be undone. The checkpoint is as it was, unless the text says otherwise."""

@@ -41,7 +41,7 @@ def inspect(
             found.setdefault(key, checkpoint)
     checkpoints = list(found.values())
     if policy.deep:
-        checkpoints = _scanned(checkpoints, progress)
+        checkpoints = scanned(checkpoints, progress)
     return Report(tuple(diagnose(checkpoint, policy) for checkpoint in checkpoints))
 
 
@@ -76,12 +76,13 @@ def _own_name(checkpoint: Checkpoint) -> str:
     return checkpoint.files[0].path if checkpoint.layout == "file" else ""
 
 
-def _scanned(checkpoints: list[Checkpoint], progress: Progress | None) -> list[Checkpoint]:
+def scanned(checkpoints: list[Checkpoint], progress: Progress | None) -> list[Checkpoint]:
+    """The checkpoints with what their tensor bytes say."""
     from .scanning import bytes_to_scan, scan
 
     total = sum(bytes_to_scan(checkpoint) for checkpoint in checkpoints)
     done = 0
-    scanned = []
+    result = []
     for checkpoint in checkpoints:
         before = done
 
@@ -89,6 +90,6 @@ def _scanned(checkpoints: list[Checkpoint], progress: Progress | None) -> list[C
             if progress is not None:
                 progress(before + read, total)
 
-        scanned.append(scan(checkpoint, progress=advance))
+        result.append(scan(checkpoint, progress=advance))
         done += bytes_to_scan(checkpoint)
-    return scanned
+    return result

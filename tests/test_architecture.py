@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "rules": WORDS | {"knowledge"},
     "inspection": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules"},
     "conversion": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection"},
+    "repair": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
     "reporting": WORDS,
     "verification": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
     "integrations": WORDS | {"rules", "inspection", "verification"},

@@ -23,7 +23,7 @@ _PREFIX, _SUFFIX = "convert-", ".tmp"
 _ATTEMPTS = 10  # another process may remove an empty folder, or sweep a file that is not locked yet, in between
 
 # What file systems without hard links answer.
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.ENOTSUP})
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.ENOTSUP})
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +96,7 @@ class Staging:
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(FileExistsError):
                 folder.mkdir()
-            if not _is_real_folder(folder):
+            if not is_real_folder(folder):
                 raise ConversionError(f"{folder} is in the way: it is not a folder, or a link to one")
             staged = _open_new(folder, target, mode)
             if staged is not None:
@@ -118,7 +118,7 @@ class Staging:
                 done.append(replaced)
                 self._name(staged, replaced.status)
             for folder in dict.fromkeys(staged.target.parent for staged in self._staged):
-                _sync_folder(folder)
+                sync_folder(folder)
         except BaseException:
             for replaced in reversed(done):
                 _take_back(replaced)
@@ -139,7 +139,7 @@ class Staging:
         try:
             os.link(staged.target, saved)
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             return _Replaced(staged, status, None)
         return _Replaced(staged, status, saved)
@@ -158,7 +158,7 @@ class Staging:
         except FileExistsError:
             raise _exists(staged.target) from None
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             os.replace(staged.temporary, staged.target)  # noqa: PTH105
 
@@ -207,7 +207,7 @@ def sweep(folder: Path) -> None:
 
 
 def _temporaries(folder: Path) -> Iterator[Path]:
-    if not _is_real_folder(folder):
+    if not is_real_folder(folder):
         return
     try:
         with os.scandir(folder) as entries:
@@ -243,14 +243,14 @@ def _open_new(folder: Path, target: Path, mode: int) -> Staged | None:
     return None
 
 
-def _is_real_folder(path: Path) -> bool:
+def is_real_folder(path: Path) -> bool:
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except OSError:
         return False
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         os.fsync(descriptor)

@@ -1,0 +1,158 @@
+"""Actions carried out on a draft: the one place that knows what each of them means."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.actions import Action, Copy, EditJson, Move, Rewrite, SetAside, WriteIndex
+from ckpt_doctor.conversion.editing import Edit
+from ckpt_doctor.errors import RepairError
+from ckpt_doctor.formats.text_file import parse_json
+
+from .draft import Document, Draft, Moved, Rewritten
+from .rewriting import rewritten
+
+
+def apply(draft: Draft, root: Path, action: Action) -> None:
+    """Carry out one action of a checkpoint at ``root`` on the draft.
+
+    Raises ``RepairError`` or ``ConversionError`` where it must not be done, and ``OSError``.
+    """
+    _DOERS[type(action)](draft, root, action)
+
+
+def _rewrite(draft: Draft, root: Path, action: Rewrite) -> None:
+    path = _source(draft, root, action.path)
+    target = path if action.target is None else _free(draft, root, action.target)
+    entry = draft.entries.get(path)
+    if isinstance(entry, Rewritten):
+        source, original, before = entry.source, entry.original, entry
+    else:
+        source = draft.source_of(path)
+        original, before = draft.weights(path, action.path), None
+    old_format = "safetensors" if draft.weights(path, action.path).format == "safetensors" else "bin"
+    draft.entries[target] = rewritten(
+        source,
+        original,
+        _combined(before.edit if before else Edit(), action),
+        format=action.format or old_format,
+        metadata={**(before.metadata if before else {}), **action.metadata},
+        shared="clone" if action.shared == "clone" or (before and before.shared == "clone") else "keep",
+    )
+    if target != path and not action.keeps:
+        draft.entries[path] = None
+        draft.renamed[path] = target
+
+
+def _combined(first: Edit, action: Rewrite) -> Edit:
+    """Both edits in one, in the names of the original."""
+    original = {new: old for old, new in first.names.items()}
+    names = dict(first.names)
+    names.update({original.get(old, old): new for old, new in action.names.items()})
+    without = first.without | {original.get(name, name) for name in action.without}
+    kept = {old: new for old, new in names.items() if old not in without}
+    return Edit(kept, without, tuple(dict.fromkeys((*first.despite, *action.despite))))
+
+
+def _move(draft: Draft, root: Path, action: Move) -> None:
+    path, target = _source(draft, root, action.path), _free(draft, root, action.target)
+    entry = draft.entries.get(path)
+    draft.entries[target] = entry if entry is not None else Moved(path)
+    draft.entries[path] = None
+    draft.renamed[path] = target
+
+
+def _copy(draft: Draft, root: Path, action: Copy) -> None:
+    path, target = _source(draft, root, action.path), _free(draft, root, action.target)
+    entry = draft.entries.get(path)
+    draft.entries[target] = entry if isinstance(entry, (Rewritten, Document)) else Moved(draft.source_of(path), True)
+
+
+def _set_aside(draft: Draft, root: Path, action: SetAside) -> None:
+    draft.entries[_source(draft, root, action.path)] = None
+
+
+def _write_index(draft: Draft, root: Path, action: WriteIndex) -> None:
+    path = root / action.path
+    if draft.exists(path):
+        _source(draft, root, action.path)
+    document: dict[str, Any] = {}
+    if action.like is not None:
+        found = _parsed(draft, root, action.like)
+        document = found if isinstance(found, dict) else {}
+    metadata = document.get("metadata")
+    metadata = {**(metadata if isinstance(metadata, dict) else {}), "total_size": action.total_size}
+    document = {**document, "metadata": metadata, "weight_map": dict(sorted(action.weight_map.items()))}
+    draft.entries[_absolute(path)] = Document(_text(document, sort_keys=True))
+
+
+def _edit_json(draft: Draft, root: Path, action: EditJson) -> None:
+    path = _source(draft, root, action.path)
+    document = _parsed(draft, root, action.path)
+    if not isinstance(document, dict):
+        raise RepairError(f"{action.path} is no JSON object")
+    document = {key: value for key, value in document.items() if key not in action.without}
+    draft.entries[path] = Document(_text({**document, **action.values}))
+
+
+def _parsed(draft: Draft, root: Path, name: str) -> Any:
+    data = draft.document(root / name)
+    if data is None:
+        data = draft.source_of(root / name).read_bytes()
+    return parse_json(data).data
+
+
+def _text(document: dict[str, Any], *, sort_keys: bool = False) -> bytes:
+    # As transformers and PEFT write theirs.
+    return (json.dumps(document, indent=2, sort_keys=sort_keys, ensure_ascii=False) + "\n").encode()
+
+
+def _source(draft: Draft, root: Path, name: str) -> Path:
+    """The absolute path of a file that is there and may be replaced."""
+    path = _inside(root, name)
+    if not draft.has_file(path):
+        raise RepairError(f"{name} is not there any more")
+    if draft.link_target(path) is not None:
+        raise RepairError(
+            f"{name} is a link to {draft.link_target(path)}: nothing is written through links, which others may "
+            "share. Copy the checkpoint to a folder of its own first (`cp -rL`)"
+        )
+    return path
+
+
+def _free(draft: Draft, root: Path, name: str) -> Path:
+    """The absolute path for a new file, where nothing is."""
+    path = _inside(root, name)
+    if draft.exists(path):
+        raise RepairError(f"{name} is there already")
+    return path
+
+
+def _inside(root: Path, name: str) -> Path:
+    """The absolute path; raises where a folder between the checkpoint and the file is a link."""
+    path = _absolute(root / name)
+    folder = path.parent
+    top = _absolute(root)
+    while folder != top and top in folder.parents:
+        if folder.is_symlink():
+            raise RepairError(f"{folder} is a link: nothing is written through links. Name the folder it leads to")
+        folder = folder.parent
+    return path
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
+
+
+_DOERS: dict[type, Callable[[Draft, Path, Any], None]] = {
+    Rewrite: _rewrite,
+    Move: _move,
+    Copy: _copy,
+    SetAside: _set_aside,
+    WriteIndex: _write_index,
+    EditJson: _edit_json,
+}

@@ -1,0 +1,178 @@
+"""Which fixes are applied: one after the other in the order of the codes, each judged by what inspection then says."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ckpt_doctor.actions import Rewrite
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.errors import ConversionError, NoCheckpointError, RepairError
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.inspection import diagnose
+from ckpt_doctor.layouts import discover
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import Diagnosis
+
+from .applying import apply
+from .draft import Draft
+from .outcome import Rejected, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a checkpoint is looked for: the path that leads to it and, where several lie there, its own root.
+
+    ``layout`` is what the user asked for, if anything.
+    """
+
+    path: Path
+    layout: str | None
+
+    def read(self, draft: Draft) -> list[Checkpoint]:
+        """What lies there according to the draft; nothing where it is gone."""
+        path = self.path
+        while (successor := draft.renamed.get(Path(os.path.abspath(path)))) is not None:
+            path = path.with_name(successor.name)
+        return discover(path, self.layout, draft)
+
+
+@dataclass
+class Plan:
+    """What will be done: the state that is meant, the steps that lead there, and what was left alone."""
+
+    draft: Draft
+    diagnoses: list[Diagnosis]
+    steps: list[Step] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+_Identity = tuple[str, "str | None", str, tuple[str, ...]]
+"""What tells two findings apart: code, path, title of the fix, tensors."""
+
+
+@dataclass(frozen=True)
+class _Debt:
+    """A step after which there were errors that had not been there, the state before it, and what is said of it."""
+
+    before: Plan
+    finding: Finding
+    objection: str
+
+
+def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: bool) -> Plan:
+    """Plan the repair of what lies at ``place``; ``known`` are its checkpoints as they were read, and scanned.
+
+    Nothing is written. Raises ``MissingDependencyError`` where torch is needed to write torch's format.
+    """
+    draft = Draft()
+    for checkpoint in known:
+        for file in checkpoint.files:
+            draft.known[Path(os.path.abspath(checkpoint.root / file.path))] = file
+    result = Plan(draft, _diagnoses(place, draft, policy))
+    tried: set[_Identity] = set()
+    debt: _Debt | None = None
+    while True:
+        candidate = next(_candidates(result.diagnoses, policy, tried, unsafe=unsafe), None)
+        if candidate is None:
+            if debt is None:
+                return result
+            result = debt.before
+            result.rejected.append(Rejected(debt.finding, debt.objection))
+            debt = None
+            continue
+        root, finding = candidate
+        tried.add(_identity(finding))
+        trial = result.draft.copy()
+        try:
+            diagnoses = _try(trial, root, finding, place, policy)
+        except (ConversionError, RepairError, NoCheckpointError, OSError) as error:
+            result.rejected.append(Rejected(finding, str(error)))
+            continue
+        objection = _useless(result.diagnoses, diagnoses, finding)
+        worse = new_errors(result.diagnoses, diagnoses)
+        if worse and debt is None and not objection:
+            first = worse[0]
+            objection = f"it would lead to {first.code} {first.name}: {first.message}"
+            mendable = {item.code for _, item in _candidates(diagnoses, policy, tried, unsafe=unsafe)}
+            if all(item.code in mendable for item in worse):
+                # What came to light has a fix of its own. Only where that works out, the step counts.
+                debt = _Debt(replace(result, steps=[*result.steps], rejected=[*result.rejected]), finding, objection)
+                objection = None
+        if objection is not None:
+            result.rejected.append(Rejected(finding, objection))
+            continue
+        result.draft, result.diagnoses = trial, diagnoses
+        result.steps.append(Step(finding))
+        if debt is not None and not new_errors(debt.before.diagnoses, diagnoses):
+            debt = None
+
+
+def _try(trial: Draft, root: Path, finding: Finding, place: Place, policy: Policy) -> list[Diagnosis]:
+    assert finding.fix is not None
+    for action in finding.fix.actions:
+        apply(trial, root, action)
+    return _diagnoses(place, trial, policy)
+
+
+def _diagnoses(place: Place, draft: Draft, policy: Policy) -> list[Diagnosis]:
+    return [diagnose(checkpoint, every_rule(policy)) for checkpoint in place.read(draft)]
+
+
+def _candidates(
+    diagnoses: list[Diagnosis], policy: Policy, tried: set[_Identity], *, unsafe: bool
+) -> Iterator[tuple[Path, Finding]]:
+    """Findings that have a fix which was not tried, in the order of their codes, each with its checkpoint's root."""
+    found = [
+        (diagnosis.checkpoint.root, finding)
+        for diagnosis in diagnoses
+        for finding in diagnosis.findings
+        if finding.fix is not None
+        and finding.fix.actions
+        and (unsafe or finding.fix.safety == "safe")
+        and policy.runs(finding.code, finding.name, stable=True)
+        and _identity(finding) not in tried
+    ]
+    return iter(sorted(found, key=lambda item: (item[1].code, item[1].path or "", item[1].tensors)))
+
+
+def _identity(finding: Finding) -> _Identity:
+    title = finding.fix.title if finding.fix is not None else ""
+    return finding.code, finding.path, title, finding.tensors
+
+
+def every_rule(policy: Policy) -> Policy:
+    """The policy with every rule looking: what the user did not ask for must not get worse."""
+    return policy._replace(select=(), ignore=())
+
+
+def new_errors(before: list[Diagnosis], after: list[Diagnosis]) -> list[Finding]:
+    """The errors of every code of which there are more than before."""
+    old, new = _errors(before), _errors(after)
+    return [
+        finding
+        for diagnosis in after
+        for finding in diagnosis.findings
+        if finding.severity is Severity.ERROR and new[finding.code] > old[finding.code]
+    ]
+
+
+def _useless(before: list[Diagnosis], after: list[Diagnosis], finding: Finding) -> str | None:
+    """Why a step is not taken that does not help."""
+    assert finding.fix is not None
+    if any(isinstance(action, Rewrite) and action.keeps for action in finding.fix.actions):
+        return None  # the damaged file stays, and so does what is said about it
+    if _count(after, finding.code) >= _count(before, finding.code):
+        return f"{finding.code} would still be there"
+    return None
+
+
+def _errors(diagnoses: list[Diagnosis]) -> Counter[str]:
+    return Counter(f.code for d in diagnoses for f in d.findings if f.severity is Severity.ERROR)
+
+
+def _count(diagnoses: list[Diagnosis], code: str) -> int:
+    return sum(finding.code == code for diagnosis in diagnoses for finding in diagnosis.findings)

@@ -1,0 +1,166 @@
+"""Weight files that are written anew: refused or described beforehand, and then written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.checkpoint import Storage, TensorInfo, WeightFile
+from ckpt_doctor.conversion.checking import compare
+from ckpt_doctor.conversion.copying import SourceEndedError
+from ckpt_doctor.conversion.editing import PLAIN, Edit
+from ckpt_doctor.conversion.header import header, in_order
+from ckpt_doctor.conversion.plan import (
+    entries_of,
+    plan_safetensors,
+    read_root,
+    refuse_absent,
+    refuse_big_endian,
+    refuse_defects,
+)
+from ckpt_doctor.conversion.slots import Content, slot_of
+from ckpt_doctor.conversion.structure import STRUCTURE
+from ckpt_doctor.conversion.to_bin import StateOf, import_torch, write_bin, written_tensors
+from ckpt_doctor.conversion.torch_state import build, check_buildable, nested
+from ckpt_doctor.conversion.writing import Advance, gathered, write_content
+from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.formats.source import FileSource
+
+from .draft import Rewritten
+
+
+def rewritten(
+    source: Path,
+    original: WeightFile,
+    edit: Edit,
+    *,
+    format: str,
+    metadata: Mapping[str, str],
+    shared: str,
+) -> Rewritten:
+    """Describe the file that ``original`` becomes. Raises ``ConversionError`` where it cannot, and ``OSError``."""
+    refuse_defects(original, edit.despite)
+    if (edit.names or edit.without) and STRUCTURE in (original.metadata or {}):
+        raise ConversionError(f"its metadata entry {STRUCTURE} records the old names: convert it to bin first")
+    entry = Rewritten(source, original, edit, format, dict(metadata), shared, original)
+    with FileSource(source) as opened:
+        if format == "safetensors":
+            content, metadata = _content(opened, entry)
+            nbytes = content.nbytes
+        else:
+            _check_torch(opened, entry)
+            nbytes = None
+            metadata = {}
+    return Rewritten(source, original, edit, format, entry.metadata, shared, _described(entry, metadata, nbytes))
+
+
+def write(entry: Rewritten, path: Path, target: int, advance: Advance) -> None:
+    """Write the file into ``target``, which is the empty file at ``path``, open.
+
+    When this returns, every tensor was compared with its source, and the bytes are on the disk. Raises
+    ``ConversionError``, ``MissingDependencyError`` and ``OSError``.
+    """
+    with FileSource(entry.source) as source:
+        assert source.fileno is not None
+        if source.size != entry.original.nbytes:
+            raise SourceEndedError("it changed while it was read")
+        if entry.format == "safetensors":
+            content, _ = _content(source, entry)
+            write_content(source.fileno, content, target, advance, check=True)
+            return
+        file = entry.edit.of_file(entry.original)
+        write_bin(source, file, target, _state_maker(source, entry, file))
+        advance(source.size)
+        with FileSource(path) as written:
+            placed = written_tensors(file, written)
+        compare(source.fileno, target, placed, (), gathered, advance)
+        os.fsync(target)
+
+
+def _state_maker(source: FileSource, entry: Rewritten, file: WeightFile) -> StateOf | None:
+    """What makes the object that torch saves; ``None`` for what a safetensors file recorded of it."""
+    if entry.original.format == "safetensors":
+        return None
+    tensors_only = bool(entry.edit.despite)
+    root = PLAIN if tensors_only else entry.edit.of_tree(read_root(source, entry.original))
+
+    def state(tensors: Mapping[str, Any], torch: Any) -> Any:
+        if entry.shared == "clone":
+            tensors = _cloned(tensors)
+        if tensors_only:
+            return nested(file.tensors, tensors)
+        return dict(tensors) if root is PLAIN else build(root, tensors, torch)
+
+    return state
+
+
+def _cloned(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, where no two are one tensor."""
+    seen: set[int] = set()
+    own = {}
+    for name, tensor in tensors.items():
+        own[name] = tensor.clone() if id(tensor) in seen else tensor
+        seen.add(id(tensor))
+    return own
+
+
+def _content(source: FileSource, entry: Rewritten) -> tuple[Content, dict[str, str]]:
+    """The bytes of a new safetensors file, and its metadata."""
+    if entry.original.format != "safetensors":
+        plan = plan_safetensors(source, entry.original, shared="clone", drop_non_tensors=False, edit=entry.edit)
+        return plan.content, dict(plan.metadata)
+    file = entry.edit.of_file(entry.original)
+    metadata = {**(file.metadata or {}), **entry.metadata}
+    entries = in_order(entries_of(list(file.tensors)))
+    return Content(header(entries, metadata), tuple(slot_of(item.tensor) for item in entries)), metadata
+
+
+def _check_torch(source: FileSource, entry: Rewritten) -> None:
+    """Refuse what could not be written as a torch file with the same content."""
+    import_torch()
+    refuse_big_endian(entry.original)
+    refuse_absent(entry.edit.of_file(entry.original))
+    if entry.original.format != "safetensors" and not entry.edit.despite:
+        root = read_root(source, entry.original)
+        if root is not PLAIN:
+            check_buildable(entry.edit.of_tree(root))
+
+
+def _described(entry: Rewritten, metadata: Mapping[str, str], nbytes: int | None) -> WeightFile:
+    """The new file as its reader will describe it, with what was found out about the values."""
+    original = entry.original
+    old_names = [tensor.name for tensor in original.tensors if tensor.name not in entry.edit.without]
+    tensors = tuple(_own_bytes(tensor, entry) for tensor in entry.edit.of_file(original).tensors)
+    scans = None
+    if original.scans is not None:
+        found = original.scans
+        scans = {new.name: found[old] for old, new in zip(old_names, tensors, strict=True) if old in found}
+    torch = entry.format == "bin"
+    return WeightFile(
+        path=original.path,
+        format="torch-zip" if torch else "safetensors",
+        nbytes=sum(tensor.nbytes for tensor in tensors) if nbytes is None else nbytes,
+        content=original.content,
+        tensors=tensors,
+        metadata=None if torch else metadata,
+        values={} if entry.edit.despite or not torch else original.values,
+        scans=scans,
+        plain=original.plain,
+    )
+
+
+def _own_bytes(tensor: TensorInfo, entry: Rewritten) -> TensorInfo:
+    key: object = tensor.name
+    if entry.format == "bin" and entry.shared == "keep":
+        # Equal views stay one storage; other views of the same bytes get their own.
+        key = (tensor.storage.key, tensor.extent, tensor.dtype.name, tensor.shape, tensor.stride)
+    strides = []
+    step = 1
+    for size in reversed(tensor.shape):
+        strides.append(step)
+        step *= size
+    return tensor._replace(
+        stride=tuple(reversed(strides)), storage=Storage(str(key), tensor.nbytes, 0), storage_offset=0
+    )

@@ -1,0 +1,269 @@
+"""The one way in: a path and a policy to the repairs that were made."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from ckpt_doctor.checkpoint import Checkpoint, TensorInfo
+from ckpt_doctor.conversion.copying import Copier, write_all
+from ckpt_doctor.conversion.opened import concerning
+from ckpt_doctor.conversion.staging import NO_LINKS
+from ckpt_doctor.errors import ConversionError, RepairError
+from ckpt_doctor.formats import read_weight_file
+from ckpt_doctor.formats.source import FileSource
+from ckpt_doctor.inspection import diagnose, scanned
+from ckpt_doctor.layouts import discover
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import Diagnosis, Report
+from ckpt_doctor.rules.rule import documents
+from ckpt_doctor.wording import byte_size, listed
+
+from .draft import Document, Draft, Entry, Moved, Rewritten
+from .journal import Identity
+from .outcome import Change, Repair, Repairs
+from .planning import Place, Plan, every_rule, new_errors, plan
+from .rewriting import write
+from .transaction import Transaction, has_leftovers, locked, recover
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes done so far and the bytes in all."""
+
+_DEFAULT = Policy()
+_LEVELS_UP = 3  # as far as a path can lie below its checkpoint
+
+
+def fix(
+    path: str | os.PathLike[str],
+    policy: Policy = _DEFAULT,
+    *,
+    unsafe: bool = False,
+    dry_run: bool = False,
+    backup: bool = True,
+    progress: Progress | None = None,
+) -> Repairs:
+    """Apply the fixes of what inspection finds at ``path``; for each checkpoint all that can be applied, or none.
+
+    ``policy`` says what is looked for and, by ``select`` and ``ignore``, which findings are repaired. ``unsafe`` also
+    applies the fixes that may lose something. A dry run plans and writes nothing. Originals are kept in a backup unless
+    ``backup`` is unset.
+
+    Raises ``PathNotFoundError``, ``NoCheckpointError``, ``UnknownNameError``, ``MissingDependencyError`` where torch is
+    needed and not there, and ``RepairError`` where nothing could be written; then that checkpoint is as it was.
+    """
+    path = Path(path)
+    # Before anything is looked at: an interrupted repair of the enclosing checkpoint, or of one below.
+    above = [path, *list(Path(os.path.abspath(path)).parents)[:_LEVELS_UP]]
+    rolled_back = [name for folder in above for name in _recover(folder, dry_run=dry_run)]
+    below = {_folder_of(checkpoint) for checkpoint in discover(path, policy.layout)}
+    rolled_back += [name for folder in sorted(below) for name in _recover(folder, dry_run=dry_run)]
+    repairs = [
+        _Work(place, policy, unsafe=unsafe, progress=progress).do(dry_run=dry_run, backup=backup)
+        for place in _places(path, policy.layout)
+    ]
+    diagnoses = [diagnosis for _, found in repairs for diagnosis in found]
+    return Repairs(tuple(repair for repair, _ in repairs), Report(tuple(diagnoses)), tuple(rolled_back), dry_run)
+
+
+def _places(path: Path, layout: str | None) -> list[Place]:
+    """The checkpoints at ``path``, each as a place of its own; those of one folder are repaired together."""
+    checkpoints = discover(path, layout)
+    roots = {_own_path(checkpoint) for checkpoint in checkpoints}
+    if len(roots) == 1:
+        # Asked for from above, a lone adapter is judged with the folder that was asked for.
+        return [Place(path, layout)]
+    return [Place(root, layout) for root in dict.fromkeys(map(_own_path, checkpoints))]
+
+
+def _own_path(checkpoint: Checkpoint) -> Path:
+    return checkpoint.root / checkpoint.files[0].path if checkpoint.layout == "file" else checkpoint.root
+
+
+class _Work:
+    """The repair of one place."""
+
+    def __init__(self, place: Place, policy: Policy, *, unsafe: bool, progress: Progress | None) -> None:
+        self.place = place
+        self.policy = policy
+        self.unsafe = unsafe
+        self.progress = progress
+        self.done = self.total = 0
+
+    def do(self, *, dry_run: bool, backup: bool) -> tuple[Repair, list[Diagnosis]]:
+        """Plan, and unless it is a dry run carry out; what was done, and what is found afterwards."""
+        # The state of the files is taken before they are read, so that no change in between goes unnoticed.
+        first = self._read()
+        seen = {name: Identity.of(Path(name)) for checkpoint in first for name in _paths(checkpoint)}
+        known = self._read()
+        base = _folder_of(known[0])
+        planned = plan(self.place, self.policy, self._scanned(known), unsafe=self.unsafe)
+        changes = _changes(planned.draft, base)
+        kept = None
+        if planned.steps and not dry_run:
+            kept = self._carry_out(planned, base, seen, backup=backup)
+        repair = Repair(
+            path=known[0].path,
+            steps=tuple(planned.steps),
+            rejected=tuple(planned.rejected),
+            changes=changes,
+            backup=None if kept is None else str(kept),
+        )
+        after = self.place.read(planned.draft)
+        return repair, [diagnose(checkpoint, self.policy) for checkpoint in after]
+
+    def _read(self) -> list[Checkpoint]:
+        return self.place.read(Draft())
+
+    def _scanned(self, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+        return scanned(checkpoints, self.progress) if self.policy.deep else checkpoints
+
+    def _carry_out(self, planned: Plan, base: Path, seen: dict[str, Identity | None], *, backup: bool) -> Path | None:
+        """Write everything aside, look at it once more, and put it in place."""
+        entries = planned.draft.entries
+        top = Path(os.path.commonpath([base, *(path.parent for path in entries)]))
+        try:
+            with locked(top) as own, Transaction(top, own) as transaction:
+                _refuse_full_disk(own, entries)
+                self.total = 2 * sum(_to_write(entry) for entry in entries.values())
+                before: dict[str, Identity | None] = {}
+                staged: dict[Path, Path | None] = {}
+                for path, entry in entries.items():
+                    name = path.relative_to(top).as_posix()
+                    before[name] = seen.get(str(path))
+                    if entry is None:
+                        transaction.remove(name)
+                        staged[path] = None
+                    else:
+                        place = staged[path] = transaction.stage(name)
+                        with concerning(path):
+                            self._write(entry, place)
+                self._look_again(planned, staged)
+                for file, identity in seen.items():
+                    if Identity.of(Path(file)) != identity:
+                        raise RepairError(f"{file} changed meanwhile: something is still writing it")
+                return transaction.commit(before, backup=backup)
+        except ConversionError as error:
+            raise RepairError(f"{error}. Nothing was changed") from error
+        except OSError as error:
+            place_ = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+            raise RepairError(f"{place_}{error.strerror or error}. Nothing was changed") from error
+
+    def _write(self, entry: Entry, place: Path) -> None:
+        """Write one file aside. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``."""
+        if isinstance(entry, Moved) and not entry.copied:
+            try:
+                os.link(entry.source, place, follow_symlinks=False)
+                return
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            if isinstance(entry, Document):
+                write_all(descriptor, entry.data)
+            elif isinstance(entry, Rewritten):
+                write(entry, place, descriptor, self._advance)
+            else:
+                with FileSource(entry.source) as source:
+                    assert source.fileno is not None
+                    Copier(source.fileno, descriptor).copy(0, source.size, self._advance)
+                    status = os.fstat(source.fileno)
+                os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & 0o777)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _look_again(self, planned: Plan, staged: dict[Path, Path | None]) -> None:
+        """Judge what was written, as it will be seen; raise ``RepairError`` where it is not what was planned."""
+        final = planned.draft.copy()
+        for path, place in staged.items():
+            entry = final.entries[path]
+            if place is None:
+                continue
+            if isinstance(entry, Rewritten):
+                written = read_weight_file(place, entry.file.path)
+                _refuse_different(path, entry.file.tensors, written.tensors)
+                final.known[place] = written._replace(scans=entry.file.scans)
+            final.entries[path] = Moved(place)
+        found = [diagnose(checkpoint, every_rule(self.policy)) for checkpoint in self.place.read(final)]
+        for finding in new_errors(planned.diagnoses, found):
+            raise RepairError(
+                f"what was written is not as it was planned ({finding.code} {finding.message}). Nothing was changed"
+            )
+
+    def _advance(self, nbytes: int) -> None:
+        self.done += nbytes
+        if self.progress is not None:
+            self.progress(min(self.done, self.total), self.total)
+
+
+def _folder_of(checkpoint: Checkpoint) -> Path:
+    return Path(os.path.abspath(checkpoint.root))
+
+
+def _recover(base: Path, *, dry_run: bool) -> tuple[str, ...]:
+    """Take back what an interrupted repair left in ``base``; the names of the repairs."""
+    if not has_leftovers(base):
+        return ()
+    if dry_run:
+        raise RepairError(f"a repair was interrupted in {base}: `ckpt-doctor fix` takes it back before anything else")
+    with locked(base) as own:
+        return recover(own)
+
+
+def _paths(checkpoint: Checkpoint) -> Iterator[str]:
+    """Absolute paths of everything that the checkpoint consists of."""
+    names = [file.path for file in checkpoint.files]
+    names += [other.path for other in checkpoint.others]
+    names += [document.path for document in documents(checkpoint)]
+    for name in names:
+        yield os.path.abspath(checkpoint.root / name)
+
+
+def _refuse_different(path: Path, planned: Iterable[TensorInfo], written: Iterable[TensorInfo]) -> None:
+    wanted, found = ({(t.name, t.dtype.name, t.shape) for t in tensors} for tensors in (planned, written))
+    if wanted != found:
+        names = sorted({item[0] for item in wanted ^ found})
+        raise RepairError(f"{path}: {listed(names)} came out otherwise than planned. Nothing was changed")
+
+
+def _to_write(entry: Entry | None) -> int:
+    if isinstance(entry, Rewritten):
+        return entry.file.nbytes
+    if isinstance(entry, Document):
+        return len(entry.data)
+    return entry.source.stat().st_size if entry is not None and entry.copied else 0
+
+
+def _refuse_full_disk(folder: Path, entries: Mapping[Path, Entry | None]) -> None:
+    """Raise where the new files do not fit, rather than fill the disk first."""
+    needed = sum(_to_write(entry) for entry in entries.values())
+    space = os.statvfs(folder)
+    free = space.f_bfree * space.f_frsize
+    if space.f_blocks and needed > free:  # some file systems do not know their size
+        raise RepairError(
+            f"{folder}: no space left for {byte_size(needed)}, {byte_size(free)} are free. Nothing was changed"
+        )
+
+
+def _changes(draft: Draft, base: Path) -> tuple[Change, ...]:
+    sources = {entry.source: entry for entry in draft.entries.values() if isinstance(entry, Moved)}
+    changes = []
+    for path, entry in sorted(draft.entries.items()):
+        name = Path(os.path.relpath(path, base)).as_posix()
+        before = path.stat().st_size if path.is_file() else None
+        if entry is None:
+            moved = sources.get(path)
+            if moved is None or moved.copied:
+                changes.append(Change(name, "removed", before, None))
+        elif isinstance(entry, Moved):
+            source = Path(os.path.relpath(entry.source, base)).as_posix()
+            action = "copied" if entry.copied else "renamed"
+            changes.append(Change(name, action, before, entry.source.stat().st_size, source=source))
+        else:
+            action = "written" if before is None else "rewritten"
+            exact = isinstance(entry, Document) or entry.format == "safetensors"
+            changes.append(Change(name, action, before, _to_write(entry), exact))
+    return tuple(changes)

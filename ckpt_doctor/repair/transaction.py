@@ -1,0 +1,252 @@
+"""All files of a repair change, or none: written aside, recorded in a journal, then moved to their names.
+
+What is replaced goes into the backup under a second name first (a hard link), so that at no moment a file is missing.
+Whatever goes wrong afterwards, the journal says how to take it back: at once, or when the next repair begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ckpt_doctor.conversion.staging import NO_LINKS, is_real_folder, sync_folder
+from ckpt_doctor.errors import RepairError
+from ckpt_doctor.layouts.disk import OWN_FOLDER
+
+from .journal import COMMITTING, DONE, UNDOING, Identity, Journal, Replacement, read_journal
+
+PREFIX = "backup-"
+"""What the folder of a repair is called by; the time follows."""
+_ATTEMPTS = 10
+
+
+@contextlib.contextmanager
+def locked(base: Path) -> Iterator[Path]:
+    """``.ckpt-doctor/`` in ``base``, made if it is not there, for nobody else as long as this lasts.
+
+    Raises ``RepairError`` where another repair is at work, and ``OSError``.
+    """
+    own = base / OWN_FOLDER
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileExistsError):
+            own.mkdir()
+        if not is_real_folder(own):
+            raise RepairError(f"{own} is in the way: it is not a folder, or a link to one")
+        try:
+            descriptor = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue  # a conversion that had ended removed it, empty as it was
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RepairError(f"another repair is at work in {base}: wait for its end") from None
+            except OSError:
+                pass  # file systems without locks
+            if own.exists() and os.path.samestat(own.lstat(), os.fstat(descriptor)):
+                yield own
+                return
+        finally:
+            with contextlib.suppress(OSError):
+                own.rmdir()  # only where nothing of ours stays in it
+            os.close(descriptor)
+    raise RepairError(f"{own}: another process removes it")
+
+
+def recover(own: Path) -> tuple[str, ...]:
+    """Take back repairs that were interrupted, and sweep what they left; the folder ``own`` must be locked.
+
+    Returns the names of those that had begun to change files. Raises ``RepairError`` and ``OSError``.
+    """
+    rolled_back = []
+    for folder in sorted(own.glob(f"{PREFIX}*")):
+        if not is_real_folder(folder):
+            continue
+        journal = read_journal(folder)
+        if journal is not None and journal.state == DONE:
+            continue
+        if journal is not None:
+            roll_back(own.parent, folder, journal)
+            rolled_back.append(folder.name)
+        shutil.rmtree(folder)
+    return tuple(rolled_back)
+
+
+def has_leftovers(base: Path) -> bool:
+    """Whether an interrupted repair in ``base`` has to be taken back before anything is judged."""
+    folders = [folder for folder in (base / OWN_FOLDER).glob(f"{PREFIX}*") if is_real_folder(folder)]
+    journals = [read_journal(folder) for folder in folders]
+    return any(journal is not None and journal.state != DONE for journal in journals)
+
+
+class Transaction:
+    """The files of one repair below ``base``. A context manager: without :meth:`commit` nothing of it stays."""
+
+    def __init__(self, base: Path, own: Path) -> None:
+        self.base = base
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        self.folder = own / f"{PREFIX}{stamp}-{os.urandom(3).hex()}"
+        self._staged: dict[str, Path | None] = {}
+        self._done = False
+
+    def __enter__(self) -> Transaction:
+        for name in ("", "old", "new"):
+            (self.folder / name).mkdir()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._done or not self.folder.exists():
+            return
+        try:
+            journal = read_journal(self.folder)
+        except RepairError:
+            journal = None
+        # With a journal that could not be followed to its end, the next repair needs what is here.
+        if journal is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stage(self, path: str) -> Path:
+        """Where to write the file that is to be at ``path``; it must not be there yet."""
+        place = self.folder / "new" / str(len(self._staged))
+        self._staged[path] = place
+        return place
+
+    def remove(self, path: str) -> None:
+        """Take the file at ``path`` away."""
+        self._staged[path] = None
+
+    def commit(self, seen: dict[str, Identity | None], *, backup: bool) -> Path | None:
+        """Give every file its place, in the order in which they were named; the folder of the backup, if any.
+
+        ``seen`` is what each file was when the plan was made. Raises ``RepairError`` where it is something else by now,
+        and ``OSError``; then everything is as it was.
+        """
+        replacements = []
+        for path, staged in self._staged.items():
+            now = Identity.of(self.base / path)
+            if now != seen.get(path):
+                raise RepairError(f"{self.base / path} changed meanwhile: something else writes there")
+            if now is not None and staged is not None:
+                _keep_permissions(self.base / path, staged)
+            after = None if staged is None else Identity.of(staged)
+            replacements.append(Replacement(path, now, after))
+        journal = Journal(COMMITTING, tuple(replacements), self._missing_folders())
+        journal.write(self.folder)
+        try:
+            for folder in journal.folders:
+                (self.base / folder).mkdir()
+            for number, replacement in enumerate(replacements):
+                _replace(self.base, self.folder, number, replacement)
+            for parent in dict.fromkeys((self.base / path).parent for path in self._staged):
+                sync_folder(parent)
+            sync_folder(self.folder / "old")
+            journal.in_state(DONE).write(self.folder)
+        except BaseException:
+            roll_back(self.base, self.folder, journal)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        self._done = True
+        shutil.rmtree(self.folder if not backup else self.folder / "new", ignore_errors=True)
+        return self.folder if backup else None
+
+    def _missing_folders(self) -> tuple[str, ...]:
+        missing: dict[str, None] = {}
+        for path, staged in self._staged.items():
+            parts = path.split("/")[:-1]
+            for depth in range(1, len(parts) + 1):
+                folder = "/".join(parts[:depth])
+                if staged is not None and not (self.base / folder).exists():
+                    missing[folder] = None
+        return tuple(missing)
+
+
+def _replace(base: Path, folder: Path, number: int, replacement: Replacement) -> None:
+    path, old, new = base / replacement.path, folder / "old" / str(number), folder / "new" / str(number)
+    if replacement.before is not None:
+        try:
+            os.link(path, old, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            path.rename(old)
+    if replacement.after is None:
+        path.unlink(missing_ok=True)
+    elif replacement.before is None:
+        try:
+            # Unlike a rename, a link never takes the place of a file that has appeared meanwhile.
+            os.link(new, path)
+        except FileExistsError:
+            raise RepairError(f"{path} appeared meanwhile: something else writes there") from None
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            new.rename(path)
+    else:
+        new.replace(path)
+
+
+def roll_back(base: Path, folder: Path, journal: Journal) -> None:
+    """Put back everything that the journal in ``folder`` tells of, as far as it got. May be repeated.
+
+    Raises ``RepairError`` where a file is neither what it was nor what the repair made of it: then it stays, and so
+    does the backup. Raises ``OSError``.
+    """
+    _refuse_links(base, journal)
+    foreign = []
+    for number, replacement in reversed(list(enumerate(journal.replacements))):
+        path, old = base / replacement.path, folder / "old" / str(number)
+        now = Identity.of(path)
+        if now is not None and now not in (replacement.before, replacement.after):
+            foreign.append(str(path))
+        elif Identity.of(old) is not None:
+            old.replace(path)
+            # A rename between two names of one file does nothing: then the second name is still there.
+            old.unlink(missing_ok=True)
+        elif replacement.before is None and now is not None and now == replacement.after:
+            path.unlink()
+    for parent in dict.fromkeys((base / item.path).parent for item in journal.replacements):
+        if parent.is_dir():
+            sync_folder(parent)
+    if foreign:
+        raise RepairError(f"{', '.join(foreign)} changed meanwhile and stays as it is; the originals are in {folder}")
+    for name in reversed(journal.folders):
+        with contextlib.suppress(OSError):
+            (base / name).rmdir()  # only where it is empty
+
+
+def take_back(base: Path, folder: Path, journal: Journal) -> None:
+    """Undo a repair that was done. Raises ``RepairError`` where a file has changed since, and ``OSError``."""
+    for number, replacement in enumerate(journal.replacements):
+        if Identity.of(base / replacement.path) != replacement.after:
+            raise RepairError(
+                f"{base / replacement.path} has changed since the repair: nothing was undone. The originals are in "
+                f"{folder / 'old'}"
+            )
+        if replacement.before is not None and Identity.of(folder / "old" / str(number)) is None:
+            raise RepairError(f"{folder / 'old' / str(number)} is gone: nothing was undone")
+    undoing = journal.in_state(UNDOING)
+    undoing.write(folder)
+    roll_back(base, folder, undoing)
+    shutil.rmtree(folder)
+
+
+def _refuse_links(base: Path, journal: Journal) -> None:
+    """Raise where a journal would lead out of the folder through a link: it may come from elsewhere."""
+    inside = os.path.realpath(base)
+    for replacement in journal.replacements:
+        parent = os.path.realpath((base / replacement.path).parent)
+        if parent != inside and not parent.startswith(f"{inside}/"):
+            raise RepairError(f"{replacement.path} lies behind a link: nothing is put back through links")
+
+
+def _keep_permissions(path: Path, staged: Path) -> None:
+    status = path.lstat()
+    staged.chmod(stat.S_IMODE(status.st_mode))
+    with contextlib.suppress(OSError):  # only root may give files away
+        os.chown(staged, status.st_uid, status.st_gid)
