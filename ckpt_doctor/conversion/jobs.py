@@ -107,7 +107,7 @@ class _Work:
         self.to = to
         self.shared = shared
         self.jobs = Jobs()
-        self.replaced: set[str] = set()  # what the result does not hold because it holds it in the other format
+        self.settled: set[str] = set()  # what has a job already, or is replaced by what has the other format
 
     def add(self, checkpoint: Checkpoint) -> None:
         """Add a job for every file of the checkpoint that has the other format."""
@@ -121,10 +121,14 @@ class _Work:
         if not part.files:
             raise ConversionError(f"{checkpoint.path}: the {part.name} has no weights")
         if not rest or (ready and self.target != self.root):
-            # What a loader prefers is there; elsewhere it is all that is needed.
+            # What a loader prefers is there; elsewhere it is all that is needed, if it is all there.
+            if self.target != self.root:
+                _refuse_incomplete(checkpoint, part, ready)
+                # Not mere copies: they are opened like what is converted, which refuses the damaged and the hostile.
+                self.jobs.files += [Job(self.root / file.path, self.target / file.path, True) for file in ready]
             self.jobs.already += [str(self.root / file.path) for file in ready]
-            self.replaced |= {file.path for file in rest}
-            self.replaced |= {index.path for index in part.indexes if ending_of(index) not in ENDINGS[self.to]}
+            self.settled |= {file.path for file in part.files}
+            self.settled |= {index.path for index in part.indexes if ending_of(index) not in ENDINGS[self.to]}
             return
         _refuse_incomplete(checkpoint, part, rest)
         shared = self.shared or (TIED if _ties_embeddings(checkpoint, part) else "clone")
@@ -132,12 +136,12 @@ class _Work:
         for file in rest:
             path = _renamed(file.path, lambda name: converted_name(name, self.to))
             by_path[file.path] = Job(self.root / file.path, self.target / path, converts=True, shared=shared)
-            self.replaced.add(file.path)
+            self.settled.add(file.path)
         self.jobs.files += by_path.values()
         for shards in indexed_shards(part):
             index = shards.index
             if ending_of(index) not in ENDINGS[self.to] and any(path in by_path for path in shards.listed):
-                self.replaced.add(index.path)
+                self.settled.add(index.path)
                 target = self.target / _renamed(index.path, lambda name: converted_index(name, self.to))
                 listed_jobs = {path: by_path[path] for path in with_siblings(part, shards) if path in by_path}
                 self.jobs.indexes.append(IndexJob(index, self.root / index.path, target, listed_jobs))
@@ -151,7 +155,7 @@ class _Work:
     def take_along(self, checkpoint: Checkpoint) -> None:
         """Add a copy of everything else that the checkpoint needs to be one in the other folder."""
         for path in dict.fromkeys(self._others(checkpoint)):
-            if path not in self.replaced:
+            if path not in self.settled:
                 self.jobs.files.append(Job(self.root / path, self.target / path, converts=False))
 
     def _others(self, checkpoint: Checkpoint) -> Iterator[str]:

@@ -204,6 +204,29 @@ def test_weights_that_are_not_all_there(sharded: Path) -> None:
     refused("CKD701")
 
 
+def test_what_is_already_there_is_taken_only_if_it_is_whole(sharded: Path, tmp_path: Path) -> None:
+    """Elsewhere the safetensors files stand for all; a part of them, or a broken one, must not."""
+    convert(sharded, to="safetensors")
+    (sharded / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ConversionError, match=r"shards are missing: model-00002-of-00002.safetensors"):
+        convert(sharded, tmp_path / "out", to="safetensors")
+    (sharded / "model.safetensors.index.json").unlink()
+    with pytest.raises(ConversionError, match=r"shards are missing: model-00002-of-00002.safetensors"):
+        convert(sharded, tmp_path / "out", to="safetensors")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_already_there_is_taken_only_if_it_is_sound(weaver: Path, tmp_path: Path) -> None:
+    convert(weaver, to="safetensors")
+    convert(weaver, tmp_path / "out", to="safetensors")
+    ready = weaver / "weaver_lora/adapter_model.safetensors"
+    assert (tmp_path / "out/weaver_lora/adapter_model.safetensors").read_bytes() == ready.read_bytes()
+    ready.write_bytes(ready.read_bytes()[:-1])
+    with pytest.raises(ConversionError, match=r"adapter_model.safetensors: it is refused"):
+        convert(weaver, tmp_path / "broken", to="safetensors")
+    assert not (tmp_path / "broken").exists()
+
+
 def test_a_misnamed_file_gets_its_name_and_keeps_its_bytes(tmp_path: Path) -> None:
     save_file({"base_model.model.q.lora_A.weight": torch.ones(2, 3)}, tmp_path / "adapter_model.bin", {"format": "pt"})
     result = convert(tmp_path, to="safetensors")
