@@ -23,10 +23,12 @@ if TYPE_CHECKING:
         NoCheckpointError,
         OutputError,
         PathNotFoundError,
+        RepairError,
         UnknownNameError,
     )
     from .inspection import inspect, open_checkpoint
     from .policy import Policy
+    from .repair import Repairs, fix, undo
     from .results import Report
 
 __all__ = [
@@ -38,12 +40,16 @@ __all__ = [
     "OutputError",
     "PathNotFoundError",
     "Policy",
+    "RepairError",
+    "Repairs",
     "Report",
     "UnknownNameError",
     "__version__",
     "convert",
+    "fix",
     "inspect",
     "open_checkpoint",
+    "undo",
 ]
 
 _HOMES = {
@@ -55,11 +61,15 @@ _HOMES = {
     "OutputError": "errors",
     "PathNotFoundError": "errors",
     "Policy": "policy",
+    "RepairError": "errors",
+    "Repairs": "repair",
     "Report": "results",
     "UnknownNameError": "errors",
     "convert": "conversion",
+    "fix": "repair",
     "inspect": "inspection",
     "open_checkpoint": "inspection",
+    "undo": "repair",
 }
 
 

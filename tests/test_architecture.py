@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "verification": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
     "integrations": WORDS | {"rules", "inspection", "verification"},
     "cli": WORDS
-    | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion", "verification", "reporting"},
+    | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"}
+    | {"repair", "verification", "reporting"},
 }
 # The package's own front door and `python -m` stand above all rooms.
 ABOVE_ALL = {"__init__", "__main__"}

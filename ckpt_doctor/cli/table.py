@@ -2,5 +2,12 @@
 
 from __future__ import annotations
 
-COMMANDS = {"inspect": "inspect", "ls": "ls", "convert": "convert", "explain": "explain", "rules": "rules"}
+COMMANDS = {
+    "inspect": "inspect",
+    "ls": "ls",
+    "convert": "convert",
+    "fix": "fix",
+    "explain": "explain",
+    "rules": "rules",
+}
 """Name of each command to its module in this folder, in the order of the help. The module's ``command`` is run."""

@@ -7,7 +7,7 @@ from ckpt_doctor.checkpoint import Checkpoint
 from .adapters import adapter_part, holds_adapter
 from .folder import Folder
 from .match import Match
-from .model_files import model_parts
+from .model_files import holds_model, model_parts
 from .names import state_folders
 from .reading import CheckpointReader
 
@@ -38,10 +38,10 @@ def nested_below(folder: Folder) -> str | None:
     """The name of the folder that holds the only adapter below ``folder``, if ``folder`` looks like its save folder.
 
     That is so where PEFT's model card or other files lie above it, or where the folder has one of the names that
-    training scripts give. A plain folder of checkpoints is none.
+    training scripts give. A plain folder of checkpoints is none, and neither is that of a whole model.
     """
     adapters = [name for name in folder.folders if holds_adapter(folder.child(name))]
-    if len(adapters) != 1 or holds_adapter(folder):
+    if len(adapters) != 1 or holds_adapter(folder) or holds_model(folder):
         return None
     usual = adapters[0] in ("adapter_model", "adapter", "default", "lora", "peft", "weaver", "trigger")
     return adapters[0] if usual or folder.files else None

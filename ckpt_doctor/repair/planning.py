@@ -92,7 +92,7 @@ def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: b
         except (ConversionError, RepairError, NoCheckpointError, OSError) as error:
             result.rejected.append(Rejected(finding, str(error)))
             continue
-        objection = _useless(result.diagnoses, diagnoses, finding)
+        objection = _useless(result, diagnoses, finding)
         worse = new_errors(result.diagnoses, diagnoses)
         if worse and debt is None and not objection:
             first = worse[0]
@@ -160,12 +160,15 @@ def new_errors(before: list[Diagnosis], after: list[Diagnosis]) -> list[Finding]
     ]
 
 
-def _useless(before: list[Diagnosis], after: list[Diagnosis], finding: Finding) -> str | None:
-    """Why a step is not taken that does not help."""
+def _useless(before: Plan, after: list[Diagnosis], finding: Finding) -> str | None:
+    """Why a step is not taken that does not help, or that brings back what was repaired."""
+    for code in sorted({step.finding.code for step in before.steps}):
+        if _count(after, code) > _count(before.diagnoses, code):
+            return f"it would bring {code} back"
     assert finding.fix is not None
     if any(isinstance(action, Rewrite) and action.keeps for action in finding.fix.actions):
         return None  # the damaged file stays, and so does what is said about it
-    if _count(after, finding.code) >= _count(before, finding.code):
+    if _count(after, finding.code) >= _count(before.diagnoses, finding.code):
         return f"{finding.code} would still be there"
     return None
 

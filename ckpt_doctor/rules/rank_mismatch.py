@@ -105,7 +105,7 @@ class RankMismatch(Rule):
                         setting(view.part, {"r": min(seen)}),
                         unsafe=True,
                     )
-                    if expected and len(seen) == 1
+                    if expected and len(seen) == 1 and not view.settings.get("rank_pattern")
                     else None,
                 )
 

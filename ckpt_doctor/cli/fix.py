@@ -1,0 +1,166 @@
+"""``ckpt-doctor fix``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON, Policy
+
+from .console import color_option, presentation, write
+from .errors import FINDINGS, say
+
+if TYPE_CHECKING:
+    from ckpt_doctor.repair import Repair, Repairs
+    from ckpt_doctor.reporting.presentation import Presentation
+
+
+@click.command("fix", short_help="Repair what inspect finds.")
+@click.argument("path", metavar="PATH", required=False, type=click.Path())
+@click.option("--dry-run", is_flag=True, help="Only print what would be done; exit code 1 if that is anything.")
+@click.option("--unsafe-fixes", is_flag=True, help="Also apply the fixes that may lose something.")
+@click.option("--select", metavar="RULES", multiple=True, help="Repair only these codes, code prefixes or names.")
+@click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names alone.")
+@click.option(
+    "--expect",
+    type=click.Choice(EXPECTATIONS),
+    help="Format that adapter and model weights must have.  [default: safetensors for weaver and trigger, else any]",
+)
+@click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]")
+@click.option("--deep", is_flag=True, help="Read the tensor bytes too: some fixes need to know that copies are equal.")
+@click.option("--no-backup", is_flag=True, help="Do not keep the originals.")
+@click.option("--undo", metavar="BACKUP", help="Put back the originals of this backup; without PATH.")
+@click.option(
+    "--fail-on", type=click.Choice(FAIL_ON), default="error", show_default=True, help="What makes the exit code 1."
+)
+@click.option(
+    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
+)
+@color_option
+def command(
+    path: str | None,
+    dry_run: bool,
+    unsafe_fixes: bool,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    expect: str | None,
+    layout: str | None,
+    deep: bool,
+    no_backup: bool,
+    undo: str | None,
+    fail_on: str,
+    output_format: str,
+    color: str,
+) -> None:
+    """Apply the safe fixes of what inspect finds at PATH.
+
+    Of each checkpoint everything that can be repaired is, or nothing: the files are written aside, compared with their
+    sources, judged again, and only then put in place. The originals go to a backup under .ckpt-doctor/.
+
+    Exit code: 0 if nothing at or above --fail-on remains, 1 if something does or a dry run has something to do, 2 if
+    nothing could be done.
+    """
+    if undo is not None:
+        if path is not None:
+            raise click.UsageError("--undo takes the backup and no PATH")
+        _put_back(undo)
+        return
+    if path is None:
+        raise click.UsageError("Missing argument 'PATH'.")
+
+    from ckpt_doctor.repair import fix
+
+    from .progress import ByteProgress
+    from .selection import rule_choices
+
+    policy = Policy(
+        expect=expect,
+        layout=layout,
+        deep=deep,
+        select=rule_choices(select, "--select"),
+        ignore=rule_choices(ignore, "--ignore"),
+        fail_on=fail_on,
+    )
+    with ByteProgress("repairing") as progress:
+        result = fix(path, policy, unsafe=unsafe_fixes, dry_run=dry_run, backup=not no_backup, progress=progress)
+    if output_format == "json":
+        import json
+
+        write([json.dumps(result.to_dict(), indent=2)])
+    else:
+        write(_lines(result, presentation(color)))
+    if any(result.remaining.failing(fail_on)) or (dry_run and result.changes_anything):
+        raise click.exceptions.Exit(FINDINGS)
+
+
+def _put_back(backup: str) -> None:
+    from ckpt_doctor.repair import undo
+    from ckpt_doctor.reporting.escape import printable
+    from ckpt_doctor.wording import counted
+
+    paths = undo(backup)
+    write([*(printable(_shown(path)) for path in paths), f"{counted(len(paths), 'file')} put back"])
+
+
+def _lines(result: Repairs, look: Presentation) -> Iterator[str]:
+    from ckpt_doctor.reporting import report_lines
+    from ckpt_doctor.reporting.escape import printable
+
+    for name in result.rolled_back:
+        say(f"an interrupted repair was taken back: {name}")
+    for repair in result.repairs:
+        if repair.steps or repair.rejected:
+            yield from map(printable, _repair_lines(repair, look, dry_run=result.dry_run))
+            yield ""
+    if not result.changes_anything:
+        yield "nothing to repair"
+        yield ""
+    if result.dry_run and result.changes_anything:
+        yield "afterwards:"
+    yield from report_lines(result.remaining, "text", look)
+
+
+def _repair_lines(repair: Repair, look: Presentation, *, dry_run: bool) -> Iterator[str]:
+    from ckpt_doctor.wording import counted, listed, shell
+
+    done = "repair to do" if dry_run else "repair done"
+    plural = "repairs to do" if dry_run else "repairs done"
+    yield f"{repair.path}{look.separator}{counted(len(repair.steps), done, plural)}"
+    for step in repair.steps:
+        yield f"  {step.finding.code} {step.finding.name}  {step.finding.path or '.'}: {step.title}"
+    yield from (f"    {line}" for line in _changed_files(repair))
+    for item in repair.rejected:
+        yield f"  not repaired: {item.finding.code} {item.finding.name}  {item.finding.path or '.'}: {item.reason}"
+    if repair.backup is not None:
+        shown = _shown(repair.backup)
+        yield f"  the originals are in {shown}; to put them back: {shell('fix', '--undo', shown)}"
+    elif repair.steps and not dry_run:
+        gone = [change.path for change in repair.changes if change.before is not None and change.action != "copied"]
+        yield f"  no backup was kept of {listed(gone)}" if gone else "  nothing was replaced"
+
+
+def _changed_files(repair: Repair) -> Iterator[str]:
+    from tabulate import tabulate
+
+    from ckpt_doctor.wording import byte_size
+
+    rows = []
+    for change in repair.changes:
+        after = "" if change.after is None else f"{'' if change.exact else 'about '}{byte_size(change.after)}"
+        before = "" if change.before is None else byte_size(change.before)
+        action = change.action if change.source is None else f"{change.action} from {change.source}"
+        rows.append((change.path, action, before, after))
+    table = tabulate(rows, ("file", "", "before", "after"), tablefmt="plain", disable_numparse=True, colalign=_COLUMNS)
+    yield from table.splitlines()
+
+
+_COLUMNS = ("left", "left", "right", "right")
+
+
+def _shown(path: str) -> str:
+    """The path from the current folder, where it lies below that."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
