@@ -180,7 +180,7 @@ class _Builder:
             ) from error
         return model
 
-    def adapted(self, language_model: Any, config: PeftConfig | None, adapter: str) -> nn.Module:
+    def adapted(self, language_model: Any, config: PeftConfig | None, adapter: str) -> Any:
         """``language_model`` as a ``PeftModel`` with this adapter; one that is a ``PeftModel`` gets it in addition."""
         from peft import PeftModel, get_peft_model
 
@@ -190,11 +190,18 @@ class _Builder:
             )
         try:
             if isinstance(language_model, PeftModel):
-                language_model.add_adapter(adapter, config, autocast_adapter_dtype=False)
-                return language_model
-            return get_peft_model(language_model, config, adapter_name=adapter, autocast_adapter_dtype=False)
+                adapted = language_model
+                adapted.add_adapter(adapter, config, autocast_adapter_dtype=False)
+            else:
+                adapted = get_peft_model(language_model, config, adapter_name=adapter, autocast_adapter_dtype=False)
         except (ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
             raise VerificationError(f"the base model cannot carry the {adapter} adapter: {error}") from error
+        dtype = adapted.get_input_embeddings().weight.dtype
+        for name, parameter in adapted.named_parameters():
+            # PEFT gives an adapter the dtype of its base, but not on the meta device.
+            if parameter.is_meta and f".{adapter}" in name and parameter.is_floating_point():
+                parameter.data = parameter.data.to(dtype)
+        return adapted
 
     def length(self, bank: str) -> int:
         """Number of latents in a bank: as configured, else as the checkpoint's config says, else as it is."""

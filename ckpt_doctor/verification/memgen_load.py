@@ -78,7 +78,8 @@ def load(model: MemGenModel, checkpoint: Checkpoint) -> LoadLog:
                 continue
             restored += 1
             if parameter.is_meta:
-                replaced[id(parameter)] = value.to(parameter.dtype)
+                # A copy: what was read may be a view of the file.
+                replaced[id(parameter)] = value.to(parameter.dtype, copy=True)
             else:
                 with torch.no_grad():
                     parameter.copy_(value)
@@ -186,22 +187,34 @@ def _absent(checkpoint: Checkpoint) -> list[str]:
 
 def _tensors(root: Path, file: WeightFile) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a file on the CPU, wherever they were when they were saved."""
-    path = root / file.path
+    read = _safetensors if file.format == "safetensors" else _torch_tensors
     try:
-        if file.format == "safetensors":
-            from safetensors import safe_open
-
-            with safe_open(path, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 - it is no mapping
-                    yield name, opened.get_tensor(name)
-        else:
-            import torch
-
-            mapped = file.format == "torch-zip"
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-            yield from _flat(state, "")
-    except (OSError, RuntimeError, ValueError) as error:
+        yield from read(root / file.path, file)
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise VerificationError(f"{file.path} cannot be read: {error}") from error
+
+
+def _safetensors(path: Path, file: WeightFile) -> Iterator[tuple[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                yield name, opened.get_tensor(name)
+    except SafetensorError as error:
+        raise VerificationError(f"{file.path} cannot be read: {error}") from error
+
+
+def _torch_tensors(path: Path, file: WeightFile) -> Iterator[tuple[str, Tensor]]:
+    import torch
+
+    serialization: Any = torch.serialization
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=file.format == "torch-zip")
+    except serialization.pickle.UnpicklingError:
+        # Not torch's own words, which advise to run whatever is in the file.
+        raise VerificationError(f"{file.path} cannot be read: torch refuses it with weights_only=True") from None
+    yield from _flat(state, "")
 
 
 def _flat(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
