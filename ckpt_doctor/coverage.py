@@ -28,8 +28,8 @@ MODES = ("load", "keys", "forward")
 class TensorCoverage(NamedTuple):
     """One tensor of the checkpoint and what became of it.
 
-    ``file`` is relative to the checkpoint. ``parameter`` is the model's name for it, with ``[...]`` behind where it is a
-    slice of a fused one, and ``None`` where no name fits. ``detail`` says in words why it is not simply restored.
+    ``file`` is relative to the checkpoint. ``parameter`` is the model's name for it, with ``[...]`` behind where it is
+    a slice of a fused one, and ``None`` where no name fits. ``detail`` says in words why it is not simply restored.
     ``expected`` is unset for the tensors of an adapter that merely lies beside the one that was asked for.
     """
 

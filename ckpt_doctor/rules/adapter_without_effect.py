@@ -11,8 +11,8 @@ class AdapterWithoutEffect(LoadRule):
     """With and without the adapter the model computes the same.
 
     ## What it does
-    With `--mode forward`, runs one pass of random tokens with the adapter and one with the adapter disabled, and compares
-    the logits.
+    With `--mode forward`, runs one pass of random tokens with the adapter and one with the adapter disabled, and
+    compares the logits.
 
     ## Why is this bad?
     Whatever was trained changes nothing: the evaluation measures the base model.
@@ -21,8 +21,8 @@ class AdapterWithoutEffect(LoadRule):
     `lora_B` is still zero, the adapter is not the active one, or its scaling is 0.
 
     ## What to do
-    Activate the adapter (`model.set_adapter`), and look at the training: `ckpt-doctor inspect --deep` finds adapters that
-    were never trained (CKD602).
+    Activate the adapter (`model.set_adapter`), and look at the training: `ckpt-doctor inspect --deep` finds adapters
+    that were never trained (CKD602).
     """
 
     code = "CKD006"

@@ -11,9 +11,9 @@ class NaiveLoadMatchesNothing(LoadRule):
     """Not one key of the adapter is a name of the live model; all fit once the adapter's name is put back.
 
     ## What it does
-    PEFT removes the adapter's name when it saves: `lora_A.weaver.weight` in the model is `lora_A.weight` in the file. Where
-    a loader restored nothing of an adapter whose keys fit otherwise, this shows the mapping and the lines that a loader
-    needs.
+    PEFT removes the adapter's name when it saves: `lora_A.weaver.weight` in the model is `lora_A.weight` in the file.
+    Where a loader restored nothing of an adapter whose keys fit otherwise, this shows the mapping and the lines that a
+    loader needs.
 
     ## Why is this bad?
     A loop like `if key in model_state:` matches nothing, says nothing, and leaves `lora_B` at zero: the evaluation

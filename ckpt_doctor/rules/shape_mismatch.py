@@ -18,8 +18,8 @@ class ShapeMismatch(LoadRule):
     something else. One that ignores mismatched sizes leaves the parameter at its initial value.
 
     ## Example
-    The adapter was trained with `r=16` and the evaluation's config says `r=8`; the latents have another length; the base
-    model has another hidden size or vocabulary.
+    The adapter was trained with `r=16` and the evaluation's config says `r=8`; the latents have another length; the
+    base model has another hidden size or vocabulary.
 
     ## What to do
     Configure the evaluation with the numbers of the training: rank, latent lengths, base model.

@@ -11,9 +11,9 @@ class TensorNotRestored(LoadRule):
     """A tensor of the checkpoint whose values are nowhere in the loaded model.
 
     ## What it does
-    After the load, compares every tensor of the checkpoint with the parameter that bears its name, once the adapter's name,
-    wrapper prefixes and the renames of transformers are taken into account. Where no name fits, the values are searched
-    among all parameters of the same shape.
+    After the load, compares every tensor of the checkpoint with the parameter that bears its name, once the adapter's
+    name, wrapper prefixes and the renames of transformers are taken into account. Where no name fits, the values are
+    searched among all parameters of the same shape.
 
     ## Why is this bad?
     Nothing fails. The model runs with what was there before: a random initialisation, or an adapter that does nothing.
@@ -22,8 +22,8 @@ class TensorNotRestored(LoadRule):
     `projections.pt` lies beside the adapter, and the evaluation's loader never opens it.
 
     ## What to do
-    Look at the loader that was verified: which names does it look up, and what does it do with the keys that it does not
-    find? `model.load_state_dict(state, strict=False)` returns them; do not throw them away.
+    Look at the loader that was verified: which names does it look up, and what does it do with the keys that it does
+    not find? `model.load_state_dict(state, strict=False)` returns them; do not throw them away.
     """
 
     code = "CKD001"

@@ -11,8 +11,8 @@ class ValueChangedByCast(LoadRule):
     """Restored, but the parameter has another dtype, and the conversion changed values.
 
     ## What it does
-    Casts every tensor of the checkpoint to the dtype of its parameter and back, and reports those that are not the same
-    then. Values that became infinite are an error.
+    Casts every tensor of the checkpoint to the dtype of its parameter and back, and reports those that are not the
+    same then. Values that became infinite are an error.
 
     ## Why is this bad?
     Usually it is meant. Rounding to bfloat16 keeps two to three digits; float16 overflows above 65,504.

@@ -1,0 +1,11 @@
+"""A model, a loader and a checkpoint to :class:`ckpt_doctor.coverage.Coverage`.
+
+This room alone imports torch, peft and transformers, and only once a load is to be judged.
+"""
+
+from __future__ import annotations
+
+from .run import verify
+from .watching import LoadWatch, load_coverage, watch_load
+
+__all__ = ["LoadWatch", "load_coverage", "verify", "watch_load"]

@@ -1,0 +1,220 @@
+"""A loaded model and a checkpoint to coverage: what became of every tensor, and which findings follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.coverage import CAST, MISMATCHED, MISSING, RESTORED, TensorCoverage
+from ckpt_doctor.findings import Finding
+from ckpt_doctor.wording import shape
+
+from . import findings as words
+from .comparing import Verdict, compare
+from .content import by_content
+from .covered import uncovered
+from .live import Place, Target, place
+from .matching import PartMatch, match
+from .namings import raw_names
+from .reading import TensorReader
+from .tensors import Wanted, component_names, wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    Progress = Callable[[int, int], None]
+
+_THREADS = 2
+_NO_MARKS: frozenset[str] = frozenset()
+
+
+@dataclass
+class Row:
+    """A tensor of the checkpoint and its target; ``verdict`` says how the values compare, where they count."""
+
+    wanted: Wanted
+    target: Target | None
+    verdict: Verdict | None
+    status: str
+    detail: str = ""
+
+
+def assess(
+    model: nn.Module,
+    checkpoint: Checkpoint,
+    *,
+    values: bool = True,
+    untouched: frozenset[str] | None = None,
+    whole: bool = False,
+    exact: bool = False,
+    folder: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[tuple[TensorCoverage, ...], list[Finding]]:
+    """Judge every tensor of ``checkpoint`` against ``model``.
+
+    ``values`` compares them, else name and shape decide. ``untouched`` names the parameters whose marks still stood
+    after the load. ``whole`` says that a whole model must be covered in every parameter, ``exact`` that only names
+    count that the ecosystem's loaders understand. ``folder`` is how the checkpoint is named in advice.
+    """
+    found = match(model, checkpoint, exact=exact)
+    marks = _NO_MARKS if untouched is None else untouched
+    rows: list[Row] = []
+    problems: list[Finding] = []
+    total = sum(item.tensor.nbytes for part in found for item in part.tensors)
+    done = 0
+    for number, part in enumerate(found):
+
+        def advance(nbytes: int) -> None:
+            nonlocal done
+            done += nbytes
+            if progress is not None:
+                progress(done, total)
+
+        judged = _judge(checkpoint, part, values=values, marks=marks, advance=advance)
+        for rival in part.rivals if values else ():
+            # Two adapters of one shape: the one that the values are in is the one that was loaded.
+            other = _judge(checkpoint, rival, values=True, marks=marks, advance=lambda _: None)
+            if _arrived(other) > _arrived(judged):
+                judged, found[number] = other, rival
+        rows += judged
+    if values:
+        by_content(model, checkpoint, rows)
+    for part in found:
+        own = [row for row in rows if row.wanted.part is part.part]
+        problems += _problems(model, checkpoint, part, own, marks, folder or str(checkpoint.root))
+    problems += uncovered(model, checkpoint, found, whole=whole)
+    return _coverage(checkpoint, rows), problems
+
+
+def nothing_arrived(checkpoint: Checkpoint) -> tuple[TensorCoverage, ...]:
+    """The tensors of a checkpoint that no load could be judged for."""
+    rows = [Row(item, None, None, MISSING) for items in wanted(checkpoint).values() for item in items]
+    return _coverage(checkpoint, rows)
+
+
+def _judge(
+    checkpoint: Checkpoint, part: PartMatch, *, values: bool, marks: frozenset[str], advance: Callable[[int], None]
+) -> list[Row]:
+    def judge_some(items: list[Wanted]) -> list[Row]:
+        judged = []
+        with TensorReader(checkpoint.root) as reader:
+            for item in items:
+                judged.append(_row(reader, item, part.targets.get(item.tensor.name), values=values, marks=marks))
+                advance(item.tensor.nbytes)
+        return judged
+
+    size = sum(item.tensor.nbytes for item in part.tensors)
+    if not values or size < (1 << 26):
+        return judge_some(part.tensors)
+    # Reading and comparing release the interpreter's lock.
+    shares = [part.tensors[number::_THREADS] for number in range(_THREADS)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        judged = [row for rows in pool.map(judge_some, shares) for row in rows]
+    order = {id(item): number for number, item in enumerate(part.tensors)}
+    return sorted(judged, key=lambda row: order[id(row.wanted)])
+
+
+def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: bool, marks: frozenset[str]) -> Row:
+    if target is None:
+        return Row(item, None, None, MISSING, "no parameter of the model has this name")
+    if target.shape != tuple(item.tensor.shape):
+        detail = f"{shape(item.tensor.shape)} in the checkpoint, {shape(target.shape)} in the model"
+        return Row(item, target, Verdict.DIFFERENT if values else None, MISMATCHED, detail)
+    if not values:
+        return Row(item, target, None, RESTORED)
+    try:
+        live = target.value()
+        verdict = compare(reader, item.file.path, item.tensor, live, computed=target.computed)
+    except OSError as error:
+        return Row(item, target, Verdict.DIFFERENT, MISSING, f"cannot be read: {error}")
+    saved, there = item.tensor.dtype.name, str(target.dtype).removeprefix("torch.")
+    if verdict is Verdict.EQUAL:
+        return Row(item, target, verdict, RESTORED)
+    if verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
+        return Row(item, target, verdict, CAST, f"{saved} to {there}")
+    if live.device.type == "meta":
+        return Row(item, target, verdict, MISSING, "the parameter is on the meta device: it has no values")
+    if not target.dtype.is_floating_point and item.tensor.dtype.name.startswith(("float", "bfloat")):
+        return Row(item, target, verdict, MISMATCHED, f"the parameter is quantised ({there}): it cannot be compared")
+    if target.name in marks:
+        return Row(item, target, verdict, MISSING, "the load did not write to the parameter")
+    # Without marks nobody can tell a parameter that was left alone from one that got other values.
+    return Row(item, target, verdict, MISSING if not marks else MISMATCHED, "the parameter has other values")
+
+
+def _arrived(rows: Iterable[Row]) -> int:
+    return sum(row.status in (RESTORED, CAST) for row in rows)
+
+
+def _problems(
+    model: nn.Module, checkpoint: Checkpoint, part: PartMatch, rows: list[Row], marks: frozenset[str], folder: str
+) -> Iterator[Finding]:
+    if part.part.secondary:
+        return
+    absent = [row for row in rows if row.status in (MISSING, MISMATCHED)]
+    shaped = [(row.wanted, row.target.name, row.target.shape) for row in absent if row.target and _other_shape(row)]
+    if shaped:
+        yield words.shapes(shaped)
+    lost = [row for row in absent if not _other_shape(row)]
+    if lost:
+        untouched = sum(row.target is not None and row.target.name in marks for row in lost)
+        yield words.not_restored(part.part, [row.wanted for row in lost], untouched)
+    for verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
+        changed = [row for row in rows if row.verdict is verdict]
+        for saved, live in sorted({(row.wanted.tensor.dtype.name, _dtype(row)) for row in changed}):
+            group = [row.wanted for row in changed if (row.wanted.tensor.dtype.name, _dtype(row)) == (saved, live)]
+            yield words.cast(group, saved, live, overflown=verdict is Verdict.OVERFLOWN)
+    if part.part.role == "adapter" and part.naming.adapter is not None and len(absent) == len(rows):
+        yield from _naive(model, part, rows, f"{folder}/{part.part.directory}".rstrip("/"))
+
+
+def _other_shape(row: Row) -> bool:
+    return row.target is not None and row.target.shape != tuple(row.wanted.tensor.shape)
+
+
+def _dtype(row: Row) -> str:
+    return str(row.target.dtype).removeprefix("torch.") if row.target is not None else ""
+
+
+def _naive(model: nn.Module, part: PartMatch, rows: list[Row], folder: str) -> Iterator[Finding]:
+    """CKD005 where nothing arrived, no key is a name of the model, and all are once the adapter's name is back."""
+    if any(row.verdict is None for row in rows) or any(row.target is None or _other_shape(row) for row in rows):
+        return
+    names = raw_names(model)
+    if any(row.wanted.tensor.name in names for row in rows):
+        return
+    path, adapter = part.naming.path, part.naming.adapter or ""
+    start = f"{path}." if path else ""
+    mapping = {row.wanted.tensor.name: row.target.name.removeprefix(start) for row in rows if row.target is not None}
+    yield words.naive_load(part.part, mapping, adapter, path, folder)
+
+
+def _coverage(checkpoint: Checkpoint, rows: list[Row]) -> tuple[TensorCoverage, ...]:
+    """The rows as words. Of tensors that arrived in one and the same parameter, the first is counted."""
+    seen: set[Place] = set()
+    components = component_names(checkpoint)
+    result = []
+    for row in rows:
+        item, target = row.wanted, row.target
+        expected = not item.part.secondary
+        if expected and target is not None and row.status in (RESTORED, CAST) and not target.computed:
+            where = place(target.value())
+            expected = where not in seen
+            seen.add(where)
+        result.append(
+            TensorCoverage(
+                item.tensor.name,
+                item.file.path,
+                components.get((item.file.path, item.tensor.name), item.part.name),
+                row.status,
+                target.name if target is not None else None,
+                row.detail,
+                expected,
+            )
+        )
+    return tuple(result)

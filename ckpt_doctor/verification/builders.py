@@ -1,0 +1,174 @@
+"""A layout and a ``--model`` to a plan: how the model is built, with memory and without, and how it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.errors import VerificationError
+
+from . import loaders
+from .dependencies import require
+from .models import (
+    adapted_class,
+    adapted_config,
+    base_config,
+    has_weights,
+    hollow_model,
+    model_class,
+    new_model,
+    real_model,
+    resized,
+)
+from .specs import BaseModel, MemGenConfig, ModelSpec, UserCode
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``build`` makes the model that a loader is given, ``hollow`` the loaded one on the meta device.
+
+    ``load`` is the ecosystem's own loader. ``file`` is the user's file, ``ours`` is unset where the model is the
+    user's, and ``whole`` is set where the model was built for the checkpoint and must be covered in every parameter.
+    ``loads_alone`` says that ``load`` makes its own model.
+    """
+
+    name: str
+    build: Callable[[], Any]
+    hollow: Callable[[], Any]
+    load: Callable[[Any], Any]
+    file: str | None = None
+    ours: bool = True
+    whole: bool = False
+    loads_alone: bool = False
+    loader: str = "The ecosystem's own loader"
+
+
+def plan(checkpoint: Checkpoint, spec: ModelSpec | None, *, mode: str, weaver_model: str | None = None) -> Plan:
+    """How to get a model for ``checkpoint`` out of ``spec``. Raises ``VerificationError`` where there is no way."""
+    if isinstance(spec, UserCode):
+        return _of_user(checkpoint, spec)
+    if checkpoint.layout in loaders.MEMGEN:
+        return _memgen(checkpoint, spec, weaver_model)
+    if isinstance(spec, MemGenConfig):
+        raise VerificationError(f"{checkpoint.path} is no MemGen checkpoint: name a base model instead of {spec.path}")
+    require("transformers")
+    if checkpoint.layout == "transformers":
+        return _transformers(checkpoint, spec)
+    part = loaders.model_part(checkpoint)
+    base = spec.name if spec is not None else _own_base(checkpoint)
+    if part.role == "adapter":
+        return _adapter(checkpoint, base)
+    config = base_config(base)
+    return Plan(
+        base,
+        lambda: real_model(base, config, model_class(config)),
+        lambda: hollow_model(config, model_class(config)),
+        lambda model: loaders.load(model, checkpoint),
+    )
+
+
+def _of_user(checkpoint: Checkpoint, spec: UserCode) -> Plan:
+    def build() -> Any:
+        from .specs import search_path
+
+        search_path(spec)
+        model = spec.call(str(checkpoint.root)) if spec.takes_path else spec.call()
+        if not hasattr(model, "named_parameters"):
+            raise VerificationError(f"{spec.name} returned {type(model).__name__}, not a torch.nn.Module")
+        return model
+
+    def hollow() -> Any:
+        torch = require("torch")
+        if spec.takes_path:
+            raise VerificationError(f"{spec.name} loads by itself, which needs memory: use --mode load")
+
+        def on_meta() -> Any:
+            with torch.device("meta"):
+                return build()
+
+        model = on_meta()
+        if checkpoint.layout == "peft" and not hasattr(model, "peft_config"):
+            return loaders.hollow_adapter(on_meta, checkpoint)
+        return model
+
+    return Plan(spec.name, build, hollow, lambda model: loaders.load(model, checkpoint), spec.file, ours=False)
+
+
+def _adapter(checkpoint: Checkpoint, base: str) -> Plan:
+    part = loaders.model_part(checkpoint)
+    require("peft")
+    config, task = adapted_config(base, part)
+    chosen = adapted_class(config, task, part)
+
+    def build() -> Any:
+        model = real_model(base, config, chosen)
+        resized(model, [part])
+        return model
+
+    def on_meta() -> Any:
+        model = hollow_model(config, chosen)
+        resized(model, [part])
+        return model
+
+    def hollow() -> Any:
+        return loaders.hollow_adapter(on_meta, checkpoint)
+
+    return Plan(base, build, hollow, lambda model: loaders.load(model, checkpoint))
+
+
+def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
+    part = loaders.model_part(checkpoint)
+    name = spec.name if spec is not None else str(checkpoint.root / part.directory)
+    config = base_config(name)
+    chosen = model_class(config)
+
+    return Plan(
+        name,
+        lambda: new_model(config, chosen),
+        lambda: hollow_model(config, chosen),
+        lambda _: loaders.load_transformers(checkpoint, config, chosen),
+        whole=True,
+        loads_alone=True,
+    )
+
+
+def _memgen(checkpoint: Checkpoint, spec: BaseModel | MemGenConfig | None, weaver_model: str | None) -> Plan:
+    from .memgen import MemGenSettings, build_model, read_memgen_yaml
+
+    settings = read_memgen_yaml(spec.path) if isinstance(spec, MemGenConfig) else MemGenSettings()
+    base = spec.name if isinstance(spec, BaseModel) else settings.model_name or _own_base(checkpoint)
+    weaver = weaver_model or settings.weaver_model_name
+    trigger = settings.trigger_model_name or (weaver if checkpoint.layout == "trigger" else None)
+    shown = str(spec.path) if isinstance(spec, MemGenConfig) else base
+    configs = [base_config(name) if name and name != base else None for name in (weaver, trigger)]
+    config = base_config(base)
+
+    def hollow() -> Any:
+        return build_model(checkpoint, config, *configs, settings=settings, device="meta")
+
+    def build() -> Any:
+        names = (base, weaver, trigger)
+        models = [
+            real_model(name, own, model_class(own, "CAUSAL_LM"))
+            if name and own is not None and has_weights(name)
+            else own
+            for name, own in zip(names, (config, *configs), strict=True)
+        ]
+        return build_model(checkpoint, *models, settings=settings)
+
+    load = partial(loaders.load, checkpoint=checkpoint)
+    return Plan(shown, build, hollow, load, loader="The MemGen loader of ckpt-doctor")
+
+
+def _own_base(checkpoint: Checkpoint) -> str:
+    """The base that the adapter names, if it is a folder here: nothing is downloaded that nobody asked for."""
+    for part in checkpoint.parts_with("adapter"):
+        data = (part.config.data if part.config is not None else None) or {}
+        name = data.get("base_model_name_or_path")
+        if isinstance(name, str) and name and (Path(name) / "config.json").is_file():
+            return name
+    raise VerificationError(f"{checkpoint.path} names no base model that is here: name one with --model")

@@ -1,0 +1,117 @@
+"""One tensor of a checkpoint against one of the model, in bounded memory."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ckpt_doctor.checkpoint import TensorInfo
+
+from .reading import TensorReader, torch_dtype
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Verdict(Enum):
+    """How the values compare, from best to worst."""
+
+    EQUAL = 0
+    """Bit by bit, after a cast that lost nothing."""
+    ROUNDED = 1
+    """Bit by bit after a cast that changed values."""
+    OVERFLOWN = 2
+    """As before, and finite values became infinite."""
+    DIFFERENT = 3
+
+
+def compare(
+    reader: TensorReader, file: str, info: TensorInfo, live: torch.Tensor, *, computed: bool = False
+) -> Verdict:
+    """Compare the checkpoint's tensor with ``live``, which has its shape.
+
+    A value that was ``computed`` from parameters on saving need only be equal up to rounding. Where the values differ,
+    they may have passed through a narrower dtype on their way (a model in half precision that was cast up again).
+    """
+    if live.device.type == "meta":
+        return Verdict.DIFFERENT
+    try:
+        dtype = torch_dtype(info)
+    except ValueError:
+        return Verdict.DIFFERENT
+    if computed and dtype.is_floating_point:
+        import torch
+
+        near = torch.allclose(reader.whole(file, info).double(), live.double().cpu(), rtol=1e-4, atol=1e-6)
+        return Verdict.EQUAL if near else Verdict.DIFFERENT
+    verdict = _through(reader, file, info, live, None)
+    if verdict is Verdict.DIFFERENT and dtype.is_floating_point and live.dtype.is_floating_point:
+        for between in _narrower(dtype, live.dtype):
+            verdict = _through(reader, file, info, live, between)
+            if verdict is not Verdict.DIFFERENT:
+                break
+    return verdict
+
+
+def _narrower(first: torch.dtype, second: torch.dtype) -> list[torch.dtype]:
+    import torch
+
+    return [item for item in (torch.bfloat16, torch.float16, torch.float32) if item not in (first, second)]
+
+
+def _through(
+    reader: TensorReader, file: str, info: TensorInfo, live: torch.Tensor, between: torch.dtype | None
+) -> Verdict:
+    import torch
+
+    dtype = torch_dtype(info)
+    flat = _Flat(live)
+    worst = Verdict.EQUAL
+    for first, data in reader.chunks(file, info):
+        saved = data if data.dtype == dtype else data.view(dtype)
+        there = flat.part(first, saved.numel())
+        if dtype == live.dtype and between is None:
+            if not _same_bits(saved, there):
+                return Verdict.DIFFERENT
+            continue
+        cast = (saved if between is None else saved.to(between)).to(live.dtype)
+        if not _same_bits(cast, there):
+            return Verdict.DIFFERENT
+        back = cast.to(dtype)
+        if not _same_bits(back, saved):
+            lost = dtype.is_floating_point and live.dtype.is_floating_point
+            overflown = lost and bool((torch.isfinite(_wide(saved)) & ~torch.isfinite(_wide(cast))).any())
+            found = Verdict.OVERFLOWN if overflown else Verdict.ROUNDED
+            worst = max(worst, found, key=lambda verdict: verdict.value)
+    return worst
+
+
+def _wide(values: torch.Tensor) -> torch.Tensor:
+    # float8 has no isfinite of its own.
+    return values.float() if values.element_size() == 1 else values
+
+
+def _same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
+    import torch
+
+    kind = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(first.element_size())
+    if kind is None or first.dtype != second.dtype:
+        return bool(torch.equal(first, second))
+    return bool(torch.equal(first.view(kind), second.view(kind)))
+
+
+class _Flat:
+    """Runs of elements of a tensor in row-major order, on the CPU, with no copy of the whole."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._contiguous = tensor.is_contiguous()
+        self._tensor = tensor.view(-1) if self._contiguous else tensor
+        self._row = tensor[0].numel() if tensor.dim() and len(tensor) else 1
+
+    def part(self, first: int, count: int) -> torch.Tensor:
+        if self._contiguous:
+            return self._tensor[first : first + count].cpu()
+        start, end = first // self._row, -(-(first + count) // self._row)
+        rows = self._tensor[start:end].reshape(-1)
+        begin = first - start * self._row
+        return rows[begin : begin + count].cpu()

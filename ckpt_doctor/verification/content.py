@@ -1,0 +1,68 @@
+"""Where names say nothing: tensors found by their values, where exactly one parameter has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.coverage import CAST, MISSING, RESTORED
+
+from .comparing import Verdict, compare
+from .live import direct, live_tensors, parameter_names, place
+from .reading import TensorReader
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_MOST = 2000  # tensors without a name that fits; beyond that the model is simply another one
+
+
+def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Any]) -> None:
+    """Complete the rows that have no target, in place.
+
+    A tensor whose elements are all equal is left alone: it could have come from anywhere. So is one that two parameters
+    hold, or two tensors of the checkpoint.
+    """
+    lost = [row for row in rows if row.target is None and row.wanted.tensor.numel > 1]
+    if not lost or len(lost) > _MOST:
+        return
+    taken = {place(row.target.value()) for row in rows if row.target is not None and not row.target.computed}
+    free: dict[tuple[int, ...], dict[Any, str]] = {}
+    tensors = live_tensors(model)
+    for name, value in tensors.items():
+        if place(value) not in taken and value.device.type != "meta":
+            free.setdefault(tuple(value.shape), {}).setdefault(place(value), name)
+    trained = parameter_names(model)
+    hits: dict[str, list[tuple[Any, Verdict]]] = {}
+    with TensorReader(checkpoint.root) as reader:
+        for row in lost:
+            info = row.wanted.tensor
+            candidates = free.get(tuple(info.shape), {}).values()
+            if not candidates or _constant(reader, row):
+                continue
+            equal = []
+            for name in candidates:
+                verdict = compare(reader, row.wanted.file.path, info, tensors[name])
+                if verdict is not Verdict.DIFFERENT:
+                    equal.append((name, verdict))
+            if len(equal) == 1:
+                hits.setdefault(equal[0][0], []).append((row, equal[0][1]))
+    for name, found in hits.items():
+        if len(found) == 1:
+            row, verdict = found[0]
+            row.target = direct(name, tensors[name], trained=name in trained)
+            row.verdict = verdict
+            row.status = RESTORED if verdict is Verdict.EQUAL else CAST
+            row.detail = "found by its values"
+    assert all(row.status != MISSING or row.target is None for row in lost)
+
+
+def _constant(reader: TensorReader, row: Any) -> bool:
+    try:
+        for _, data in reader.chunks(row.wanted.file.path, row.wanted.tensor):
+            values = data.view(-1, row.wanted.tensor.dtype.bits // 8) if data.element_size() == 1 else data.view(-1, 1)
+            if not bool((values == values[0]).all()):
+                return False
+    except (OSError, ValueError):
+        return True
+    return True

@@ -1,0 +1,86 @@
+"""Parameters that the checkpoint should hold and does not: CKD003."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding
+
+from . import findings as words
+from .live import Place, live_tensors, parameter_names, place, plain_name
+from .matching import PartMatch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def uncovered(model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], *, whole: bool) -> Iterator[Finding]:
+    """The parameters of the adapters that were loaded, of the modules that the layout names, and of whole models.
+
+    ``whole`` says that the model was built for this checkpoint, so that every parameter of it must be there. Else a
+    part of the model of which the checkpoint has nothing, such as a new head, is left alone.
+    """
+    tensors = live_tensors(model)
+    held: set[Place] = set()
+    for part in found:
+        for target in part.targets.values():
+            held |= {place(tensors[name]) for name in target.names if name in tensors}
+    for part in found:
+        if part.part.role == "adapter" and not part.part.secondary and part.naming.adapter is not None:
+            names = _of_adapter(part, tensors, held)
+            if names:
+                yield words.not_covered(names, f"the adapter {part.naming.adapter!r}")
+    named = list(_of_layout(checkpoint, model, tensors, held))
+    if named:
+        yield words.not_covered(named, "the modules that belong to the checkpoint")
+    if checkpoint.layout == "transformers" and any(part.targets for part in found):
+        names = _of_model(model, tensors, held, whole=whole)
+        if names:
+            yield words.not_covered(names, "the model")
+
+
+def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Place]) -> list[str]:
+    names = []
+    for key in sorted(part.naming.owns):
+        target = part.naming.targets[key]
+        if all(place(tensors[name]) not in held for name in target.names if name in tensors):
+            names.append(target.name)
+    return names
+
+
+def _of_layout(
+    checkpoint: Checkpoint, model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place]
+) -> Iterator[str]:
+    """The entries that the layout says a side file must have, as far as the model has parameters of these names."""
+    entries = {
+        entry.name
+        for part in checkpoint.parts
+        if part.role not in ("adapter", "file") and not part.secondary
+        for entry in part.entries
+        if entry.required
+    }
+    trained = parameter_names(model)
+    for name in sorted(trained):
+        own = plain_name(name)
+        fits = any(own == entry or own.endswith(f".{entry}") for entry in entries)
+        if fits and place(tensors[name]) not in held:
+            yield name
+
+
+def _of_model(model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place], *, whole: bool) -> list[str]:
+    ignored = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_missing", None) or ()]
+    covered = {name.partition(".")[0] for name, value in tensors.items() if place(value) in held}
+    names = []
+    seen: set[Place] = set()
+    for name in sorted(parameter_names(model)):
+        where = place(tensors[name])
+        if where in held or where in seen or any(pattern.search(name) for pattern in ignored):
+            continue
+        seen.add(where)
+        if whole or name.partition(".")[0] in covered:
+            names.append(name)
+    return names

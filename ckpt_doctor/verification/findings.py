@@ -1,0 +1,91 @@
+"""What was found out about a load, as findings of the rules CKD001 to CKD008."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ckpt_doctor.checkpoint import Part
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.rules import TABLE
+from ckpt_doctor.wording import counted, listed, shape
+
+from .tensors import Wanted
+
+
+def finding(code: str, message: str, **details: Any) -> Finding:
+    """A finding of the rule with this code; ``details`` as for ``Rule.finding``."""
+    rule = next(listing for listing in TABLE if listing.code == code).load()
+    return rule().finding(message, **details)
+
+
+def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int) -> Finding:
+    """CKD001: values that are nowhere in the model."""
+    message = f"{counted(len(tensors), 'tensor')} of the {part.name} ({listed(_names(tensors))}) "
+    message += f"{'is' if len(tensors) == 1 else 'are'} nowhere in the loaded model."
+    if untouched:
+        message += f" {counted(untouched, 'parameter')} for them {'was' if untouched == 1 else 'were'} not written to:"
+        message += " the loader did not open the file, or did not find the names."
+    return finding("CKD001", message, path=tensors[0].file.path, tensors=_names(tensors))
+
+
+def shapes(pairs: Sequence[tuple[Wanted, str, tuple[int, ...]]]) -> Finding:
+    """CKD004: tensors with the name and the shape of their parameter."""
+    first, name, live = pairs[0]
+    message = f"{first.tensor.name} is {shape(first.tensor.shape)}, and {name} in the model is {shape(live)}"
+    message += f"; {counted(len(pairs) - 1, 'more tensor')} like this." if len(pairs) > 1 else "."
+    message += " Rank, latent lengths, vocabulary and hidden sizes must be those of the training."
+    evidence = {
+        item.tensor.name: {"checkpoint": list(item.tensor.shape), "model": list(size)} for item, _, size in pairs[:20]
+    }
+    return finding(
+        "CKD004", message, path=first.file.path, tensors=_names(item for item, _, _ in pairs), evidence=evidence
+    )
+
+
+def not_covered(names: Sequence[str], what: str) -> Finding:
+    """CKD003: parameters without a tensor in the checkpoint."""
+    message = f"{counted(len(names), 'parameter')} of {what} ({listed(names)}) "
+    message += f"{'is' if len(names) == 1 else 'are'} not in the checkpoint, and keep their initial values."
+    return finding("CKD003", message, tensors=names)
+
+
+def naive_load(part: Part, mapping: Mapping[str, str], adapter: str, path: str, folder: str) -> Finding:
+    """CKD005: every key fits once the adapter's name is put back. ``path`` is the adapted module in the model."""
+    first, second = next(iter(mapping.items()))
+    module = f"model.{path}" if path else "model"
+    code = [
+        "from peft import load_peft_weights, set_peft_model_state_dict",
+        f"set_peft_model_state_dict({module}, load_peft_weights({folder!r}), adapter_name={adapter!r})",
+    ]
+    message = f"All {counted(len(mapping), 'key')} match once the adapter's name is put back: {_tail(first)} -> "
+    message += f"{_tail(second)}. A loader that compares names with the live model finds none of them. It needs: "
+    message += "; ".join(code) + "."
+    evidence = {"mapping": dict(list(mapping.items())[:20]), "code": code, "adapter": adapter}
+    return finding("CKD005", message, path=part.preferred[0].path, tensors=mapping, evidence=evidence)
+
+
+def _tail(name: str) -> str:
+    words = name.split(".")
+    return name if len(words) <= 5 else "…" + ".".join(words[-4:])
+
+
+def raised(loader: str, failure: str, place: str, wanted_file: str | None) -> Finding:
+    """CKD002: the loader ended with an exception."""
+    message = f"{loader} ended with {failure.rstrip('.')}" if not failure.startswith("it called") else ""
+    message = message or f"{loader} did not return: {failure}"
+    message += f", at {place}." if place else "."
+    evidence = {"error": failure, "place": place, "file": wanted_file}
+    return finding("CKD002", message, evidence=evidence)
+
+
+def cast(tensors: Sequence[Wanted], saved: str, live: str, *, overflown: bool) -> Finding:
+    """CKD008: values changed by a conversion between dtypes."""
+    message = f"{counted(len(tensors), 'tensor')} ({listed(_names(tensors))}) went from {saved} to {live}, "
+    message += "and values became infinite." if overflown else "and values were rounded."
+    severity = Severity.ERROR if overflown else None
+    return finding("CKD008", message, path=tensors[0].file.path, tensors=_names(tensors), severity=severity)
+
+
+def _names(tensors: Iterable[Wanted]) -> list[str]:
+    return [item.tensor.name for item in tensors]

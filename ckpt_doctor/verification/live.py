@@ -1,0 +1,72 @@
+"""The tensors of a live model, under the names that a checkpoint could use for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+# Wrappers that put themselves between a module and its name: torch.compile, FSDP, activation checkpointing, and PEFT
+# around the layer that it adapts.
+_TRANSPARENT = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer"))
+
+Place = tuple[int, int, tuple[int, ...], tuple[int, ...]]
+"""What makes two tensors one: the storage, and the offset, shape and stride in it, in elements."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the values of one checkpoint tensor belong in a live model.
+
+    ``name`` is shown to people; ``names`` are the parameters or buffers behind it. ``value`` gives the tensor as it is
+    now, in the shape of the checkpoint: the parameter itself, a view of a fused one, or (``computed``) a new tensor.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    value: Callable[[], torch.Tensor]
+    trained: bool = True
+    computed: bool = False
+
+
+def live_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and persistent buffer by name, tied ones under each of their names.
+
+    Not ``state_dict()``: its hooks belong to whoever wrote the model, and may rename, copy or gather.
+    """
+    found = {name: value.detach() for name, value in model.named_parameters(remove_duplicate=False)}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+            if name not in module._non_persistent_buffers_set:
+                found[f"{path}.{name}" if path else name] = buffer.detach()
+    return found
+
+
+def parameter_names(model: nn.Module) -> frozenset[str]:
+    """The names of the parameters, without the buffers."""
+    return frozenset(name for name, _ in model.named_parameters(remove_duplicate=False))
+
+
+def place(tensor: torch.Tensor) -> Place:
+    """Where a tensor lies: equal for tied parameters, also on the meta device."""
+    return (tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tuple(tensor.shape), tuple(tensor.stride()))
+
+
+def plain_name(name: str) -> str:
+    """A live name without the wrappers that no checkpoint has in its names.
+
+    >>> plain_name("_orig_mod.model.q_proj.base_layer.weight")
+    'model.q_proj.weight'
+    """
+    return ".".join(word for word in name.split(".") if word not in _TRANSPARENT)
+
+
+def direct(name: str, tensor: torch.Tensor, *, trained: bool = True) -> Target:
+    """The target that is one whole parameter or buffer."""
+    return Target(name, (name,), tuple(tensor.shape), tensor.dtype, lambda: tensor, trained)

@@ -1,0 +1,96 @@
+"""``--loader auto``: for each layout the ecosystem's own loader."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.errors import VerificationError
+
+from .dependencies import require
+from .reading import TensorReader
+
+MEMGEN = ("weaver", "trigger", "memgen")
+"""Layouts for which this package has a model and a loader of its own."""
+
+
+def model_part(checkpoint: Checkpoint) -> Part:
+    """The part that a loader is asked for: the first that is neither secondary nor beside the point."""
+    return next(part for part in checkpoint.parts if not part.auxiliary and not part.secondary)
+
+
+def load(model: Any, checkpoint: Checkpoint) -> Any:
+    """Load ``checkpoint`` into ``model`` with the loader of its layout, and return the model that holds it."""
+    if checkpoint.layout in MEMGEN:
+        from .memgen import load as load_memgen
+
+        load_memgen(model, checkpoint)
+        return model
+    part = model_part(checkpoint)
+    folder = checkpoint.root / part.directory
+    if part.role == "adapter":
+        return _load_adapter(model, folder)
+    if checkpoint.layout == "transformers":
+        return _load_whole_model(type(model), model.config, folder)
+    model.load_state_dict(_state_dict(checkpoint, part), strict=True)
+    return model
+
+
+def _load_adapter(model: Any, folder: Path) -> Any:
+    peft = require("peft")
+    if isinstance(model, peft.PeftModel):
+        # Into the model's own adapter if it has just one, as a training script that resumes does.
+        name = model.active_adapter if isinstance(model.active_adapter, str) else model.active_adapter[0]
+        weights = peft.load_peft_weights(str(folder), device="cpu")
+        peft.set_peft_model_state_dict(model, weights, adapter_name=name)
+        return model
+    return peft.PeftModel.from_pretrained(model, str(folder))
+
+
+def _load_whole_model(chosen: Any, config: Any, folder: Path) -> Any:
+    return chosen.from_pretrained(str(folder), config=config, dtype="auto", local_files_only=True)
+
+
+def load_transformers(checkpoint: Checkpoint, config: Any, chosen: Any) -> Any:
+    """A whole model of class ``chosen``, loaded by ``from_pretrained``."""
+    return _load_whole_model(chosen, config, checkpoint.root / model_part(checkpoint).directory)
+
+
+def _state_dict(checkpoint: Checkpoint, part: Part) -> dict[str, Any]:
+    with TensorReader(checkpoint.root) as reader:
+        return {
+            tensor.name: reader.whole(file.path, tensor).clone() for file in part.preferred for tensor in file.tensors
+        }
+
+
+def hollow_adapter(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
+    """The adapter of ``checkpoint`` around the base on the meta device that ``build`` makes.
+
+    Raises ``VerificationError`` for the few types of adapters that are computed from the base's weights.
+    """
+    torch, peft = require("torch"), require("peft")
+    folder = str(checkpoint.root / model_part(checkpoint).directory)
+    config = peft.PeftConfig.from_pretrained(folder)
+    config.inference_mode = True  # as PeftModel.from_pretrained does
+    # MonteCLoRA makes no sampler on the meta device, and saves one.
+    context = contextlib.nullcontext() if getattr(config, "monteclora_config", None) else torch.device("meta")
+    ranks = getattr(config, "rank_pattern", None) if config.peft_type == "ADALORA" else None
+    try:
+        with context:
+            model = peft.get_peft_model(build(), copy.deepcopy(config))
+    except (NotImplementedError, RuntimeError):
+        # Some compute small tensors of their own while they are built: then the adapter alone gets memory.
+        try:
+            model = peft.get_peft_model(build(), config)
+        except (NotImplementedError, RuntimeError) as error:
+            raise VerificationError(
+                f"a {config.peft_type.value} adapter is computed from the weights of its base, which --mode keys does "
+                f"not have ({' '.join(str(error).split())[:200]}): use --mode load"
+            ) from None
+    if ranks:
+        model.base_model.resize_modules_by_rank_pattern(ranks, "default")
+    return model

@@ -1,0 +1,136 @@
+"""Base models from a path or hub id: with their weights, or on the meta device without memory for any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ckpt_doctor.checkpoint import Part
+from ckpt_doctor.errors import VerificationError
+
+from .dependencies import require
+
+_BY_TASK = {
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "FEATURE_EXTRACTION": "AutoModel",
+}
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def base_config(name: str) -> Any:
+    """The config of a base model. Raises ``VerificationError`` where there is none that transformers understands."""
+    transformers = require("transformers")
+    try:
+        return transformers.AutoConfig.from_pretrained(name, local_files_only=Path(name).is_dir())
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise VerificationError(f"--model {name}: {' '.join(str(error).split())}") from None
+
+
+def has_weights(name: str) -> bool:
+    """Whether weights lie beside the config; of a hub id it is assumed."""
+    folder = Path(name)
+    return not folder.is_dir() or any((folder / file).is_file() for file in _WEIGHTS)
+
+
+def model_class(config: Any, task: str | None = None) -> Any:
+    """The class that transformers would load: by the task of an adapter, else by the config's ``architectures``."""
+    transformers = require("transformers")
+    if task in _BY_TASK:
+        return getattr(transformers, _BY_TASK[task])
+    for name in getattr(config, "architectures", None) or ():
+        found = getattr(transformers, name, None)
+        if found is not None:
+            return found
+    mapping = transformers.AutoModelForCausalLM._model_mapping
+    return transformers.AutoModelForCausalLM if type(config) in mapping else transformers.AutoModel
+
+
+def new_model(config: Any, chosen: Any) -> Any:
+    """A model of this config and class, with random weights."""
+    return chosen.from_config(config) if hasattr(chosen, "from_config") else chosen._from_config(config)
+
+
+def hollow_model(config: Any, chosen: Any) -> Any:
+    """The model on the meta device: names, shapes and dtypes, and no memory behind them."""
+    torch = require("torch")
+    with torch.device("meta"):
+        return new_model(config, chosen)
+
+
+def real_model(name: str, config: Any, chosen: Any) -> Any:
+    """The model with its weights; with random ones where only the config is there."""
+    if has_weights(name):
+        return chosen.from_pretrained(name, config=config, dtype="auto", local_files_only=Path(name).is_dir())
+    return new_model(config, chosen)
+
+
+def adapted_class(config: Any, task: str | None, part: Part) -> Any:
+    """The class of an adapter's base: by its task, and where that leaves several, the one that has its modules."""
+    if task in _BY_TASK and task != "FEATURE_EXTRACTION":
+        return model_class(config, task)
+    transformers = require("transformers")
+    tried = []
+    for chosen in (model_class(config, task), model_class(config), transformers.AutoModel):
+        if chosen not in tried:
+            tried.append(chosen)
+            if _has_modules_of(hollow_model(config, chosen), part):
+                return chosen
+    return tried[0]
+
+
+def _has_modules_of(model: Any, part: Part) -> bool:
+    children = {name for name, _ in model.named_children()}
+    saved = {tensor.name.removeprefix("base_model.model.").partition(".")[0] for tensor in part.tensors}
+    return bool(saved) and saved <= children
+
+
+def adapted_config(name: str, part: Part) -> tuple[Any, str | None]:
+    """The base's config as the adapter in ``part`` needs it, and the adapter's task.
+
+    A classifier of another width is in the checkpoint, so that its number of labels is known.
+    """
+    config = base_config(name)
+    data = (part.config.data if part.config is not None else None) or {}
+    task = data.get("task_type")
+    labels = _labels(part)
+    if labels is not None and task in ("SEQ_CLS", "TOKEN_CLS"):
+        config.num_labels = labels
+    return config, task if isinstance(task, str) else None
+
+
+def _labels(part: Part) -> int | None:
+    for tensor in part.tensors:
+        words = tensor.name.split(".")
+        # RoBERTa's head has a hidden layer before the output.
+        if words[-1] == "weight" and ("score" in words or "classifier" in words) and "dense" not in words:
+            return tensor.shape[0] if len(tensor.shape) == 2 else None
+    return None
+
+
+def resized(model: Any, parts: Iterable[Part]) -> str | None:
+    """Give the base as many embeddings as the adapter was saved with; returns a line about it, if it had others."""
+    rows = {
+        tensor.shape[0]
+        for part in parts
+        for tensor in part.tensors
+        if tensor.name.endswith((".embed_tokens.weight", ".wte.weight", ".lm_head.weight")) and len(tensor.shape) == 2
+    }
+    if len(rows) != 1 or not hasattr(model, "get_input_embeddings"):
+        return None
+    embeddings = model.get_input_embeddings()
+    (wanted,) = rows
+    there = embeddings.weight.shape[0]
+    if there == wanted:
+        return None
+    model.resize_token_embeddings(wanted, mean_resizing=False)
+    return f"the base has {there:,} token embeddings and the adapter {wanted:,}: resized, as the training did"

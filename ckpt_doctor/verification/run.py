@@ -1,0 +1,252 @@
+"""A checkpoint, a model and a loader to coverage: the one way in for the command line and for Python."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.coverage import MISSING, MODES, Coverage
+from ckpt_doctor.errors import UnknownNameError, VerificationError
+from ckpt_doctor.findings import Finding
+from ckpt_doctor.inspection import open_checkpoint
+
+from . import findings as words
+from .assess import assess, nothing_arrived
+from .builders import Plan, plan
+from .dependencies import require
+from .isolation import run
+from .marks import Marks
+from .matching import match
+from .safety import broken, unsafe
+from .specs import UserCode, given, loader_spec, model_spec, search_path
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .assess import Progress
+    from .specs import ModelSpec
+
+AUTO = "auto"
+
+
+def verify(
+    path: str | os.PathLike[str],
+    model: str | Callable[..., Any] | nn.Module | None = None,
+    *,
+    loader: str | Callable[..., Any] | None = None,
+    mode: str = "load",
+    weaver_model: str | None = None,
+    layout: str | None = None,
+    trust_checkpoint: bool = False,
+    progress: Progress | None = None,
+) -> Coverage:
+    """Load the checkpoint at ``path`` into ``model`` with ``loader``, and say which of its tensors arrived.
+
+    ``model`` is what ``--model`` takes (a base model's path or hub id, a MemGen ``*.yaml``, ``module:attribute`` or
+    ``file.py:attribute``), a callable, or a module that is there already; without one, the base that the checkpoint
+    itself names, if it is a local folder. ``loader`` is ``"auto"``, ``"file.py:function"`` or a callable
+    ``function(model, path)``. ``mode`` is ``load``, ``keys`` or ``forward``. ``progress`` is called with the bytes
+    compared so far and in all.
+
+    Raises ``VerificationError`` where nothing could be judged, and what ``open_checkpoint`` raises.
+    """
+    if mode not in MODES:
+        raise UnknownNameError(f"there is no mode {mode!r}: one of {', '.join(MODES)}")
+    checkpoint = open_checkpoint(path, layout)
+    spec = _model(model)
+    code = _loader(loader)
+    names = _names(model, spec, code)
+    if isinstance(spec, UserCode) and not spec.takes_path and code is None and loader is None:
+        raise VerificationError(
+            f"{spec.name} takes no path, so that somebody else has to load into it: name the loader with --loader "
+            "FILE.py:FUNCTION, or --loader auto for the ecosystem's own"
+        )
+    refused = unsafe(checkpoint)
+    ours = code is None and not (isinstance(spec, UserCode) and spec.takes_path)
+    if refused and (ours or not trust_checkpoint):
+        log = ("" if ours else "the user's loader was not run: --trust-checkpoint lets it read these files",)
+        return _coverage(checkpoint, path, names, mode, nothing_arrived(checkpoint), refused, list(filter(None, log)))
+    require("torch")
+    job = _Job(checkpoint, os.fspath(path), names, mode, progress)
+    prepared = plan(checkpoint, spec, mode=mode, weaver_model=weaver_model)
+    if mode == "keys":
+        return job.compare_keys(prepared)
+    if isinstance(spec, UserCode) and spec.takes_path:
+        return job.loaded_by_factory(spec)
+    return job.loaded(prepared, code)
+
+
+def _model(model: Any) -> ModelSpec | Any:
+    if model is None:
+        return None
+    if isinstance(model, (str, os.PathLike)):
+        return model_spec(os.fspath(model))
+    if hasattr(model, "named_parameters") and not isinstance(model, type):
+        return UserCode(type(model).__name__, lambda: model, None)
+    return given(model)
+
+
+def _loader(loader: str | Callable[..., Any] | None) -> UserCode | None:
+    if loader is None or loader == AUTO:
+        return None
+    return loader_spec(loader) if isinstance(loader, str) else given(loader)
+
+
+def _names(model: Any, spec: Any, code: UserCode | None) -> tuple[str, str]:
+    shown = model if isinstance(model, str) else "" if spec is None else getattr(spec, "name", str(model))
+    if code is not None:
+        return shown, code.name
+    takes_path = isinstance(spec, UserCode) and spec.takes_path
+    return shown, spec.name if takes_path else AUTO
+
+
+class _Job:
+    """One load that is to be judged."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, path: str, names: tuple[str, str], mode: str, progress: Progress | None
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.path = path
+        self.names = names
+        self.mode = mode
+        self.progress = progress
+        self.lines: list[str] = []
+
+    def compare_keys(self, prepared: Plan) -> Coverage:
+        """Names, shapes and nothing else, against a model without memory."""
+        outcome = run(prepared.hollow, own_file=prepared.file)
+        self.lines += outcome.lines
+        self._raise_if_not_built(outcome, prepared)
+        tensors, problems = assess(
+            outcome.result,
+            self.checkpoint,
+            values=False,
+            whole=prepared.whole,
+            exact=prepared.ours,
+            folder=self.path,
+        )
+        return self._result(tensors, problems)
+
+    def loaded_by_factory(self, spec: UserCode) -> Coverage:
+        """A factory that is given the path and returns a model that is loaded already."""
+
+        def call() -> Any:
+            search_path(spec)
+            return spec.call(self.path)
+
+        outcome = run(call, own_file=spec.file)
+        self.lines += [*spec.lines, *outcome.lines]
+        if outcome.error is not None:
+            return self._raised(spec.name, outcome)
+        return self._judge(_module(outcome.result, None, spec.name), None, whole=False)
+
+    def loaded(self, prepared: Plan, code: UserCode | None) -> Coverage:
+        """Build the model, mark it where the loader is not ours, load, and compare."""
+        own = prepared.load if code is None else None
+        alone = own is not None and prepared.loads_alone
+        built = run(_nothing if alone else prepared.build, own_file=prepared.file)
+        self.lines += built.lines
+        self._raise_if_not_built(built, prepared)
+        model = built.result
+        if own is not None:
+            outcome = run(lambda: own(model))
+            self.lines += outcome.lines
+            if outcome.error is not None:
+                return self._raised(prepared.loader, outcome, self._shapes(prepared))
+            model = outcome.result
+            del built, outcome
+            return self._judge(model, None, whole=prepared.whole)
+        assert code is not None
+        marks = Marks()
+        marks.place(model, self.checkpoint, match(model, self.checkpoint))
+
+        def call() -> Any:
+            search_path(code)
+            return code.call(model, self.path)
+
+        try:
+            outcome = run(call, own_file=code.file)
+        finally:
+            untouched = marks.lift()
+        self.lines += [*code.lines, *outcome.lines]
+        if outcome.error is not None:
+            return self._raised(code.name, outcome)
+        returned = _module(outcome.result, model, code.name)
+        if returned is not model:
+            untouched = frozenset()  # another model: nobody marked that one
+        return self._judge(returned, untouched, whole=False)
+
+    def _judge(self, model: nn.Module, untouched: frozenset[str] | None, *, whole: bool) -> Coverage:
+        gc.collect()  # what the loader left in cycles is not part of the model
+        tensors, problems = assess(
+            model, self.checkpoint, untouched=untouched, whole=whole, folder=self.path, progress=self.progress
+        )
+        if self.mode == "forward":
+            from .forward import forward_findings, same_random_state
+
+            parameters = [tensor.parameter for tensor in tensors if tensor.expected and tensor.parameter]
+            with same_random_state():
+                problems += forward_findings(model, parameters, self.lines)
+        return self._result(tensors, problems)
+
+    def _shapes(self, prepared: Plan) -> tuple[Any, list[Finding]]:
+        """Why a loader of ours may have refused: the tensors whose shapes do not fit, seen without memory."""
+        outcome = run(prepared.hollow)
+        if outcome.error is not None:
+            return nothing_arrived(self.checkpoint), []
+        tensors, problems = assess(outcome.result, self.checkpoint, values=False, exact=prepared.ours)
+        lost = tuple(item._replace(status=MISSING) if item.arrived else item for item in tensors)
+        return lost, [item for item in problems if item.code == "CKD004"]
+
+    def _raised(self, loader: str, outcome: Any, more: tuple[Any, list[Finding]] | None = None) -> Coverage:
+        wanted = getattr(outcome.error, "filename", None)
+        file = os.fsdecode(wanted) if isinstance(wanted, (str, bytes)) else None
+        problem = words.raised(loader, outcome.failure, outcome.place, file)
+        tensors, problems = more or (nothing_arrived(self.checkpoint), [])
+        return self._result(tensors, [problem, *problems])
+
+    def _raise_if_not_built(self, outcome: Any, prepared: Plan) -> None:
+        if outcome.error is None:
+            return
+        if isinstance(outcome.error, VerificationError):
+            raise outcome.error
+        at = f", at {outcome.place}" if outcome.place else ""
+        raise VerificationError(f"{prepared.name} could not be built: {outcome.failure}{at}") from None
+
+    def _result(self, tensors: Any, problems: list[Finding]) -> Coverage:
+        problems = [*problems, *broken(self.checkpoint)]
+        return _coverage(self.checkpoint, self.path, self.names, self.mode, tensors, problems, self.lines)
+
+
+def _nothing() -> None:
+    """The model of a loader that makes its own."""
+
+
+def _module(result: Any, model: Any, name: str) -> Any:
+    """The model to judge: what the call returned, if that is one, else the one that it was given."""
+    import torch
+
+    if isinstance(result, torch.nn.Module):
+        return result
+    if model is None:
+        raise VerificationError(f"{name} returned {type(result).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _coverage(
+    checkpoint: Checkpoint,
+    path: str | os.PathLike[str],
+    names: tuple[str, str],
+    mode: str,
+    tensors: Any,
+    problems: list[Finding],
+    lines: list[str],
+) -> Coverage:
+    problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
+    return Coverage(
+        os.fspath(path), checkpoint.layout, names[0], names[1], mode, tensors, tuple(problems), tuple(lines)
+    )

@@ -1,0 +1,157 @@
+"""What ``--model`` and ``--loader`` mean."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ckpt_doctor.errors import VerificationError
+
+from .isolation import Outcome, run
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model by the path of its folder or by its hub id."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class MemGenConfig:
+    """A MemGen YAML config."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class UserCode:
+    """A callable of the user, with the name it was given under, the file it stands in and what its import said."""
+
+    name: str
+    call: Callable[..., Any]
+    file: str | None
+    lines: tuple[str, ...] = ()
+
+    @property
+    def takes_path(self) -> bool:
+        """Whether it has a required positional parameter, so that it loads by itself."""
+        return _required_parameters(self.call) > 0
+
+
+ModelSpec = BaseModel | MemGenConfig | UserCode
+
+
+def model_spec(text: str) -> ModelSpec:
+    """Tell the kinds of ``--model`` apart. Raises ``VerificationError`` where one leads nowhere."""
+    code = _code(text)
+    if code is not None:
+        return code
+    path = Path(text)
+    if text.endswith((".yaml", ".yml")):
+        if not path.is_file():
+            raise VerificationError(f"--model {text}: there is no such file")
+        return MemGenConfig(path)
+    if path.name == "config.json" and path.is_file():
+        return BaseModel(str(path.parent))
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise VerificationError(f"--model {text}: there is no config.json, so that it is no base model")
+        return BaseModel(text)
+    if path.exists() or text.endswith((".py", ".json", ".safetensors", ".bin")) or text.count("/") > 1 or not text:
+        raise VerificationError(
+            f"--model {text}: neither a folder with a config.json, a MemGen *.yaml, nor FILE.py:FUNCTION"
+        )
+    return BaseModel(text)
+
+
+def loader_spec(text: str) -> UserCode:
+    """A loader of the user. Raises ``VerificationError``."""
+    code = _code(text)
+    if code is None:
+        raise VerificationError(f"--loader {text}: it is `auto`, MODULE:FUNCTION or FILE.py:FUNCTION")
+    return code
+
+
+def given(call: Callable[..., Any]) -> UserCode:
+    """A callable that was given as one, in Python."""
+    name = getattr(call, "__qualname__", type(call).__name__)
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(call))
+    except TypeError:
+        file = None
+    return UserCode(name, call, file)
+
+
+def _code(text: str) -> UserCode | None:
+    home, colon, attribute = text.rpartition(":")
+    if not colon or not home or not all(word.isidentifier() for word in attribute.split(".")):
+        return None
+    if home.endswith(".py"):
+        if not Path(home).is_file():
+            raise VerificationError(f"{text}: there is no file {home}")
+        outcome = run(lambda: _import_file(Path(home)), own_file=home)
+    elif all(word.isidentifier() for word in home.split(".")):
+        outcome = run(lambda: _import_module(home))
+    else:
+        return None
+    module = _imported(text, home, outcome)
+    value: Any = module
+    for word in attribute.split("."):
+        if not hasattr(value, word):
+            raise VerificationError(f"{text}: {home} has no {attribute}")
+        value = getattr(value, word)
+    if not callable(value):
+        raise VerificationError(f"{text}: {attribute} is no function")
+    return UserCode(text, value, module.__file__, tuple(outcome.lines))
+
+
+def _imported(text: str, home: str, outcome: Outcome) -> ModuleType:
+    if outcome.error is not None:
+        at = f", at {outcome.place}" if outcome.place else ""
+        raise VerificationError(f"{text}: importing {home} failed with {outcome.failure}{at}") from None
+    assert isinstance(outcome.result, ModuleType)
+    return outcome.result
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file as a script would be run: with its folder first in the search path."""
+    name = path.stem if path.stem.isidentifier() else "loader_under_test"
+    existing = sys.modules.get(name)
+    if existing is not None and getattr(existing, "__file__", None) != str(path.resolve()):
+        name = f"{name}_under_test"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up there
+    sys.path.insert(0, str(path.resolve().parent))
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    return importlib.import_module(name)
+
+
+def search_path(code: UserCode) -> None:
+    """Let what the user's function imports when it runs be found as at its own import."""
+    if code.file is not None:
+        sys.path.insert(0, str(Path(code.file).resolve().parent))
+    sys.path.insert(0, str(Path.cwd()))
+
+
+def _required_parameters(call: Callable[..., Any]) -> int:
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except (TypeError, ValueError):  # some built-in callables have no signature
+        return 0
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(item.kind in positional and item.default is inspect.Parameter.empty for item in parameters)

@@ -1,0 +1,77 @@
+"""Coverage of loads that happen in the user's own program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ckpt_doctor.coverage import Coverage
+from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.inspection import open_checkpoint
+
+from .assess import assess
+from .marks import Marks
+from .matching import match
+from .safety import broken
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ckpt_doctor.checkpoint import Checkpoint
+
+
+def load_coverage(model: nn.Module, path: str | os.PathLike[str], *, layout: str | None = None) -> Coverage:
+    """What of the checkpoint at ``path`` is in ``model``, which was loaded by whatever means.
+
+    Values are compared, and nothing is changed. A parameter that held the checkpoint's values before the load cannot be
+    told from a loaded one here: :func:`watch_load` can. Raises what ``open_checkpoint`` raises.
+    """
+    checkpoint = open_checkpoint(path, layout)
+    return _coverage(model, checkpoint, os.fspath(path), "load_coverage", None)
+
+
+class LoadWatch:
+    """The coverage of a watched load: after the block it has everything that :class:`Coverage` has."""
+
+    def __init__(self) -> None:
+        self.coverage: Coverage | None = None
+        """``None`` until the block has ended, and where it ended with an exception."""
+
+    def __getattr__(self, name: str) -> Any:
+        coverage = self.__dict__.get("coverage")
+        if coverage is None:
+            raise VerificationError(f"the load is not over, or it failed: there is no {name} yet")
+        return getattr(coverage, name)
+
+
+@contextmanager
+def watch_load(model: nn.Module, path: str | os.PathLike[str], *, layout: str | None = None) -> Iterator[LoadWatch]:
+    """Prove what the load within this block restores from the checkpoint at ``path`` into ``model``.
+
+    When the block begins, up to three elements of every parameter that the checkpoint has values for are overwritten
+    with a number that is neither what stood there nor what the checkpoint has; so a parameter that held the right
+    values by accident (zeros, ones) does not count as loaded. When it ends, what was not overwritten gets its own
+    values back.
+    An exception of the block passes through, and the model is put in order all the same.
+    """
+    checkpoint = open_checkpoint(path, layout)
+    watch = LoadWatch()
+    marks = Marks()
+    marks.place(model, checkpoint, match(model, checkpoint))
+    try:
+        yield watch
+    finally:
+        untouched = marks.lift()
+    watch.coverage = _coverage(model, checkpoint, os.fspath(path), "watch_load", untouched)
+
+
+def _coverage(
+    model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, untouched: frozenset[str] | None
+) -> Coverage:
+    tensors, problems = assess(model, checkpoint, untouched=untouched, folder=path)
+    problems += broken(checkpoint)
+    problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
+    name = type(model).__name__
+    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems))
