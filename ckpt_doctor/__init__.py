@@ -16,25 +16,31 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .conversion import Conversion, convert
+    from .coverage import Coverage
     from .errors import (
         CkptDoctorError,
         ConversionError,
+        IncompleteLoadError,
         MissingDependencyError,
         NoCheckpointError,
         OutputError,
         PathNotFoundError,
         RepairError,
         UnknownNameError,
+        VerificationError,
     )
     from .inspection import inspect, open_checkpoint
     from .policy import Policy
     from .repair import Repairs, fix, undo
     from .results import Report
+    from .verification import load_coverage, verify, watch_load
 
 __all__ = [
     "CkptDoctorError",
     "Conversion",
     "ConversionError",
+    "Coverage",
+    "IncompleteLoadError",
     "MissingDependencyError",
     "NoCheckpointError",
     "OutputError",
@@ -44,18 +50,24 @@ __all__ = [
     "Repairs",
     "Report",
     "UnknownNameError",
+    "VerificationError",
     "__version__",
     "convert",
     "fix",
     "inspect",
+    "load_coverage",
     "open_checkpoint",
     "undo",
+    "verify",
+    "watch_load",
 ]
 
 _HOMES = {
     "CkptDoctorError": "errors",
     "Conversion": "conversion",
     "ConversionError": "errors",
+    "Coverage": "coverage",
+    "IncompleteLoadError": "errors",
     "MissingDependencyError": "errors",
     "NoCheckpointError": "errors",
     "OutputError": "errors",
@@ -65,11 +77,15 @@ _HOMES = {
     "Repairs": "repair",
     "Report": "results",
     "UnknownNameError": "errors",
+    "VerificationError": "errors",
     "convert": "conversion",
     "fix": "repair",
     "inspect": "inspection",
+    "load_coverage": "verification",
     "open_checkpoint": "inspection",
     "undo": "repair",
+    "verify": "verification",
+    "watch_load": "verification",
 }
 
 

@@ -7,6 +7,7 @@ COMMANDS = {
     "ls": "ls",
     "convert": "convert",
     "fix": "fix",
+    "verify": "verify",
     "explain": "explain",
     "rules": "rules",
 }

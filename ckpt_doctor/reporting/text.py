@@ -49,7 +49,7 @@ def _checkpoints(report: Report, look: Presentation) -> Iterator[str]:
             yield ""
             column = max(len(finding.severity.value) for finding in diagnosis.findings)
             for finding in diagnosis.findings:
-                yield from _finding(finding, column, look)
+                yield from finding_lines(finding, column, look)
         previous = diagnosis
 
 
@@ -84,7 +84,8 @@ def _totals(checkpoint: Checkpoint) -> list[str]:
     return [counted(len(checkpoint.files), "file"), tensors, f"{scaled(totals.parameters)} parameters", size]
 
 
-def _finding(finding: Finding, column: int, look: Presentation) -> Iterator[str]:
+def finding_lines(finding: Finding, column: int, look: Presentation) -> Iterator[str]:
+    """One finding as a block; ``column`` is the width of the severities, so that titles stand below each other."""
     indent = " " * (2 + column + 2)
     severity = look.paint_severity(finding.severity.value.ljust(column), finding.severity)
     title = f"{finding.code} {finding.name}"

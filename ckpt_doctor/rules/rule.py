@@ -18,9 +18,9 @@ class Rule:
 
     A subclass has a docstring in Markdown: one sentence that sums it up, then ``## What it does``,
     ``## Why is this bad?``, ``## Example``, ``## What to do``, and where they help ``## Fix safety`` and
-    ``## References``. ``needs`` is ``headers``, ``headers and configs``, ``configs``, ``tensor bytes`` or ``a model``. ``fix`` is
-    ``safe``, ``unsafe`` or ``none``: what a finding of this rule may offer. A rule that is not ``stable`` runs only
-    with ``--preview``. ``check`` sees values, never files, and yields nothing when it is not sure.
+    ``## References``. ``needs`` is ``headers``, ``headers and configs``, ``configs``, ``tensor bytes`` or ``a model``.
+    ``fix`` is ``safe``, ``unsafe`` or ``none``: what a finding of this rule may offer. A rule that is not ``stable``
+    runs only with ``--preview``. ``check`` sees values, never files, and yields nothing when it is not sure.
     """
 
     code: ClassVar[str]

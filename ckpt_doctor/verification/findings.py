@@ -52,22 +52,28 @@ def not_covered(names: Sequence[str], what: str) -> Finding:
 
 def naive_load(part: Part, mapping: Mapping[str, str], adapter: str, path: str, folder: str) -> Finding:
     """CKD005: every key fits once the adapter's name is put back. ``path`` is the adapted module in the model."""
-    first, second = next(iter(mapping.items()))
+    first, second = _ends(*next(iter(mapping.items())))
     module = f"model.{path}" if path else "model"
     code = [
         "from peft import load_peft_weights, set_peft_model_state_dict",
         f"set_peft_model_state_dict({module}, load_peft_weights({folder!r}), adapter_name={adapter!r})",
     ]
-    message = f"All {counted(len(mapping), 'key')} match once the adapter's name is put back: {_tail(first)} -> "
-    message += f"{_tail(second)}. A loader that compares names with the live model finds none of them. It needs: "
+    message = f"All {counted(len(mapping), 'key')} match once the adapter's name is put back: {first} -> "
+    message += f"{second}. A loader that compares names with the live model finds none of them. It needs: "
     message += "; ".join(code) + "."
     evidence = {"mapping": dict(list(mapping.items())[:20]), "code": code, "adapter": adapter}
     return finding("CKD005", message, path=part.preferred[0].path, tensors=mapping, evidence=evidence)
 
 
-def _tail(name: str) -> str:
-    words = name.split(".")
-    return name if len(words) <= 5 else "…" + ".".join(words[-4:])
+def _ends(first: str, second: str) -> tuple[str, str]:
+    """Both names from the module on in which they begin to differ."""
+    words, others = first.split("."), second.split(".")
+    common = 0
+    while common < min(len(words), len(others)) and words[common] == others[common]:
+        common += 1
+    start = max(0, common - 2)
+    lead = "…" if start else ""
+    return lead + ".".join(words[start:]), lead + ".".join(others[start:])
 
 
 def raised(loader: str, failure: str, place: str, wanted_file: str | None) -> Finding:

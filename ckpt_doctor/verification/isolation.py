@@ -179,8 +179,9 @@ class _Collector(logging.Handler):
     def warning(
         self, message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
-        """In the place of ``warnings.showwarning``."""
-        self.add(f"{category.__name__}: {message}")
+        """In the place of ``warnings.showwarning``; what a library will change some day is no news about this load."""
+        if not issubclass(category, (FutureWarning, DeprecationWarning, PendingDeprecationWarning)):
+            self.add(f"{category.__name__}: {message}")
 
 
 def _is_progress(line: str) -> bool:

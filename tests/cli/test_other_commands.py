@@ -21,6 +21,8 @@ def test_help_lists_the_commands() -> None:
         "inspect",
         "ls",
         "convert",
+        "fix",
+        "verify",
         "explain",
         "rules",
     ]

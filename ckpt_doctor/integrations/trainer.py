@@ -1,0 +1,57 @@
+"""Each checkpoint of a ``transformers.Trainer`` run, inspected as soon as it is written."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback  # noqa: TID253 - the class below is one
+
+from ckpt_doctor.errors import CkptDoctorError
+from ckpt_doctor.findings import Severity
+from ckpt_doctor.inspection import inspect
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted
+
+from .warning import CheckpointWarning
+
+if TYPE_CHECKING:
+    from ckpt_doctor.results import Report
+
+_POLICY = Policy()
+
+
+class CheckpointCallback(TrainerCallback):
+    """Inspects each save, warns where it has errors, and on request stops the run. It never deletes or changes a file.
+
+    ``stop`` ends the training after the first save with an error, while the process still holds the weights.
+    ``policy`` is that of ``ckpt_doctor.inspect``; with ``Policy(deep=True)`` the tensor bytes are read too. The report
+    on the last save is in ``report``.
+    """
+
+    def __init__(self, *, stop: bool = False, policy: Policy = _POLICY) -> None:
+        self.stop = stop
+        self.policy = policy
+        self.report: Report | None = None
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Inspect ``<output_dir>/checkpoint-<step>``; see ``transformers.TrainerCallback``."""
+        if not state.is_world_process_zero:
+            return
+        path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        try:
+            self.report = inspect(path, self.policy)
+        except CkptDoctorError as error:
+            self._complain(control, f"{path}: {error}")
+            return
+        if not self.report.healthy:
+            errors = [item for item in self.report.findings if item.severity is Severity.ERROR]
+            what = "; ".join(f"{item.code} {item.path or ''}: {item.message}" for item in errors[:3])
+            self._complain(control, f"{path} has {counted(len(errors), 'error')}: {what}")
+
+    def _complain(self, control: Any, message: str) -> None:
+        if self.stop:
+            control.should_training_stop = True
+            message += " The training stops here."
+        warnings.warn(message, CheckpointWarning, stacklevel=3)
