@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -60,6 +61,16 @@ def shell(*words: str) -> str:
     "ckpt-doctor fix 'my runs/weaver'"
     """
     return shlex.join(["ckpt-doctor", *words])
+
+
+def complaint(error: OSError) -> str:
+    """What the operating system said, with the path that it was about, where it named one.
+
+    >>> complaint(PermissionError(13, "Permission denied", "weaver"))
+    'weaver: Permission denied'
+    """
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    return f"{place}{error.strerror or error}"
 
 
 def shape(dims: Sequence[int]) -> str:

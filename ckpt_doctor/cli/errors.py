@@ -9,6 +9,7 @@ import click
 
 from ckpt_doctor.errors import CkptDoctorError
 from ckpt_doctor.reporting.escape import printable
+from ckpt_doctor.wording import complaint
 
 FINDINGS = 1
 """Exit code: findings at or above ``--fail-on``, or something that could not be read."""
@@ -56,8 +57,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error, CkptDoctorError):
         return f"error: {error}"
     if isinstance(error, OSError) and error.strerror:
-        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-        return f"error: {place}{error.strerror}"
+        return f"error: {complaint(error)}"
     return (
         f"internal error: {type(error).__name__}: {error}. This is a bug in ckpt-doctor: please report it with the "
         f"command you ran and what it prints with {DEBUG_VARIABLE}=1."

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ckpt_doctor.errors import ConversionError, PathNotFoundError, UnknownNameError
 from ckpt_doctor.knowledge.weight_names import FORMATS
-from ckpt_doctor.wording import byte_size
+from ckpt_doctor.wording import byte_size, complaint
 
 from .aliases import CHOICES
 from .copying import write_all
@@ -62,8 +62,7 @@ def convert(
         with _without_collector():
             return run.all(plan_jobs(path, None if target is None else Path(target), to, shared))
     except OSError as error:
-        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-        raise ConversionError(f"{place}{error.strerror or error}. Nothing was written") from error
+        raise ConversionError(f"{complaint(error)}. Nothing was written") from error
 
 
 @contextlib.contextmanager

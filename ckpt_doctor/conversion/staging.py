@@ -22,8 +22,8 @@ from ckpt_doctor.layouts.disk import OWN_FOLDER
 _PREFIX, _SUFFIX = "convert-", ".tmp"
 _ATTEMPTS = 10  # another process may remove an empty folder, or sweep a file that is not locked yet, in between
 
-# What file systems without hard links answer.
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.ENOTSUP})
+"""What file systems without hard links answer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -244,6 +244,7 @@ def _open_new(folder: Path, target: Path, mode: int) -> Staged | None:
 
 
 def is_real_folder(path: Path) -> bool:
+    """Whether a directory is there, and not a link to one."""
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except OSError:
@@ -251,6 +252,7 @@ def is_real_folder(path: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
+    """Get the entries of a folder onto the disk, where its file system can. Raises ``OSError``."""
     descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         os.fsync(descriptor)

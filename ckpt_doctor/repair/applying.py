@@ -44,7 +44,7 @@ def _rewrite(draft: Draft, root: Path, action: Rewrite) -> None:
         shared="clone" if action.shared == "clone" or (before and before.shared == "clone") else "keep",
     )
     if target != path and not action.keeps:
-        draft.entries[path] = None
+        draft.remove(path)
         draft.renamed[path] = target
 
 
@@ -62,7 +62,7 @@ def _move(draft: Draft, root: Path, action: Move) -> None:
     path, target = _source(draft, root, action.path), _free(draft, root, action.target)
     entry = draft.entries.get(path)
     draft.entries[target] = entry if entry is not None else Moved(path)
-    draft.entries[path] = None
+    draft.remove(path)
     draft.renamed[path] = target
 
 
@@ -73,7 +73,7 @@ def _copy(draft: Draft, root: Path, action: Copy) -> None:
 
 
 def _set_aside(draft: Draft, root: Path, action: SetAside) -> None:
-    draft.entries[_source(draft, root, action.path)] = None
+    draft.remove(_source(draft, root, action.path))
 
 
 def _write_index(draft: Draft, root: Path, action: WriteIndex) -> None:

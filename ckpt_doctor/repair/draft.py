@@ -80,6 +80,12 @@ class Draft(Disk):
         entry = self.entries.get(_absolute(path))
         return entry.data if isinstance(entry, Document) else None
 
+    def remove(self, path: Path) -> None:
+        """Let the file at ``path`` go."""
+        self.entries.pop(path, None)
+        if super().has_file(path):
+            self.entries[path] = None
+
     def exists(self, path: Path) -> bool:
         """Whether anything is at ``path``."""
         return self.has_file(path) or self.has_folder(path)

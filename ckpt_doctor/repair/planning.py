@@ -66,13 +66,16 @@ class _Debt:
 def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: bool) -> Plan:
     """Plan the repair of what lies at ``place``; ``known`` are its checkpoints as they were read, and scanned.
 
-    Nothing is written. Raises ``MissingDependencyError`` where torch is needed to write torch's format.
+    Nothing is written. Raises ``MissingDependencyError`` where torch is needed to write torch's format, ``RepairError``
+    where a file cannot be read any more, and ``OSError``.
     """
     draft = Draft()
+    known = list(known)
     for checkpoint in known:
         for file in checkpoint.files:
             draft.known[Path(os.path.abspath(checkpoint.root / file.path))] = file
     result = Plan(draft, _diagnoses(place, draft, policy))
+    _refuse_unreadable(new_errors([diagnose(checkpoint, every_rule(policy)) for checkpoint in known], result.diagnoses))
     tried: set[_Identity] = set()
     debt: _Debt | None = None
     while True:
@@ -89,11 +92,12 @@ def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: b
         trial = result.draft.copy()
         try:
             diagnoses = _try(trial, root, finding, place, policy)
-        except (ConversionError, RepairError, NoCheckpointError, OSError) as error:
+        except (ConversionError, RepairError, NoCheckpointError) as error:
             result.rejected.append(Rejected(finding, str(error)))
             continue
         objection = _useless(result, diagnoses, finding)
         worse = new_errors(result.diagnoses, diagnoses)
+        _refuse_unreadable(worse)
         if worse and debt is None and not objection:
             first = worse[0]
             objection = f"it would lead to {first.code} {first.name}: {first.message}"
@@ -142,6 +146,13 @@ def _candidates(
 def _identity(finding: Finding) -> _Identity:
     title = finding.fix.title if finding.fix is not None else ""
     return finding.code, finding.path, title, finding.tensors
+
+
+def _refuse_unreadable(findings: list[Finding]) -> None:
+    """Raise where something could be read before and cannot be any more: nobody knows what to do then."""
+    for finding in findings:
+        if finding.always_fails:
+            raise RepairError(f"{finding.path}: {finding.message} Nothing was changed")
 
 
 def every_rule(policy: Policy) -> Policy:

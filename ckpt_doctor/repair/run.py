@@ -19,7 +19,7 @@ from ckpt_doctor.layouts import discover
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Diagnosis, Report
 from ckpt_doctor.rules.rule import documents
-from ckpt_doctor.wording import byte_size, listed
+from ckpt_doctor.wording import byte_size, complaint, listed
 
 from .draft import Document, Draft, Entry, Moved, Rewritten
 from .journal import Identity
@@ -53,7 +53,15 @@ def fix(
     Raises ``PathNotFoundError``, ``NoCheckpointError``, ``UnknownNameError``, ``MissingDependencyError`` where torch is
     needed and not there, and ``RepairError`` where nothing could be written; then that checkpoint is as it was.
     """
-    path = Path(path)
+    try:
+        return _fix(Path(path), policy, unsafe=unsafe, dry_run=dry_run, backup=backup, progress=progress)
+    except OSError as error:
+        raise RepairError(f"{complaint(error)}. Nothing was changed") from error
+
+
+def _fix(
+    path: Path, policy: Policy, *, unsafe: bool, dry_run: bool, backup: bool, progress: Progress | None
+) -> Repairs:
     # Before anything is looked at: an interrupted repair of the enclosing checkpoint, or of one below.
     above = [path, *list(Path(os.path.abspath(path)).parents)[:_LEVELS_UP]]
     rolled_back = [name for folder in above for name in _recover(folder, dry_run=dry_run)]
@@ -146,9 +154,6 @@ class _Work:
                 return transaction.commit(before, backup=backup)
         except ConversionError as error:
             raise RepairError(f"{error}. Nothing was changed") from error
-        except OSError as error:
-            place_ = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-            raise RepairError(f"{place_}{error.strerror or error}. Nothing was changed") from error
 
     def _write(self, entry: Entry, place: Path) -> None:
         """Write one file aside. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
+from ckpt_doctor.conversion.staging import is_real_folder
 from ckpt_doctor.errors import PathNotFoundError, RepairError
 from ckpt_doctor.layouts.disk import OWN_FOLDER
+from ckpt_doctor.wording import complaint
 
 from .journal import DONE, read_journal
 from .transaction import PREFIX, locked, roll_back, take_back
@@ -19,8 +22,17 @@ def undo(backup: str | os.PathLike[str]) -> tuple[str, ...]:
     changed since the repair, and ``OSError``.
     """
     folder = Path(os.path.abspath(backup))
-    if not folder.is_dir():
-        raise PathNotFoundError(f"{os.fspath(backup)!r} is not a folder")
+    try:
+        return _undo(folder)
+    except OSError as error:
+        raise RepairError(
+            f"{complaint(error)}. What is not put back yet is in {folder}: the same command goes on"
+        ) from error
+
+
+def _undo(folder: Path) -> tuple[str, ...]:
+    if not is_real_folder(folder):
+        raise PathNotFoundError(f"{folder} is not a folder")
     if folder.parent.name != OWN_FOLDER or not folder.name.startswith(PREFIX):
         raise RepairError(f"{folder} is no backup: they are called {OWN_FOLDER}/{PREFIX}…")
     base = folder.parent.parent
@@ -31,8 +43,6 @@ def undo(backup: str | os.PathLike[str]) -> tuple[str, ...]:
         if journal.state == DONE:
             take_back(base, folder, journal)
         else:
-            import shutil
-
             roll_back(base, folder, journal)
             shutil.rmtree(folder)
     return tuple(str(base / item.path) for item in journal.replacements if item.before is not None)
