@@ -191,7 +191,13 @@ def _naive(model: nn.Module, part: PartMatch, rows: list[Row], folder: str) -> I
     path, adapter = part.naming.path, part.naming.adapter or ""
     start = f"{path}." if path else ""
     mapping = {row.wanted.tensor.name: row.target.name.removeprefix(start) for row in rows if row.target is not None}
+    if not all(_without(live, adapter).startswith(name) for name, live in mapping.items()):
+        return  # other things than the adapter's name differ: advice about it would mislead
     yield words.naive_load(part.part, mapping, adapter, path, folder)
+
+
+def _without(name: str, adapter: str) -> str:
+    return ".".join(word for word in name.split(".") if word != adapter)
 
 
 def _coverage(checkpoint: Checkpoint, rows: list[Row]) -> tuple[TensorCoverage, ...]:

@@ -17,6 +17,7 @@ from .models import (
     adapted_class,
     adapted_config,
     base_config,
+    fitting_class,
     has_weights,
     hollow_model,
     model_class,
@@ -63,10 +64,11 @@ def plan(checkpoint: Checkpoint, spec: ModelSpec | None, *, mode: str, weaver_mo
     if part.role == "adapter":
         return _adapter(checkpoint, base)
     config = base_config(base)
+    chosen = fitting_class(config, part)
     return Plan(
         base,
-        lambda: real_model(base, config, model_class(config)),
-        lambda: hollow_model(config, model_class(config)),
+        lambda: real_model(base, config, chosen),
+        lambda: hollow_model(config, chosen),
         lambda model: loaders.load(model, checkpoint),
     )
 
@@ -124,7 +126,7 @@ def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
     part = loaders.model_part(checkpoint)
     name = spec.name if spec is not None else str(checkpoint.root / part.directory)
     config = base_config(name)
-    chosen = model_class(config)
+    chosen = fitting_class(config, part)
 
     return Plan(
         name,

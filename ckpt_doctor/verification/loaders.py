@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,14 +30,15 @@ def load(model: Any, checkpoint: Checkpoint) -> Any:
     if checkpoint.layout in MEMGEN:
         from .memgen import load as load_memgen
 
-        load_memgen(model, checkpoint)
+        for line in load_memgen(model, checkpoint).warnings:
+            logging.getLogger(__name__).warning(line)
         return model
     part = model_part(checkpoint)
     folder = checkpoint.root / part.directory
     if part.role == "adapter":
         return _load_adapter(model, folder)
     if checkpoint.layout == "transformers":
-        return _load_whole_model(type(model), model.config, folder)
+        return load_transformers(checkpoint, model.config, type(model))
     model.load_state_dict(_state_dict(checkpoint, part), strict=True)
     return model
 
@@ -51,13 +54,22 @@ def _load_adapter(model: Any, folder: Path) -> Any:
     return peft.PeftModel.from_pretrained(model, str(folder))
 
 
-def _load_whole_model(chosen: Any, config: Any, folder: Path) -> Any:
-    return chosen.from_pretrained(str(folder), config=config, dtype="auto", local_files_only=True)
-
-
 def load_transformers(checkpoint: Checkpoint, config: Any, chosen: Any) -> Any:
     """A whole model of class ``chosen``, loaded by ``from_pretrained``."""
-    return _load_whole_model(chosen, config, checkpoint.root / model_part(checkpoint).directory)
+    part = model_part(checkpoint)
+    folder = str(checkpoint.root / part.directory)
+    variant = _variant(part)
+    more = {} if variant is None else {"variant": variant}
+    return chosen.from_pretrained(folder, config=config, dtype="auto", local_files_only=True, **more)
+
+
+def _variant(part: Part) -> str | None:
+    """What stands between the name and the ending of the files, as in ``model.fp16.safetensors``."""
+    names = [file.path.rpartition("/")[2] for file in part.preferred]
+    found = {
+        match[1] for name in names if (match := re.match(r"(?:pytorch_)?model\.(\w+)[.-].*(?:safetensors|bin)$", name))
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _state_dict(checkpoint: Checkpoint, part: Part) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ckpt_doctor.checkpoint import Part
 from ckpt_doctor.errors import VerificationError
 
 from .dependencies import require
+from .live import live_tensors
 
 _BY_TASK = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -19,6 +20,15 @@ _BY_TASK = {
     "QUESTION_ANS": "AutoModelForQuestionAnswering",
     "FEATURE_EXTRACTION": "AutoModel",
 }
+_KINDS = (
+    "AutoModelForCausalLM",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForMaskedLM",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoModelForQuestionAnswering",
+    "AutoModel",
+)
 _WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -86,6 +96,22 @@ def adapted_class(config: Any, task: str | None, part: Part) -> Any:
             if _has_modules_of(hollow_model(config, chosen), part):
                 return chosen
     return tried[0]
+
+
+def fitting_class(config: Any, part: Part) -> Any:
+    """The class of a whole model: what the config says, and where it says nothing, the one that knows most names."""
+    if any(hasattr(require("transformers"), name) for name in getattr(config, "architectures", None) or ()):
+        return model_class(config)
+    transformers = require("transformers")
+    names = {tensor.name for tensor in part.tensors}
+    best, most = model_class(config), -1
+    for kind in _KINDS:
+        chosen = getattr(transformers, kind)
+        if type(config) in chosen._model_mapping:
+            known = len(names & live_tensors(hollow_model(config, chosen)).keys())
+            if known > most:
+                best, most = chosen, known
+    return best
 
 
 def _has_modules_of(model: Any, part: Part) -> bool:

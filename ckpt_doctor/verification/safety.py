@@ -7,8 +7,11 @@ from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.inspection import diagnose
 
 _UNSAFE = "CKD90"
-# A file that cannot be read whole lists fewer tensors than it should hold: what was not read is never complete.
-_BROKEN = ("CKD101", "CKD102", "CKD103", "CKD104", "CKD105", "CKD106", "CKD107", "CKD112", "CKD70")
+# A file that is absent or cannot be read whole lists fewer tensors than there should be: that is never complete.
+_BROKEN = (
+    *("CKD101", "CKD102", "CKD103", "CKD104", "CKD105", "CKD106", "CKD107", "CKD112"),
+    *("CKD202", "CKD206", "CKD503", "CKD70"),
+)
 
 
 def unsafe(checkpoint: Checkpoint) -> list[Finding]:

@@ -1,0 +1,76 @@
+"""Every kind of adapter: complete when it is loaded by PEFT, incomplete by name when anything is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from loads import ONE_OF_EACH, SAVED, edited, leaves_out, names, save
+from peft_variants import Variant
+
+from ckpt_doctor.coverage import Coverage
+from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.verification import verify
+
+# Computed from the weights of the base while they are built, so that there is nothing to compare without memory.
+NEEDS_WEIGHTS = {"FROD", "SHIRA"}
+
+
+def victim(coverage: Coverage, trained: set[str]) -> tuple[str, str]:
+    """A tensor that was trained, and its parameter: one that starts at zero where there is one."""
+    pairs = [(item.name, item.parameter) for item in coverage.tensors if item.parameter in trained]
+    pairs = pairs or [(item.name, item.parameter) for item in coverage.tensors]
+    return max(pairs, key=lambda pair: ("lora_B" in pair[0], -len(pair[0])))
+
+
+@pytest.mark.parametrize("variant", SAVED, ids=names)
+def test_a_load_by_peft_is_complete(variant: Variant, tmp_path: Path) -> None:
+    adapter, model, _ = save(variant, tmp_path)
+    coverage = verify(adapter, model, loader="auto")
+    assert coverage.complete, [*coverage.table(), *coverage.findings, *coverage.log]
+    assert not coverage.findings
+    assert coverage.ratio == 1
+    if variant not in ONE_OF_EACH:
+        return
+    if variant.peft_type in NEEDS_WEIGHTS:
+        with pytest.raises(VerificationError, match="use --mode load"):
+            verify(adapter, model, mode="keys", loader="auto")
+    else:
+        keys = verify(adapter, model, mode="keys", loader="auto")
+        assert keys.complete, [*keys.table(), *keys.findings]
+
+
+@pytest.mark.parametrize("variant", ONE_OF_EACH, ids=names)
+def test_each_damage_is_incomplete_and_named(variant: Variant, tmp_path: Path) -> None:
+    adapter, model, trained = save(variant, tmp_path)
+    name, parameter = victim(verify(adapter, model, loader="auto"), trained)
+    original = (adapter / "adapter_model.safetensors").read_bytes()
+
+    with edited(adapter) as tensors:
+        del tensors[name]
+    dropped = verify(adapter, model, loader="auto")
+    assert not dropped.complete
+    codes = {finding.code: finding for finding in dropped.findings}
+    assert "CKD002" in codes or "CKD503" in codes or parameter in codes["CKD003"].tensors
+
+    (adapter / "adapter_model.safetensors").write_bytes(original)
+    with edited(adapter) as tensors:
+        tensors[f"{name}_of_another_model"] = tensors.pop(name)
+    renamed = verify(adapter, model, loader="auto")
+    assert not renamed.complete
+    assert f"{name}_of_another_model" in {item.name for item in renamed.not_restored()}
+
+    (adapter / "adapter_model.safetensors").write_bytes(original)
+    with edited(adapter) as tensors:
+        tensors[name] = tensors[name].repeat(2, *[1] * (tensors[name].dim() - 1))
+    reshaped = verify(adapter, model, loader="auto")
+    assert not reshaped.complete
+    assert name in {item.name for item in reshaped.not_restored()}
+
+    (adapter / "adapter_model.safetensors").write_bytes(original)
+    left_out = verify(adapter, model, loader=leaves_out(parameter))
+    if not any(finding.code == "CKD002" for finding in left_out.findings):  # else only from_pretrained loads this type
+        assert not left_out.complete
+        assert [item.name for item in left_out.not_restored()] == [name]
+        assert left_out.findings[0].code == "CKD001"
+        assert left_out.findings[0].tensors == (name,)
