@@ -17,6 +17,7 @@ from .comparing import Verdict, compare
 from .content import by_content
 from .covered import uncovered
 from .live import Place, Target, place
+from .marks import Key
 from .matching import PartMatch, match
 from .namings import raw_names
 from .reading import TensorReader
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 _THREADS = 2
-_NO_MARKS: frozenset[str] = frozenset()
+_NO_MARKS: frozenset[Key] = frozenset()
 
 
 @dataclass
@@ -49,7 +50,7 @@ def assess(
     checkpoint: Checkpoint,
     *,
     values: bool = True,
-    untouched: frozenset[str] | None = None,
+    untouched: frozenset[Key] | None = None,
     whole: bool = False,
     exact: bool = False,
     folder: str | None = None,
@@ -57,8 +58,8 @@ def assess(
 ) -> tuple[tuple[TensorCoverage, ...], list[Finding]]:
     """Judge every tensor of ``checkpoint`` against ``model``.
 
-    ``values`` compares them, else name and shape decide. ``untouched`` names the parameters whose marks still stood
-    after the load. ``whole`` says that a whole model must be covered in every parameter, ``exact`` that only names
+    ``values`` compares them, else name and shape decide. ``untouched`` holds what marks still stood for after
+    the load. ``whole`` says that a whole model must be covered in every parameter, ``exact`` that only names
     count that the ecosystem's loaders understand. ``folder`` is how the checkpoint is named in advice.
     """
     found = match(model, checkpoint, exact=exact)
@@ -98,7 +99,7 @@ def nothing_arrived(checkpoint: Checkpoint) -> tuple[TensorCoverage, ...]:
 
 
 def _judge(
-    checkpoint: Checkpoint, part: PartMatch, *, values: bool, marks: frozenset[str], advance: Callable[[int], None]
+    checkpoint: Checkpoint, part: PartMatch, *, values: bool, marks: frozenset[Key], advance: Callable[[int], None]
 ) -> list[Row]:
     def judge_some(items: list[Wanted]) -> list[Row]:
         judged = []
@@ -119,7 +120,7 @@ def _judge(
     return sorted(judged, key=lambda row: order[id(row.wanted)])
 
 
-def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: bool, marks: frozenset[str]) -> Row:
+def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: bool, marks: frozenset[Key]) -> Row:
     if target is None:
         return Row(item, None, None, MISSING, "no parameter of the model has this name")
     if target.shape != tuple(item.tensor.shape):
@@ -127,6 +128,9 @@ def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: b
         return Row(item, target, Verdict.DIFFERENT if values else None, MISMATCHED, detail)
     if not values:
         return Row(item, target, None, RESTORED)
+    if _key(item, target) in marks:
+        # Also where the values are equal: by accident, or from an earlier load.
+        return Row(item, target, Verdict.DIFFERENT, MISSING, "the load did not write to the parameter")
     try:
         live = target.value()
         verdict = compare(reader, item.file.path, item.tensor, live, computed=target.computed)
@@ -141,10 +145,12 @@ def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: b
         return Row(item, target, verdict, MISSING, "the parameter is on the meta device: it has no values")
     if not target.dtype.is_floating_point and item.tensor.dtype.name.startswith(("float", "bfloat")):
         return Row(item, target, verdict, MISMATCHED, f"the parameter is quantised ({there}): it cannot be compared")
-    if target.name in marks:
-        return Row(item, target, verdict, MISSING, "the load did not write to the parameter")
     # Without marks nobody can tell a parameter that was left alone from one that got other values.
     return Row(item, target, verdict, MISSING if not marks else MISMATCHED, "the parameter has other values")
+
+
+def _key(item: Wanted, target: Target) -> Key:
+    return (item.file.path, item.tensor.name, target.name)
 
 
 def _arrived(rows: Iterable[Row]) -> int:
@@ -152,7 +158,7 @@ def _arrived(rows: Iterable[Row]) -> int:
 
 
 def _problems(
-    model: nn.Module, checkpoint: Checkpoint, part: PartMatch, rows: list[Row], marks: frozenset[str], folder: str
+    model: nn.Module, checkpoint: Checkpoint, part: PartMatch, rows: list[Row], marks: frozenset[Key], folder: str
 ) -> Iterator[Finding]:
     if part.part.secondary:
         return
@@ -162,7 +168,7 @@ def _problems(
         yield words.shapes(shaped)
     lost = [row for row in absent if not _other_shape(row)]
     if lost:
-        untouched = sum(row.target is not None and row.target.name in marks for row in lost)
+        untouched = sum(row.target is not None and _key(row.wanted, row.target) in marks for row in lost)
         yield words.not_restored(part.part, [row.wanted for row in lost], untouched)
     for verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
         changed = [row for row in rows if row.verdict is verdict]

@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 _NUMBERS = (0.34375, -0.40625, 0.28125)  # exact in every float dtype of 16 bits and more, near in the smaller ones
 
 
-class _Mark(NamedTuple):
-    """``offset`` counts elements of the storage."""
+Key = tuple[str, str, str]
+"""File and tensor of the checkpoint, and the target in the model: what a mark is for."""
 
+
+class _Mark(NamedTuple):
+    """``offset`` counts elements of the storage; tied tensors are several keys of one mark."""
+
+    keys: list[Key]
     owner: weakref.ref[torch.Tensor]
-    name: str
     offset: int
     before: torch.Tensor
     mark: torch.Tensor
@@ -48,7 +52,7 @@ class Marks:
         import torch
 
         owners = dict(_owners(model))
-        seen: set[tuple[int, int]] = set()
+        seen: dict[tuple[int, int], list[Key]] = {}
         with TensorReader(checkpoint.root) as reader, torch.no_grad():
             for part in found:
                 for match in (part, *part.rivals):
@@ -64,11 +68,12 @@ class Marks:
         info: TensorInfo,
         target: Target,
         owners: dict[str, torch.Tensor],
-        seen: set[tuple[int, int]],
+        seen: dict[tuple[int, int], list[Key]],
     ) -> None:
         same = not target.computed and target.shape == tuple(info.shape)
         views = [target.value()] if same else [owners[name].detach() for name in target.names if name in owners]
         owner = owners.get(target.names[0]) if target.names else None
+        key = (file, info.name, target.name)
         for view in views:
             if owner is None or not _can_be_marked(view):
                 continue
@@ -76,9 +81,11 @@ class Marks:
                 offset = int(view.storage_offset()) + sum(
                     i * step for i, step in zip(index, view.stride(), strict=True)
                 )
-                if (view.untyped_storage().data_ptr(), offset) in seen:
+                spot = (view.untyped_storage().data_ptr(), offset)
+                if spot in seen:
+                    seen[spot].append(key)
                     continue
-                seen.add((view.untyped_storage().data_ptr(), offset))
+                seen[spot] = [key]
                 before = view[index].clone()
                 try:
                     saved = reader.element(file, info, index).to(view.dtype) if same else before.cpu()
@@ -86,25 +93,22 @@ class Marks:
                     saved = before.cpu()
                 mark = _unlike(before, saved)
                 view[index] = mark
-                self._marks.append(_Mark(weakref.ref(owner), target.name, offset, before, mark))
+                self._marks.append(_Mark(seen[spot], weakref.ref(owner), offset, before, mark))
 
-    def lift(self) -> frozenset[str]:
-        """Put back what stood under every mark that is still there; returns the names that no load has touched."""
+    def lift(self) -> frozenset[Key]:
+        """Put back what stood under every mark that is still there; returns what they are for: it was not loaded."""
         import torch
 
-        untouched: set[str] = set()
-        touched: set[str] = set()
+        untouched: set[Key] = set()
         with torch.no_grad():
             for item in self._marks:
                 owner = item.owner()
                 element = None if owner is None else _element(owner, item.offset)
                 if element is not None and element.dtype == item.mark.dtype and bool(element == item.mark):
                     element.copy_(item.before)
-                    untouched.add(item.name)
-                else:
-                    touched.add(item.name)
+                    untouched.update(item.keys)
         self._marks.clear()
-        return frozenset(untouched - touched)
+        return frozenset(untouched)
 
 
 def _owners(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

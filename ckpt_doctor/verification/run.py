@@ -18,7 +18,7 @@ from .assess import assess, nothing_arrived
 from .builders import Plan, plan
 from .dependencies import require
 from .isolation import run
-from .marks import Marks
+from .marks import Key, Marks
 from .matching import match
 from .safety import broken, unsafe
 from .specs import UserCode, given, loader_spec, model_spec, search_path
@@ -185,7 +185,7 @@ class _Job:
             untouched = frozenset()  # another model: nobody marked that one
         return self._judge(returned, untouched, whole=False)
 
-    def _judge(self, model: nn.Module, untouched: frozenset[str] | None, *, whole: bool) -> Coverage:
+    def _judge(self, model: nn.Module, untouched: frozenset[Key] | None, *, whole: bool) -> Coverage:
         gc.collect()  # what the loader left in cycles is not part of the model
         tensors, problems = assess(
             model, self.checkpoint, untouched=untouched, whole=whole, folder=self.path, progress=self.progress

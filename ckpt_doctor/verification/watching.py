@@ -12,7 +12,7 @@ from ckpt_doctor.errors import VerificationError
 from ckpt_doctor.inspection import open_checkpoint
 
 from .assess import assess
-from .marks import Marks
+from .marks import Key, Marks
 from .matching import match
 from .safety import broken
 
@@ -68,7 +68,7 @@ def watch_load(model: nn.Module, path: str | os.PathLike[str], *, layout: str | 
 
 
 def _coverage(
-    model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, untouched: frozenset[str] | None
+    model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, untouched: frozenset[Key] | None
 ) -> Coverage:
     tensors, problems = assess(model, checkpoint, untouched=untouched, folder=path)
     problems += broken(checkpoint)
