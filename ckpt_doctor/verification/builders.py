@@ -146,7 +146,10 @@ def _memgen(checkpoint: Checkpoint, spec: BaseModel | MemGenConfig | None, weave
     weaver = weaver_model or settings.weaver_model_name
     trigger = settings.trigger_model_name or (weaver if checkpoint.layout == "trigger" else None)
     shown = str(spec.path) if isinstance(spec, MemGenConfig) else base
+    # The same name twice is one model with both adapters, except where the user says that they are two.
     configs = [base_config(name) if name and name != base else None for name in (weaver, trigger)]
+    if weaver_model is not None:
+        configs[0] = base_config(weaver_model)
     config = base_config(base)
 
     def hollow() -> Any:

@@ -57,7 +57,7 @@ def test_the_first_says_what_it_wanted_and_where(judged: dict[str, Coverage]) ->
     line = (
         LOADERS.read_text()
         .splitlines()
-        .index('    _by_name(model, load_file(os.path.join(path, "weaver_lora", "adapter_model.safetensors")))')
+        .index('    _by_name(model, load_file(Path(path) / "weaver_lora" / "adapter_model.safetensors"))')
     )
     assert finding.evidence["place"] == f"{LOADERS}:{line + 1}"
 

@@ -31,12 +31,12 @@ def build() -> MemGenModel:
 
 def before(model: MemGenModel, path: str) -> None:
     """Opens the safetensors file by name, and knows nothing of projections."""
-    _by_name(model, load_file(os.path.join(path, "weaver_lora", "adapter_model.safetensors")))
+    _by_name(model, load_file(Path(path) / "weaver_lora" / "adapter_model.safetensors"))
 
 
 def after_fix_1(model: MemGenModel, path: str) -> None:
     """Reads the .bin."""
-    _by_name(model, torch.load(os.path.join(path, "weaver_lora", "adapter_model.bin"), weights_only=True))
+    _by_name(model, torch.load(Path(path) / "weaver_lora" / "adapter_model.bin", weights_only=True))
 
 
 def after_fix_2(model: MemGenModel, path: str) -> None:
@@ -47,7 +47,7 @@ def after_fix_2(model: MemGenModel, path: str) -> None:
 
 def right(model: MemGenModel, path: str) -> None:
     """Lets PEFT put the adapter's name back."""
-    weights = load_peft_weights(os.path.join(path, "weaver_lora"), device="cpu")
+    weights = load_peft_weights(str(Path(path) / "weaver_lora"), device="cpu")
     set_peft_model_state_dict(model.weaver.model, weights, adapter_name="weaver")
     _projections(model, path)
 
@@ -63,7 +63,7 @@ def _by_name(model: MemGenModel, state: dict[str, torch.Tensor]) -> None:
 
 
 def _projections(model: MemGenModel, path: str) -> None:
-    state: dict[str, Any] = torch.load(os.path.join(path, "projections.pt"), map_location="cpu", weights_only=True)
+    state: dict[str, Any] = torch.load(Path(path) / "projections.pt", map_location="cpu", weights_only=True)
     for name in ("reasoner_to_weaver", "weaver_to_reasoner"):
         getattr(model, name).load_state_dict(state[name])
     model.weaver.prompt_query_latents.data = state["prompt_query_latents"].data

@@ -1,0 +1,131 @@
+"""The command line of ``verify``: exit codes, both formats, the user's own code kept apart."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+from command_line import run
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+WEAVER = FIXTURES / "healthy" / "weaver_bin" / "weaver"
+LOADERS = Path(__file__).with_name("weaver_loaders.py")
+BUILD = f"{LOADERS}:build"
+
+
+def loader(name: str) -> tuple[str, str]:
+    return "--loader", f"{LOADERS}:{name}"
+
+
+def test_a_complete_load_is_0() -> None:
+    result = run("verify", WEAVER, "--model", BUILD, *loader("right"))
+    assert result.exit_code == 0, result.output
+    assert "total                 14        14   100 %" in result.stdout
+    assert "complete: every tensor arrived" in result.stdout
+    assert run("verify", WEAVER, "--model", BUILD, *loader("right"), "-q").stdout == ""
+
+
+def test_an_incomplete_one_is_1_and_names_what_is_absent() -> None:
+    result = run("verify", WEAVER, "--model", BUILD, *loader("after_fix_2"))
+    assert result.exit_code == 1
+    assert "weaver adapter         0         8   <- nothing arrived" in result.stdout
+    assert "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" in result.stdout
+    assert "CKD005 naive-load-matches-nothing" in result.stdout
+    assert "| info: Loaded 0 weaver adapter weights" in result.stdout
+
+
+def test_json_is_that_of_the_contract() -> None:
+    result = run("verify", WEAVER, "--model", BUILD, *loader("after_fix_2"), "--output-format", "json")
+    assert result.exit_code == 1
+    read = json.loads(result.stdout)
+    assert (read["schema_version"], read["layout"], read["mode"], read["complete"]) == (1, "weaver", "load", False)
+    assert read["coverage"] == {"expected": 14, "restored": 6, "ratio": 0.4286}
+    assert read["components"] == [
+        {"name": "weaver adapter", "expected": 8, "restored": 0},
+        {"name": "projections", "expected": 4, "restored": 4},
+        {"name": "query latents", "expected": 2, "restored": 2},
+    ]
+    assert len(read["tensors"]) == 14
+    assert read["tensors"][0]["status"] == "missing"
+    assert read["tensors"][-1] | {"detail": ""} == {
+        "name": "inference_query_latents",
+        "file": "projections.pt",
+        "component": "query latents",
+        "status": "restored",
+        "parameter": "weaver.inference_query_latents",
+        "detail": "",
+        "expected": True,
+    }
+
+
+def test_a_loader_that_does_nothing_restores_nothing() -> None:
+    # The projections of a model that was just made are those of the fixture: equal by accident, and not loaded.
+    result = run("verify", WEAVER, "--model", BUILD, *loader("nothing"), "--output-format", "json")
+    assert json.loads(result.stdout)["coverage"]["restored"] == 0
+
+
+def test_a_factory_that_takes_the_path_loads_by_itself() -> None:
+    result = run("verify", WEAVER, "--model", f"{LOADERS}:from_path", "--output-format", "json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["loader"] == f"{LOADERS}:from_path"
+
+
+def test_a_loader_may_return_another_model() -> None:
+    assert run("verify", WEAVER, "--model", BUILD, *loader("returns_another")).exit_code == 0
+
+
+def test_sys_exit_is_a_finding() -> None:
+    result = run("verify", WEAVER, "--model", BUILD, *loader("leaves"))
+    assert result.exit_code == 1
+    assert "CKD002" in result.stdout
+    assert "sys.exit(3)" in result.stdout
+
+
+def test_what_a_loader_changes_is_put_back() -> None:
+    before = (torch.get_default_dtype(), torch.is_grad_enabled(), Path.cwd(), logging.root.manager.disable)
+    result = run("verify", WEAVER, "--model", BUILD, *loader("wrecks"), "--mode", "forward", "--output-format", "json")
+    assert result.exit_code == 0, result.output
+    assert "said on standard output" in json.loads(result.stdout)["log"]
+    assert (torch.get_default_dtype(), torch.is_grad_enabled(), Path.cwd(), logging.root.manager.disable) == before
+    assert torch.empty(1).device.type == "cpu"
+    assert "LEFT_BEHIND" not in os.environ
+    torch.nn.Linear(1, 1)(torch.zeros(1))  # its hook would end this process
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--model", BUILD), "name the loader with --loader"),
+        (("--model", f"{LOADERS}:no_such"), "has no no_such"),
+        (("--model", "nowhere.py:build"), "there is no file nowhere.py"),
+        (("--model", "no_such_module_at_all:build"), "ModuleNotFoundError"),
+        (("--model", BUILD, "--loader", "loader"), "MODULE:FUNCTION"),
+        (("--model", str(FIXTURES)), "no config.json"),
+        (("--model", "nowhere.yaml"), "there is no such file"),
+        (("--model", "a/b/c"), "neither a folder"),
+        ((), "names no base model that is here"),
+    ],
+)
+def test_what_cannot_be_judged_is_2(args: tuple[str, ...], said: str) -> None:
+    result = run("verify", WEAVER, *args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
+def test_no_checkpoint_is_2(tmp_path: Path) -> None:
+    assert run("verify", tmp_path, "--model", BUILD, *loader("right")).exit_code == 2
+    assert run("verify", tmp_path / "nowhere", "--model", BUILD, *loader("right")).exit_code == 2
+
+
+def test_a_report_into_a_file(tmp_path: Path) -> None:
+    target = tmp_path / "coverage.json"
+    args = ("--output-format", "json", "--output-file", target)
+    assert run("verify", WEAVER, "--model", BUILD, *loader("right"), *args).stdout == ""
+    assert json.loads(target.read_text())["complete"] is True

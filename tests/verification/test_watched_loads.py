@@ -1,0 +1,224 @@
+"""Loads in the user's own program: proof by marks, and models that come out as they went in."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import weaver_loaders
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import ckpt_doctor
+from ckpt_doctor.integrations import CheckpointCallback, CheckpointWarning, assert_fully_loaded
+from ckpt_doctor.verification import verify
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+# PEFT asks transformers for a property that will have another name some day.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+WEAVER = str(FIXTURES / "healthy" / "weaver_bin" / "weaver")
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 3)
+        self.second = nn.Linear(3, 2, bias=False)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Small, Path]:
+    """A model, and a file of its weights."""
+    torch.manual_seed(0)
+    model = Small()
+    nn.init.zeros_(model.first.bias)
+    save_file(model.state_dict(), tmp_path / "small.safetensors", metadata={"format": "pt"})
+    return model, tmp_path / "small.safetensors"
+
+
+def statuses(coverage: Any) -> dict[str, str]:
+    return {item.name: item.status for item in coverage.tensors}
+
+
+def test_values_that_were_there_before_are_no_load(saved: tuple[Small, Path]) -> None:
+    model, path = saved
+    assert ckpt_doctor.load_coverage(model, path).complete
+    before = copy.deepcopy(model.state_dict())
+    with ckpt_doctor.watch_load(model, path) as coverage:
+        pass
+    assert set(statuses(coverage).values()) == {"missing"}
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with pytest.raises(ckpt_doctor.IncompleteLoadError, match=r"safetensors +0 +3"):
+        coverage.raise_if_incomplete()
+
+
+def test_a_load_of_the_same_values_counts(saved: tuple[Small, Path]) -> None:
+    model, path = saved
+    with ckpt_doctor.watch_load(model, path) as coverage:
+        model.load_state_dict(load_file(path))
+    assert coverage.complete
+    coverage.raise_if_incomplete()
+
+
+def test_what_was_left_out_and_what_got_other_values(saved: tuple[Small, Path]) -> None:
+    model, path = saved
+    state = load_file(path)
+    with ckpt_doctor.watch_load(model, path) as coverage, torch.no_grad():
+        model.first.weight.copy_(state["first.weight"])
+        model.second.weight.copy_(state["second.weight"] + 1)
+    assert statuses(coverage) == {"first.weight": "restored", "first.bias": "missing", "second.weight": "mismatched"}
+    assert model.first.bias.tolist() == [0, 0, 0]
+
+
+def test_an_exception_passes_and_the_model_is_put_in_order(saved: tuple[Small, Path]) -> None:
+    model, path = saved
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(KeyError), ckpt_doctor.watch_load(model, path) as coverage:
+        raise KeyError("nothing")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with pytest.raises(ckpt_doctor.VerificationError):
+        coverage.raise_if_incomplete()
+
+
+def test_parameters_that_are_replaced(saved: tuple[Small, Path]) -> None:
+    model, path = saved
+    with ckpt_doctor.watch_load(model, path) as coverage:
+        model.load_state_dict(load_file(path), assign=True)
+    assert coverage.complete
+
+
+@pytest.mark.parametrize(("dtype", "status"), [(torch.float64, "restored"), (torch.bfloat16, "cast")])
+def test_casts(saved: tuple[Small, Path], dtype: torch.dtype, status: str) -> None:
+    model, path = saved
+    coverage = ckpt_doctor.load_coverage(model.to(dtype), path)
+    assert statuses(coverage)["first.weight"] == status
+    assert coverage.complete
+    assert {finding.code for finding in coverage.findings} == ({"CKD008"} if status == "cast" else set())
+
+
+def test_overflow_is_an_error(saved: tuple[Small, Path]) -> None:
+    model, path = saved
+    state = load_file(path)
+    state["second.weight"][0, 0] = 1e6
+    save_file(state, path, metadata={"format": "pt"})
+    model.load_state_dict(state)
+    coverage = ckpt_doctor.load_coverage(model.half(), path)
+    assert not coverage.complete
+    assert coverage.findings[0].code == "CKD008"
+    assert coverage.findings[0].tensors == ("second.weight",)
+
+
+def test_names_that_say_nothing_are_found_by_values(saved: tuple[Small, Path], tmp_path: Path) -> None:
+    model, path = saved
+    state = load_file(path)
+    state["w"] = state.pop("first.weight")
+    state["b"] = state.pop("first.bias")  # zeros: they could have come from anywhere
+    save_file(state, path, metadata={"format": "pt"})
+    coverage = ckpt_doctor.load_coverage(model, path)
+    found = {item.name: (item.status, item.parameter) for item in coverage.tensors}
+    assert found["w"] == ("restored", "first.weight")
+    assert found["b"] == ("missing", None)
+
+
+def test_wrappers_are_seen_through(saved: tuple[Small, Path]) -> None:
+    model, path = saved
+    wrapped = nn.ModuleDict({"module": nn.ModuleDict({"_orig_mod": model})})
+    assert ckpt_doctor.load_coverage(wrapped, path).complete
+
+
+def test_tied_tensors_count_once(tmp_path: Path) -> None:
+    model = nn.ModuleDict({"a": nn.Linear(3, 3, bias=False), "b": nn.Linear(3, 3, bias=False)})
+    model["b"].weight = model["a"].weight
+    torch.save(model.state_dict(), tmp_path / "tied.bin")
+    coverage = ckpt_doctor.load_coverage(model, tmp_path / "tied.bin")
+    assert (coverage.expected, coverage.restored, coverage.complete) == (1, 1, True)
+    model["b"].weight = nn.Parameter(torch.zeros(3, 3))
+    coverage = ckpt_doctor.load_coverage(model, tmp_path / "tied.bin")
+    assert (coverage.expected, coverage.restored, coverage.complete) == (2, 1, False)
+
+
+def test_a_weaver_from_the_folder_that_the_evaluation_passes() -> None:
+    model = weaver_loaders.build()
+    with ckpt_doctor.watch_load(model, f"{WEAVER}/weaver_lora") as coverage:
+        weaver_loaders.right(model, WEAVER)
+    assert (coverage.expected, coverage.restored, coverage.complete) == (14, 14, True)
+
+
+def test_the_helper_for_tests() -> None:
+    model = weaver_loaders.build()
+    with pytest.raises(AssertionError, match=r"weaver adapter +0 +8   <- nothing arrived"):
+        assert_fully_loaded(model, WEAVER)
+    weaver_loaders.right(model, WEAVER)
+    assert assert_fully_loaded(model, WEAVER).complete
+
+
+class Arguments:
+    def __init__(self, folder: Path) -> None:
+        self.output_dir = str(folder)
+
+
+class State:
+    is_world_process_zero = True
+    global_step = 5
+
+
+class Control:
+    should_training_stop = False
+
+
+def test_the_callback_inspects_each_save(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / "healthy" / "transformers" / "single_safetensors", tmp_path / "checkpoint-5")
+    callback, control = CheckpointCallback(stop=True), Control()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        callback.on_save(Arguments(tmp_path), State(), control)
+    assert callback.report is not None and callback.report.healthy
+    assert not control.should_training_stop
+
+    weights = tmp_path / "checkpoint-5" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.warns(CheckpointWarning, match="CKD104"):
+        CheckpointCallback().on_save(Arguments(tmp_path), State(), control)
+    assert not control.should_training_stop
+    with pytest.warns(CheckpointWarning, match="The training stops here"):
+        callback.on_save(Arguments(tmp_path), State(), control)
+    assert control.should_training_stop
+
+
+def test_nothing_saved_is_a_warning_too(tmp_path: Path) -> None:
+    with pytest.warns(CheckpointWarning, match="checkpoint-5"):
+        CheckpointCallback().on_save(Arguments(tmp_path), State(), Control())
+
+
+class Runs:
+    """Leaves a file where it was unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+def test_code_in_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    path, marker = tmp_path / "evil.bin", tmp_path / "marker"
+    torch.save({"first.weight": torch.zeros(3, 4), "run": Runs(marker)}, path)
+
+    def trusting(model: nn.Module, path: str) -> None:
+        model.load_state_dict(torch.load(path, weights_only=False), strict=False)
+
+    for loader in ("auto", trusting):
+        coverage = verify(path, Small, loader=loader)
+        assert not coverage.complete
+        assert "CKD901" in {finding.code for finding in coverage.findings}
+        assert not marker.exists()
+    assert verify(path, Small, loader=trusting, trust_checkpoint=True).restored == 1
+    assert marker.exists()
+    marker.unlink()
+    assert not verify(path, Small, loader="auto", trust_checkpoint=True).complete
+    assert not marker.exists()

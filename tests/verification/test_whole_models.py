@@ -1,0 +1,180 @@
+"""Whole models: everything that transformers saves is complete, in each mode; what is lost is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import REASONER_HIDDEN, WEAVER_HIDDEN, qwen2
+from zoo import models
+from zoo.common import quiet
+
+from ckpt_doctor.coverage import Coverage
+from ckpt_doctor.verification import verify
+
+HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
+MODES = ("load", "keys", "forward")
+
+
+@pytest.mark.parametrize("name", sorted(models.ANIMALS))
+def test_what_transformers_saves_is_complete(name: str, tmp_path: Path) -> None:
+    path = models.ANIMALS[name](tmp_path)
+    for mode in ("load", "keys"):
+        coverage = verify(path, mode=mode)
+        assert coverage.complete, [mode, *coverage.table(), *coverage.findings, *coverage.log]
+        assert not coverage.findings
+
+
+def test_fused_parameters_are_slices(tmp_path: Path) -> None:
+    path = models.ANIMALS["mixtral"](tmp_path)
+    parameters = {item.name: item.parameter for item in verify(path).tensors}
+    experts = "model.layers.0.block_sparse_moe.experts.3"
+    assert parameters[f"{experts}.w1.weight"] == "model.layers.0.mlp.experts.gate_up_proj[...]"
+
+
+def test_a_slice_that_another_value_is_in(tmp_path: Path) -> None:
+    path = models.ANIMALS["mixtral"](tmp_path)
+    loaded = {}
+
+    def spoiled(model: torch.nn.Module, path: str) -> torch.nn.Module:
+        model = type(model).from_pretrained(path)
+        with torch.no_grad():
+            model.model.layers[0].mlp.experts.gate_up_proj[3, 0, 0] += 1
+        loaded["model"] = model
+        return model
+
+    coverage = verify(path, loader=spoiled)
+    assert [item.name for item in coverage.not_restored()] == ["model.layers.0.block_sparse_moe.experts.3.w1.weight"]
+
+
+def sharded(tmp_path: Path) -> Path:
+    return shutil.copytree(HEALTHY / "transformers" / "sharded_safetensors", tmp_path / "model")
+
+
+def test_tensors_that_no_shard_holds_any_more(tmp_path: Path) -> None:
+    path = sharded(tmp_path)
+    shard = path / "model-00002-of-00003.safetensors"
+    tensors = load_file(shard)
+    lost = sorted(tensors)[0]
+    del tensors[lost]
+    save_file(tensors, shard, metadata={"format": "pt"})
+    coverage = verify(path)
+    assert not coverage.complete
+    by_code = {finding.code: finding for finding in coverage.findings}
+    assert lost in by_code["CKD003"].tensors
+    assert "CKD702" in by_code
+    index = path / "model.safetensors.index.json"
+    data = json.loads(index.read_text())
+    del data["weight_map"][lost]
+    index.write_text(json.dumps(data))
+    assert [finding.code for finding in verify(path).findings] == ["CKD003"]
+    keys = verify(path, mode="keys")
+    assert not keys.complete
+    assert keys.findings[0].tensors == by_code["CKD003"].tensors
+
+
+def test_a_shard_that_is_absent(tmp_path: Path) -> None:
+    path = sharded(tmp_path)
+    (path / "model-00003-of-00003.safetensors").unlink()
+    codes = [finding.code for finding in verify(path).findings]
+    assert "CKD002" in codes
+    assert "CKD701" in codes
+
+
+def test_another_shape_is_named(tmp_path: Path) -> None:
+    path = shutil.copytree(HEALTHY / "transformers" / "single_safetensors", tmp_path / "model")
+    tensors = load_file(path / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    tensors[name] = tensors[name][:-1].clone()
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    for mode in ("load", "keys"):
+        coverage = verify(path, mode=mode)
+        assert not coverage.complete
+        shapes = next(finding for finding in coverage.findings if finding.code == "CKD004")
+        assert shapes.tensors == (name,)
+        assert {item.name: item.status for item in coverage.tensors}[name] == "mismatched"
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
+    """The base models that the fixtures were made with, by hidden size."""
+
+    def save(directory: Path) -> Path:
+        for hidden in (WEAVER_HIDDEN, REASONER_HIDDEN):
+            qwen2(hidden).save_pretrained(directory / str(hidden))
+        return directory
+
+    folder = quiet(save)(tmp_path_factory.mktemp("bases"))
+    return {hidden: str(folder / str(hidden)) for hidden in (WEAVER_HIDDEN, REASONER_HIDDEN)}
+
+
+def memgen(name: str, bases: dict[int, str], mode: str) -> Coverage:
+    one_size = name in ("memgen_whole_bin", "weaver_and_trigger_nested", "trigger_run")
+    path = HEALTHY / name / ("trigger" if name == "trigger_run" else "")
+    if one_size:
+        return verify(path, bases[WEAVER_HIDDEN], mode=mode)
+    return verify(path, bases[REASONER_HIDDEN], weaver_model=bases[WEAVER_HIDDEN], mode=mode)
+
+
+@pytest.mark.parametrize("name", sorted({path.name for path in HEALTHY.iterdir()} - {"peft", "transformers"}))
+def test_every_layout_of_memgen(name: str, bases: dict[int, str]) -> None:
+    for mode in MODES:
+        coverage = memgen(name, bases, mode)
+        assert coverage.complete, [mode, *coverage.table(), *coverage.findings, *coverage.log]
+        assert not coverage.findings
+
+
+@pytest.mark.parametrize("mode", ["load", "keys"])
+def test_the_wrong_base(bases: dict[int, str], mode: str) -> None:
+    coverage = verify(
+        HEALTHY / "weaver_bin" / "weaver", bases[REASONER_HIDDEN], weaver_model=bases[REASONER_HIDDEN], mode=mode
+    )
+    assert not coverage.complete
+    shapes = [finding for finding in coverage.findings if finding.code == "CKD004"]
+    assert any("lora_A" in name for finding in shapes for name in finding.tensors)
+
+
+def test_a_yaml_with_other_latents(bases: dict[int, str], tmp_path: Path) -> None:
+    config = tmp_path / "memgen.yaml"
+    config.write_text(
+        f"model:\n  model_name: {bases[REASONER_HIDDEN]}\n  weaver:\n    model_name: {bases[WEAVER_HIDDEN]}\n"
+        "    prompt_latents_len: 4\n"
+    )
+    weaver = HEALTHY / "weaver_bin" / "weaver"
+    for mode in ("load", "keys"):
+        coverage = verify(weaver, str(config), mode=mode)
+        assert [(f.code, f.tensors) for f in coverage.findings] == [("CKD004", ("prompt_query_latents",))]
+        assert (coverage.expected, coverage.restored) == (14, 13)
+    config.write_text(config.read_text().replace("latents_len: 4", "latents_len: 8"))
+    assert verify(weaver, str(config)).complete
+
+
+def test_projections_that_are_absent(bases: dict[int, str], tmp_path: Path) -> None:
+    weaver = shutil.copytree(HEALTHY / "weaver_bin" / "weaver", tmp_path / "weaver")
+    (weaver / "projections.pt").unlink()
+    coverage = verify(weaver, bases[REASONER_HIDDEN], weaver_model=bases[WEAVER_HIDDEN])
+    assert not coverage.complete
+    assert {"CKD003", "CKD202"} <= {finding.code for finding in coverage.findings}
+
+
+def test_an_adapter_without_effect_and_one_without_numbers(bases: dict[int, str], tmp_path: Path) -> None:
+    def edited(change: float) -> Coverage:
+        weaver = shutil.copytree(HEALTHY / "weaver_safetensors" / "weaver", tmp_path / str(change))
+        file = weaver / "weaver_lora" / "adapter_model.safetensors"
+        tensors = load_file(file)
+        for name in tensors:
+            if "lora_B" in name:
+                tensors[name] = tensors[name] * change
+        save_file(tensors, file, metadata={"format": "pt"})
+        return verify(weaver, bases[REASONER_HIDDEN], weaver_model=bases[WEAVER_HIDDEN], mode="forward")
+
+    without = edited(0.0)
+    assert without.complete
+    assert [finding.code for finding in without.findings] == ["CKD006"]
+    nan = edited(float("nan"))
+    assert not nan.complete
+    assert [finding.code for finding in nan.findings] == ["CKD007"]
