@@ -91,11 +91,16 @@ def read_journal(folder: Path) -> Journal | None:
             for item in data["replacements"]
         )
         return Journal(data["state"], replacements, tuple(_checked(name) for name in data["folders"]))
-    except (ValueError, TypeError, KeyError) as error:
-        raise RepairError(f"{folder / _NAME} cannot be read ({type(error).__name__})") from None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise RepairError(
+            f"{folder / _NAME} is damaged ({type(error).__name__}): nothing was done. If the folder came with the "
+            "checkpoint, remove it"
+        ) from None
 
 
 def _checked(path: Any) -> str:
+    if not isinstance(path, str):
+        raise TypeError("a path is text")
     parts = path.split("/")
     if "\0" in path or path.startswith("/") or any(part in ("", ".", "..") for part in parts):
         raise ValueError("a path that leaves the folder")

@@ -121,7 +121,10 @@ def _check_torch(source: FileSource, entry: Rewritten) -> None:
     """Refuse what could not be written as a torch file with the same content."""
     import_torch()
     refuse_big_endian(entry.original)
-    refuse_absent(entry.edit.of_file(entry.original))
+    file = entry.edit.of_file(entry.original)
+    refuse_absent(file)
+    for tensor in file.tensors:
+        slot_of(tensor)  # refuses what its bytes do not say
     if entry.original.format != "safetensors" and not entry.edit.despite:
         root = read_root(source, entry.original)
         if root is not PLAIN:

@@ -11,7 +11,7 @@ from ckpt_doctor.checkpoint import Checkpoint, TensorInfo
 from ckpt_doctor.conversion.copying import Copier, write_all
 from ckpt_doctor.conversion.opened import concerning
 from ckpt_doctor.conversion.staging import NO_LINKS
-from ckpt_doctor.errors import ConversionError, RepairError
+from ckpt_doctor.errors import ConversionError, PathNotFoundError, RepairError
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.formats.source import FileSource
 from ckpt_doctor.inspection import diagnose, scanned
@@ -26,7 +26,7 @@ from .journal import Identity
 from .outcome import Change, Repair, Repairs
 from .planning import Place, Plan, every_rule, new_errors, plan
 from .rewriting import write
-from .transaction import Transaction, has_leftovers, locked, recover
+from .transaction import Transaction, leftovers, locked, recover
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done so far and the bytes in all."""
@@ -65,6 +65,8 @@ def _fix(
     # Before anything is looked at: an interrupted repair of the enclosing checkpoint, or of one below.
     above = [path, *list(Path(os.path.abspath(path)).parents)[:_LEVELS_UP]]
     rolled_back = [name for folder in above for name in _recover(folder, dry_run=dry_run)]
+    if rolled_back and not os.path.lexists(path):
+        raise PathNotFoundError(f"{path} is not there any more: an interrupted repair was taken back")
     below = {_folder_of(checkpoint) for checkpoint in discover(path, policy.layout)}
     rolled_back += [name for folder in sorted(below) for name in _recover(folder, dry_run=dry_run)]
     repairs = [
@@ -210,7 +212,8 @@ def _folder_of(checkpoint: Checkpoint) -> Path:
 
 def _recover(base: Path, *, dry_run: bool) -> tuple[str, ...]:
     """Take back what an interrupted repair left in ``base``; the names of the repairs."""
-    if not has_leftovers(base):
+    anything, interrupted = leftovers(base)
+    if not anything or (dry_run and not interrupted):
         return ()
     if dry_run:
         raise RepairError(f"a repair was interrupted in {base}: `ckpt-doctor fix` takes it back before anything else")

@@ -33,6 +33,26 @@ def locked(base: Path) -> Iterator[Path]:
     Raises ``RepairError`` where another repair is at work, and ``OSError``.
     """
     own = base / OWN_FOLDER
+    there = os.path.lexists(own)
+    try:
+        descriptor = _open_locked(own)
+    except BaseException:
+        if not there:
+            _remove_empty(own)
+        raise
+    try:
+        yield own
+    finally:
+        _remove_empty(own)
+        os.close(descriptor)
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()  # only where nothing lies in it
+
+
+def _open_locked(own: Path) -> int:
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(FileExistsError):
             own.mkdir()
@@ -43,20 +63,24 @@ def locked(base: Path) -> Iterator[Path]:
         except FileNotFoundError:
             continue  # a conversion that had ended removed it, empty as it was
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RepairError(f"another repair is at work in {base}: wait for its end") from None
-            except OSError:
-                pass  # file systems without locks
-            if own.exists() and os.path.samestat(own.lstat(), os.fstat(descriptor)):
-                yield own
-                return
-        finally:
-            with contextlib.suppress(OSError):
-                own.rmdir()  # only where nothing of ours stays in it
+            if _lock(descriptor, own) and os.path.samestat(own.lstat(), os.fstat(descriptor)):
+                return descriptor
+        except BaseException:
             os.close(descriptor)
+            raise
+        os.close(descriptor)
     raise RepairError(f"{own}: another process removes it")
+
+
+def _lock(descriptor: int, own: Path) -> bool:
+    """Lock the open folder; whether it is still there. Raises ``RepairError`` where somebody else has the lock."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RepairError(f"another repair is at work in {own.parent}: wait for its end") from None
+    except OSError:
+        pass  # file systems without locks
+    return own.exists()
 
 
 def recover(own: Path) -> tuple[str, ...]:
@@ -78,11 +102,12 @@ def recover(own: Path) -> tuple[str, ...]:
     return tuple(rolled_back)
 
 
-def has_leftovers(base: Path) -> bool:
-    """Whether an interrupted repair in ``base`` has to be taken back before anything is judged."""
+def leftovers(base: Path) -> tuple[bool, bool]:
+    """Whether a repair in ``base`` left anything behind, and whether it was changing files when it was interrupted."""
     folders = [folder for folder in (base / OWN_FOLDER).glob(f"{PREFIX}*") if is_real_folder(folder)]
     journals = [read_journal(folder) for folder in folders]
-    return any(journal is not None and journal.state != DONE for journal in journals)
+    interrupted = any(journal is not None and journal.state != DONE for journal in journals)
+    return interrupted or None in journals, interrupted
 
 
 class Transaction:
