@@ -53,6 +53,8 @@ def fix(
     Raises ``PathNotFoundError``, ``NoCheckpointError``, ``UnknownNameError``, ``MissingDependencyError`` where torch is
     needed and not there, and ``RepairError`` where nothing could be written; then that checkpoint is as it was.
     """
+    if not os.fspath(path):
+        raise PathNotFoundError("the path is empty: is a variable unset?")  # Path("") would be the current directory
     try:
         return _fix(Path(path), policy, unsafe=unsafe, dry_run=dry_run, backup=backup, progress=progress)
     except OSError as error:

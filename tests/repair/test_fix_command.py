@@ -89,7 +89,7 @@ def test_a_lone_file_gets_its_name(tmp_path: Path) -> None:
     done = run(path, "--no-backup")
     assert done.exit_code == 0
     assert "renamed from weights.pt" in done.stdout
-    assert "no backup was kept" in done.stdout
+    assert "nothing was replaced" in done.stdout
     assert [file.name for file in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
