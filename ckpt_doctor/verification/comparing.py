@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.checkpoint import TensorInfo
 
@@ -92,12 +92,21 @@ def _wide(values: torch.Tensor) -> torch.Tensor:
 
 
 def _same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two flat tensors on the CPU hold the same bytes; eight at a time, which is many times faster."""
+    import numpy as np
+
+    if first.dtype != second.dtype or len(first) != len(second):
+        return False
+    ours, theirs = _as_bytes(first), _as_bytes(second)
+    whole = len(ours) // 8 * 8
+    words = np.array_equal(ours[:whole].view(np.uint64), theirs[:whole].view(np.uint64))
+    return words and np.array_equal(ours[whole:], theirs[whole:])
+
+
+def _as_bytes(values: torch.Tensor) -> Any:
     import torch
 
-    kind = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(first.element_size())
-    if kind is None or first.dtype != second.dtype:
-        return bool(torch.equal(first, second))
-    return bool(torch.equal(first.view(kind), second.view(kind)))
+    return values.contiguous().view(torch.uint8).numpy()
 
 
 class _Flat:

@@ -17,7 +17,7 @@ from ckpt_doctor.formats.source import FileSource
 if TYPE_CHECKING:
     import torch
 
-CHUNK = 1 << 22
+CHUNK = 1 << 21
 """Bytes that are read and compared at a time: few enough for a processor's cache."""
 
 
