@@ -131,7 +131,8 @@ def _repair_lines(repair: Repair, look: Presentation, *, dry_run: bool) -> Itera
     yield f"{repair.path}{look.separator}{counted(len(repair.steps), done, plural)}"
     for step in repair.steps:
         yield f"  {step.finding.code} {step.finding.name}  {step.finding.path or '.'}: {step.title}"
-    yield from (f"    {line}" for line in _changed_files(repair))
+    if repair.changes:
+        yield from (f"    {line}" for line in _changed_files(repair))
     for item in repair.rejected:
         yield f"  not repaired: {item.finding.code} {item.finding.name}  {item.finding.path or '.'}: {item.reason}"
     if repair.backup is not None:
@@ -162,5 +163,8 @@ _COLUMNS = ("left", "left", "right", "right")
 
 def _shown(path: str) -> str:
     """The path from the current folder, where it lies below that."""
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except OSError:
+        return path  # the current folder is gone: it was ours, and empty
     return path if relative.startswith("..") else relative

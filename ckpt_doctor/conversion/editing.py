@@ -60,6 +60,7 @@ class Edit:
         if kind is not DictNode:
             return node
         changed = DictNode()
+        changed.ordered, changed.state = node.ordered, node.state
         flat = iter(node.flat)
         for key, value in zip(flat, flat, strict=True):
             name = f"{prefix}{key}"

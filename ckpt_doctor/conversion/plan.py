@@ -102,15 +102,15 @@ def refuse_big_endian(file: WeightFile) -> None:
         raise ConversionError("its numbers are stored big-endian: load and save it with torch first")
 
 
-def read_root(source: Source, file: WeightFile) -> Any:
-    """The object in a torch file, as nodes; :data:`PLAIN` for one dictionary of tensors.
+def read_root(source: Source, file: WeightFile, *, even_plain: bool = False) -> Any:
+    """The object in a torch file, as nodes; :data:`PLAIN` for one dictionary of tensors, unless ``even_plain``.
 
     Raises ``ConversionError`` where there is none to be had.
     """
     from ckpt_doctor.formats.pickle_values import PickleError
     from ckpt_doctor.formats.torch_tree import read_tree
 
-    if file.plain:
+    if file.plain and not even_plain:
         return PLAIN  # reading the pickle once more would tell nothing new
     try:
         root = read_tree(source, file)

@@ -108,8 +108,8 @@ class _OpenFile(io.RawIOBase):
 def _tensor(torch: Any, mapped: mmap.mmap, info: TensorInfo) -> Any:
     name, shape = torch_type(info.dtype, info.shape)
     dtype = getattr(torch, name, None)
-    if dtype is None:
-        raise ConversionError(f"torch {torch.__version__} has no dtype for {info.name} ({info.dtype.safetensors})")
+    if dtype is None or info.dtype.name.startswith(("qint", "quint")):  # scale and zero point are not in the bytes
+        raise ConversionError(f"torch {torch.__version__} makes no {info.dtype.name} tensor of bytes: {info.name}")
     if info.numel == 0:
         return torch.empty(shape, dtype=dtype)
     span = info.byte_range

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,8 +21,9 @@ def check_buildable(root: Any) -> None:
 def build(root: Any, tensors: Mapping[str, Any] | None, torch: Any = None) -> Any:
     """What the nodes in ``root`` stand for; ``tensors`` holds each tensor by its full name.
 
-    Without ``tensors`` nothing is looked up, and the result means nothing. Attributes of dictionaries, such as the
-    version numbers of modules in a state dict, are not kept. Raises ``ConversionError`` for objects of other classes.
+    Without ``tensors`` nothing is looked up, and the result means nothing. Of the attributes of dictionaries only the
+    ``_metadata`` of state dicts is kept (the version numbers of modules). Raises ``ConversionError`` for objects of
+    other classes.
     """
     return _Builder(tensors, torch).build(root, "tensor" if type(root) is TensorNode else "", 0)
 
@@ -59,15 +61,24 @@ class _Builder:
             return kind(self.build(item, f"{prefix}{index}", depth + 1) for index, item in enumerate(node))
         if kind is DictNode:
             flat = iter(node.flat)
-            result = {}
+            result: dict[Any, Any] = OrderedDict() if node.ordered else {}
+            if node.ordered and type(node.state) is DictNode and node.state.flat[0:1] == ["_metadata"]:
+                result._metadata = self.build(node.state.flat[1], "_metadata", depth + 1)  # type: ignore[attr-defined]
             for key, value in zip(flat, flat, strict=True):
                 if type(key) not in SCALARS:
                     raise ConversionError(f"{name or 'the object'} has a key that is no plain value")
                 result[key] = self.build(value, f"{prefix}{key}", depth + 1)
             return result
         if kind is TensorNode:
-            return None if self.tensors is None else self.tensors[name]
+            return None if self.tensors is None else self._tensor(node, self.tensors[name])
         if kind is Global and node.role == "dtype" and node.dtype is not None:
             return None if self.torch is None else getattr(self.torch, node.dtype.name)
+        if kind is OpaqueNode and node.role == "bytes":
+            return node.parts[0][1].encode("latin1") if node.parts else b""
         what = node.type_name if kind is OpaqueNode else getattr(node, "dotted", kind.__name__)
         raise ConversionError(f"{name or 'the object'} is a {what}, which cannot be written again without its class")
+
+    def _tensor(self, node: TensorNode, tensor: Any) -> Any:
+        if node.parameter:
+            return self.torch.nn.Parameter(tensor, requires_grad=node.requires_grad)
+        return tensor.requires_grad_() if node.requires_grad else tensor

@@ -77,13 +77,17 @@ class Global:
 
 
 class DictNode:
-    """A dictionary: ``flat`` holds key, value, key, value. ``state`` is what was set as its attributes."""
+    """A dictionary: ``flat`` holds key, value, key, value. ``state`` is what was set as its attributes.
 
-    __slots__ = ("flat", "state")
+    ``ordered`` marks an ``OrderedDict``.
+    """
+
+    __slots__ = ("flat", "ordered", "state")
 
     def __init__(self, flat: list[Any] | None = None) -> None:
         self.flat: list[Any] = [] if flat is None else flat
         self.state: Any = None
+        self.ordered = False
 
 
 class OpaqueNode:
@@ -120,10 +124,10 @@ class TensorNode:
     """A tensor's description. ``storage`` is ``None`` where its bytes were never stored (the meta device).
 
     ``shape``, ``stride`` and ``offset`` are what the file says, whatever that is. ``extra`` is what was set as its
-    attributes, ``pending`` what torch does to the elements after reading them.
+    attributes, ``pending`` what torch does to the elements after reading them. ``parameter`` marks a ``Parameter``.
     """
 
-    __slots__ = ("dtype", "extra", "offset", "pending", "requires_grad", "shape", "storage", "stride")
+    __slots__ = ("dtype", "extra", "offset", "parameter", "pending", "requires_grad", "shape", "storage", "stride")
 
     def __init__(
         self,
@@ -144,6 +148,7 @@ class TensorNode:
         self.requires_grad = requires_grad
         self.extra = extra
         self.pending = pending
+        self.parameter = False
 
 
 class Refused:

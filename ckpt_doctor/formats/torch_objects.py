@@ -129,7 +129,9 @@ def _rebuild_parameter(args: Arguments) -> Any:
         return REFUSED
     requires_grad = len(args) < 2 or args[1] is True
     extra = args[3] if len(args) == 4 else data.extra
-    return _changed(data, requires_grad, extra)
+    node = _changed(data, requires_grad, extra)
+    node.parameter = True
+    return node
 
 
 def _changed(data: TensorNode, requires_grad: bool, extra: Any) -> TensorNode:
@@ -268,25 +270,29 @@ def _encode(args: Arguments) -> Any:
 
 def _ordered_dict(args: Arguments) -> Any:
     """A dictionary, made empty, of a dictionary, or, as Python 2 wrote it, of a list of pairs."""
-    if not args:
-        return DictNode()
-    source = args[0]
     if len(args) > 1:
         return REFUSED
+    flat: list[Any] = []
+    source = args[0] if args else []
     if type(source) is DictNode:
-        return DictNode(list(source.flat))
+        flat = list(source.flat)
+        source = []
     if type(source) is not list and type(source) is not tuple:
         return REFUSED
-    flat: list[Any] = []
     for pair in source:
         if type(pair) not in (list, tuple) or len(pair) != 2:
             return REFUSED
         flat += pair
-    return DictNode(flat)
+    node = DictNode(flat)
+    node.ordered = True
+    return node
 
 
 def _default_dict(args: Arguments) -> Any:
-    return _ordered_dict(args[1:])
+    node = _ordered_dict(args[1:])
+    if type(node) is DictNode:
+        node.ordered = False
+    return node
 
 
 def _list(args: Arguments) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from ckpt_doctor.errors import RepairError
 COMMITTING, DONE, UNDOING = "committing", "done", "undoing"
 _NAME = "journal.json"
 _VERSION = 1
+_LIMIT = 8 << 20  # bytes; a journal has about 200 for each file
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +80,18 @@ def read_journal(folder: Path) -> Journal | None:
     A checkpoint from elsewhere can bring a folder of this kind along, so nothing in it is trusted: every path must stay
     below the folder of the repair. Raises ``RepairError`` and ``OSError``.
     """
+    path = folder / _NAME
     try:
-        raw = (folder / _NAME).read_bytes()
+        status = path.lstat()
     except FileNotFoundError:
         return None
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
+        raise RepairError(f"{path} is no journal of ours: nothing was done. Remove {folder} if it is not yours")
+    raw = path.read_bytes()
     try:
         data = json.loads(raw)
         if data["version"] != _VERSION or data["state"] not in (COMMITTING, DONE, UNDOING):
-            raise RepairError(f"{folder / _NAME} was written by another version of ckpt-doctor")
+            raise RepairError(f"{path} was written by another version of ckpt-doctor")
         replacements = tuple(
             Replacement(_checked(item["path"]), _identity(item["before"]), _identity(item["after"]))
             for item in data["replacements"]
@@ -93,7 +99,7 @@ def read_journal(folder: Path) -> Journal | None:
         return Journal(data["state"], replacements, tuple(_checked(name) for name in data["folders"]))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RepairError(
-            f"{folder / _NAME} is damaged ({type(error).__name__}): nothing was done. If the folder came with the "
+            f"{path} is damaged ({type(error).__name__}): nothing was done. If the folder came with the "
             "checkpoint, remove it"
         ) from None
 
@@ -104,7 +110,8 @@ def _checked(path: Any) -> str:
     parts = path.split("/")
     if "\0" in path or path.startswith("/") or any(part in ("", ".", "..") for part in parts):
         raise ValueError("a path that leaves the folder")
-    return str(path)
+    os.fsencode(path)
+    return path
 
 
 def _identity(data: Mapping[str, Any] | None) -> Identity | None:

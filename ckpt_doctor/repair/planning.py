@@ -56,9 +56,13 @@ _Identity = tuple[str, "str | None", str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class _Debt:
-    """A step after which there were errors that had not been there, the state before it, and what is said of it."""
+    """A step after which there were errors that had not been there, the state before it, and what is said of it.
+
+    ``tried`` are the findings that had been tried until then, this one among them.
+    """
 
     before: Plan
+    tried: set[_Identity]
     finding: Finding
     objection: str
 
@@ -77,14 +81,17 @@ def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: b
     result = Plan(draft, _diagnoses(place, draft, policy))
     _refuse_unreadable(new_errors([diagnose(checkpoint, every_rule(policy)) for checkpoint in known], result.diagnoses))
     tried: set[_Identity] = set()
+    given_up: list[Rejected] = []
     debt: _Debt | None = None
     while True:
         candidate = next(_candidates(result.diagnoses, policy, tried, unsafe=unsafe), None)
         if candidate is None:
             if debt is None:
                 return result
-            result = debt.before
+            # What came to light could not be mended after all: back to where it was not known.
+            result, tried = debt.before, debt.tried
             result.rejected.append(Rejected(debt.finding, debt.objection))
+            given_up.append(Rejected(debt.finding, debt.objection))
             debt = None
             continue
         root, finding = candidate
@@ -104,13 +111,17 @@ def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: b
             mendable = {item.code for _, item in _candidates(diagnoses, policy, tried, unsafe=unsafe)}
             if all(item.code in mendable for item in worse):
                 # What came to light has a fix of its own. Only where that works out, the step counts.
-                debt = _Debt(replace(result, steps=[*result.steps], rejected=[*result.rejected]), finding, objection)
+                before = replace(result, steps=[*result.steps], rejected=[*result.rejected])
+                debt = _Debt(before, set(tried), finding, objection)
                 objection = None
         if objection is not None:
             result.rejected.append(Rejected(finding, objection))
             continue
         result.draft, result.diagnoses = trial, diagnoses
         result.steps.append(Step(finding))
+        # What could not be done before may be possible now.
+        tried -= {_identity(item.finding) for item in result.rejected if item not in given_up}
+        result.rejected[:] = given_up
         if debt is not None and not new_errors(debt.before.diagnoses, diagnoses):
             debt = None
 

@@ -10,7 +10,7 @@ from typing import Any
 from ckpt_doctor.checkpoint import Storage, TensorInfo, WeightFile
 from ckpt_doctor.conversion.checking import compare
 from ckpt_doctor.conversion.copying import SourceEndedError
-from ckpt_doctor.conversion.editing import PLAIN, Edit
+from ckpt_doctor.conversion.editing import Edit
 from ckpt_doctor.conversion.header import header, in_order
 from ckpt_doctor.conversion.plan import (
     entries_of,
@@ -84,14 +84,14 @@ def _state_maker(source: FileSource, entry: Rewritten, file: WeightFile) -> Stat
     if entry.original.format == "safetensors":
         return None
     tensors_only = bool(entry.edit.despite)
-    root = PLAIN if tensors_only else entry.edit.of_tree(read_root(source, entry.original))
+    root = None if tensors_only else entry.edit.of_tree(read_root(source, entry.original, even_plain=True))
 
     def state(tensors: Mapping[str, Any], torch: Any) -> Any:
         if entry.shared == "clone":
             tensors = _cloned(tensors)
         if tensors_only:
             return nested(file.tensors, tensors)
-        return dict(tensors) if root is PLAIN else build(root, tensors, torch)
+        return build(root, tensors, torch)
 
     return state
 
@@ -126,9 +126,7 @@ def _check_torch(source: FileSource, entry: Rewritten) -> None:
     for tensor in file.tensors:
         slot_of(tensor)  # refuses what its bytes do not say
     if entry.original.format != "safetensors" and not entry.edit.despite:
-        root = read_root(source, entry.original)
-        if root is not PLAIN:
-            check_buildable(entry.edit.of_tree(root))
+        check_buildable(entry.edit.of_tree(read_root(source, entry.original, even_plain=True)))
 
 
 def _described(entry: Rewritten, metadata: Mapping[str, str], nbytes: int | None) -> WeightFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, TensorInfo
@@ -113,8 +114,11 @@ class _Work:
         planned = plan(self.place, self.policy, self._scanned(known), unsafe=self.unsafe)
         changes = _changes(planned.draft, base)
         kept = None
+        diagnoses = planned.diagnoses
         if planned.steps and not dry_run:
             kept = self._carry_out(planned, base, seen, backup=backup)
+            changes = tuple(_as_written(change, base) for change in changes)
+            diagnoses = self._seen_after(planned)
         repair = Repair(
             path=known[0].path,
             steps=tuple(planned.steps),
@@ -122,8 +126,17 @@ class _Work:
             changes=changes,
             backup=None if kept is None else str(kept),
         )
-        after = self.place.read(planned.draft)
-        return repair, [diagnose(checkpoint, self.policy) for checkpoint in after]
+        return repair, [diagnose(item.checkpoint, self.policy) for item in diagnoses]
+
+    def _seen_after(self, planned: Plan) -> list[Diagnosis]:
+        """What lies there now, with what was found out about the values before."""
+        entries = planned.draft.entries
+        known = {path: file for path, file in planned.draft.known.items() if path not in entries}
+        for path, entry in entries.items():
+            if isinstance(entry, Rewritten) and self.policy.deep:
+                known[path] = read_weight_file(path, entry.file.path)._replace(scans=entry.file.scans)
+        after = self.place.read(Draft(known=known, renamed=planned.draft.renamed))
+        return [Diagnosis(checkpoint, ()) for checkpoint in after]
 
     def _read(self) -> list[Checkpoint]:
         return self.place.read(Draft())
@@ -206,6 +219,11 @@ class _Work:
         self.done += nbytes
         if self.progress is not None:
             self.progress(min(self.done, self.total), self.total)
+
+
+def _as_written(change: Change, base: Path) -> Change:
+    """The change with the size that the file really has."""
+    return change if change.after is None else replace(change, after=(base / change.path).stat().st_size, exact=True)
 
 
 def _folder_of(checkpoint: Checkpoint) -> Path:

@@ -104,7 +104,8 @@ def recover(own: Path) -> tuple[str, ...]:
 
 def leftovers(base: Path) -> tuple[bool, bool]:
     """Whether a repair in ``base`` left anything behind, and whether it was changing files when it was interrupted."""
-    folders = [folder for folder in (base / OWN_FOLDER).glob(f"{PREFIX}*") if is_real_folder(folder)]
+    own = base / OWN_FOLDER
+    folders = [folder for folder in own.glob(f"{PREFIX}*") if is_real_folder(folder)] if is_real_folder(own) else []
     journals = [read_journal(folder) for folder in folders]
     interrupted = any(journal is not None and journal.state != DONE for journal in journals)
     return interrupted or None in journals, interrupted
@@ -222,14 +223,16 @@ def roll_back(base: Path, folder: Path, journal: Journal) -> None:
     Raises ``RepairError`` where a file is neither what it was nor what the repair made of it: then it stays, and so
     does the backup. Raises ``OSError``.
     """
-    _refuse_links(base, journal)
+    _refuse_links(base, folder, journal)
     foreign = []
     for number, replacement in reversed(list(enumerate(journal.replacements))):
         path, old = base / replacement.path, folder / "old" / str(number)
-        now = Identity.of(path)
-        if now is not None and now not in (replacement.before, replacement.after):
+        now, kept = Identity.of(path), Identity.of(old)
+        if kept is not None and kept != replacement.before:
+            foreign.append(str(old))
+        elif now is not None and now not in (replacement.before, replacement.after):
             foreign.append(str(path))
-        elif Identity.of(old) is not None:
+        elif kept is not None:
             old.replace(path)
             # A rename between two names of one file does nothing: then the second name is still there.
             old.unlink(missing_ok=True)
@@ -261,13 +264,16 @@ def take_back(base: Path, folder: Path, journal: Journal) -> None:
     shutil.rmtree(folder)
 
 
-def _refuse_links(base: Path, journal: Journal) -> None:
+def _refuse_links(base: Path, folder: Path, journal: Journal) -> None:
     """Raise where a journal would lead out of the folder through a link: it may come from elsewhere."""
     inside = os.path.realpath(base)
-    for replacement in journal.replacements:
-        parent = os.path.realpath((base / replacement.path).parent)
+    for path in (*(item.path for item in journal.replacements), *(f"{name}/x" for name in journal.folders)):
+        parent = os.path.realpath((base / path).parent)
         if parent != inside and not parent.startswith(f"{inside}/"):
-            raise RepairError(f"{replacement.path} lies behind a link: nothing is put back through links")
+            raise RepairError(f"{path} lies behind a link: nothing is put back through links")
+    for name in (folder, folder / "old"):
+        if not is_real_folder(name):
+            raise RepairError(f"{name} is not a folder, or a link to one: nothing was put back")
 
 
 def _keep_permissions(path: Path, staged: Path) -> None:

@@ -52,6 +52,8 @@ class AdapterNameInKeys(Rule):
                 if key.adapter_name is not None and not key.shared:
                     by_adapter.setdefault(key.adapter_name, []).append(key.name)
             as_saved = {key.name: key.as_saved for key in view.keys if key.adapter_name is not None}
+            if len(set(as_saved.values())) < len(as_saved):
+                as_saved = {}  # two adapters in one file: nobody can tell which of them is meant
             for adapter, names in sorted(by_adapter.items()):
                 yield self.finding(
                     f"{counted(len(names), 'name')} of {len(view.file.tensors):,} "

@@ -52,7 +52,8 @@ class BinAndSafetensors(Rule):
     If they agree, keep one. If they differ, find out which is of the run that you mean, and remove the other.
 
     ## Fix safety
-    Unsafe: one of the two is set aside, and some loader may ask for just that one. There is no fix where they differ.
+    Unsafe: one of the two is set aside, and some loader may ask for just that one. There is no fix where they differ,
+    or where the values were not compared (`--deep`).
 
     ## References
     OpenRLHF/OpenRLHF#209
@@ -93,12 +94,14 @@ class BinAndSafetensors(Rule):
             values = "" if result.compared == result.common else "; use --deep to compare the values"
             equal = "values, " if not values else ""
             message += f"They agree in {equal}names, shapes and dtypes of {counted(result.common, 'tensor')}{values}."
-            fix = self.repair(
-                checkpoint,
-                f"set {listed((file.path for file in other), 1)} aside",
-                [SetAside(path) for path in (*(file.path for file in other), *_indexes_of(part, other))],
-                unsafe=True,
-            )
+            if not values:
+                fix = self.repair(
+                    checkpoint,
+                    f"set {listed((file.path for file in other), 1)} aside",
+                    [SetAside(path) for path in (*(file.path for file in other), *_indexes_of(part, other))],
+                    unsafe=True,
+                    deep=True,
+                )
         else:
             message += f"They differ: {_differences(result)}. Find out which is of the run that you mean."
         return self.finding(

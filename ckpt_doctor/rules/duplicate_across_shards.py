@@ -77,7 +77,7 @@ class DuplicateAcrossShards(Rule):
             message += "Inspect with --deep to learn whether the copies are equal."
         else:
             message += "The copies are equal, so all but one can go."
-            fix = self.repair(checkpoint, "keep one copy of each", _without_copies(repeated, index))
+            fix = self.repair(checkpoint, "keep one copy of each", _without_copies(repeated, index), deep=True)
         yield self.finding(
             message,
             path=repeated[first][-1][0].path,

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Action
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.knowledge.adapter_keys import ROOT
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted
 
-from .adapter_view import adapters
+from .adapter_view import AdapterView, adapters
 from .repairs import renaming
 from .rule import Rule
+
+_WITH_HEAD = ("CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS")
+# What lies directly in a bare model of transformers: layers in a row, or the two towers of an encoder-decoder.
+_INSIDE_A_MODEL = (
+    r"(layers|layer|h|blocks?|embed_tokens|wte|norm|(encoder|decoder)\.(layers?|embed_\w+)"
+    r"|language_model|visual|vision_tower|vision_model|audio_tower|multi_modal_projector)\b"
+)
 
 
 class PeftPrefixAbsent(Rule):
@@ -33,7 +42,9 @@ class PeftPrefixAbsent(Rule):
     Put `base_model.model.` in front of the names.
 
     ## Fix safety
-    Safe: names are changed only where nothing collides; no value is touched.
+    Safe: names are changed only where nothing collides; no value is touched. There is no fix where the names may lack
+    more or less than this prefix: `model.layers.0` is a module of a causal language model, and of a bare one with
+    `base_model.` cut off.
 
     ## References
     NVIDIA-NeMo/Automodel#3595
@@ -62,6 +73,27 @@ class PeftPrefixAbsent(Rule):
                     fix=self.repair(
                         checkpoint,
                         f"put {ROOT} in front",
-                        renaming(view.part, view.file, names, lambda key: ROOT + key),
+                        _renaming(view),
                     ),
                 )
+
+
+def _renaming(view: AdapterView) -> tuple[Action, ...]:
+    """All names of the file with the prefix, if it is sure that they lack that and nothing else."""
+    bare = [key for key in view.keys if not key.rooted]
+    names = [key.name for key in bare]
+    if any(key.shared for key in bare) or not all(_is_whole(name, view.settings.get("task_type")) for name in names):
+        return ()
+    return renaming(view.part, view.file, names, lambda key: ROOT + key)
+
+
+def _is_whole(name: str, task: object) -> bool:
+    """Whether a name begins where the model begins that PEFT wraps for this task."""
+    inner = re.match(_INSIDE_A_MODEL, name) is not None
+    if task == "FEATURE_EXTRACTION":
+        return inner  # a model without a head
+    if task not in _WITH_HEAD:
+        return not inner and not name.startswith("model.")
+    # With a head, the model proper is one level down, and called model in most architectures.
+    below = name.removeprefix("model.")
+    return not inner if below == name else re.match(_INSIDE_A_MODEL, below) is not None

@@ -61,13 +61,22 @@ class Rule:
         )
 
     def repair(
-        self, checkpoint: Checkpoint, title: str, actions: Iterable[Action], *, unsafe: bool = False
+        self,
+        checkpoint: Checkpoint,
+        title: str,
+        actions: Iterable[Action],
+        *,
+        unsafe: bool = False,
+        deep: bool = False,
     ) -> Fix | None:
-        """A fix that ``ckpt-doctor fix`` carries out; ``None`` where there is nothing that it could do."""
+        """A fix that ``ckpt-doctor fix`` carries out; ``None`` where there is nothing that it could do.
+
+        ``deep`` says that it is offered only where the tensor bytes were read.
+        """
         actions = tuple(actions)
         if not actions:
             return None
-        more = ("--unsafe-fixes",) if unsafe else ()
+        more = [*(["--deep"] if deep else []), *(["--unsafe-fixes"] if unsafe else [])]
         command = shell("fix", checkpoint.path, "--select", self.code, *more)
         return Fix(title, "unsafe" if unsafe else "safe", command, actions)
 

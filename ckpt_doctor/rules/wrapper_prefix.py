@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from ckpt_doctor.checkpoint import Checkpoint, Part
@@ -54,6 +54,8 @@ class WrapperPrefix(Rule):
                 continue
             for file in part.files:
                 found = _wrapped([tensor.path or (tensor.name,) for tensor in file.tensors], part)
+                bare = [_bare(tensor.path or (tensor.name,), found, part) for tensor in file.tensors]
+                ambiguous = len(set(bare)) < len(bare)
                 for prefix, names in found.items():
                     yield self.finding(
                         f"{counted(len(names), 'name')} of {len(file.tensors):,} "
@@ -67,9 +69,17 @@ class WrapperPrefix(Rule):
                         fix=self.repair(
                             checkpoint,
                             f"strip {prefix} from the names",
-                            renaming(part, file, names, partial(_stripped, prefix, part)),
+                            () if ambiguous else renaming(part, file, names, partial(_stripped, prefix, part)),
                         ),
                     )
+
+
+def _bare(path: tuple[str, ...], prefixes: Iterable[str], part: Part) -> tuple[str, ...]:
+    """A path without any of the prefixes."""
+    key = path[-1]
+    for prefix in prefixes:
+        key = _stripped(prefix, part, key)
+    return (*path[:-1], key)
 
 
 def _stripped(prefix: str, part: Part, key: str) -> str:
