@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from ckpt_doctor.checkpoint import Checkpoint
@@ -68,14 +69,16 @@ def assess(
     problems: list[Finding] = []
     total = sum(item.tensor.nbytes for part in found for item in part.tensors)
     done = 0
-    for number, part in enumerate(found):
+    lock = Lock()  # two threads compare
 
-        def advance(nbytes: int) -> None:
-            nonlocal done
+    def advance(nbytes: int) -> None:
+        nonlocal done
+        with lock:
             done += nbytes
             if progress is not None:
                 progress(done, total)
 
+    for number, part in enumerate(found):
         judged = _judge(checkpoint, part, values=values, marks=marks, advance=advance)
         for rival in part.rivals if values else ():
             # Two adapters of one shape: the one that the values are in is the one that was loaded.
@@ -123,6 +126,10 @@ def _judge(
 def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: bool, marks: frozenset[Key]) -> Row:
     if target is None:
         return Row(item, None, None, MISSING, "no parameter of the model has this name")
+    if _quantised(item, target):
+        there = str(target.dtype).removeprefix("torch.")
+        detail = f"the parameter is quantised ({there}): what it holds cannot be compared"
+        return Row(item, target, Verdict.DIFFERENT if values else None, MISMATCHED, detail)
     if target.shape != tuple(item.tensor.shape):
         detail = f"{shape(item.tensor.shape)} in the checkpoint, {shape(target.shape)} in the model"
         return Row(item, target, Verdict.DIFFERENT if values else None, MISMATCHED, detail)
@@ -143,10 +150,14 @@ def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: b
         return Row(item, target, verdict, CAST, f"{saved} to {there}")
     if live.device.type == "meta":
         return Row(item, target, verdict, MISSING, "the parameter is on the meta device: it has no values")
-    if not target.dtype.is_floating_point and item.tensor.dtype.name.startswith(("float", "bfloat")):
-        return Row(item, target, verdict, MISMATCHED, f"the parameter is quantised ({there}): it cannot be compared")
     # Without marks nobody can tell a parameter that was left alone from one that got other values.
     return Row(item, target, verdict, MISSING if not marks else MISMATCHED, "the parameter has other values")
+
+
+def _quantised(item: Wanted, target: Target) -> bool:
+    """Whether the parameter holds packed integers where the checkpoint has floating point numbers."""
+    integers = not target.dtype.is_floating_point and not target.dtype.is_complex
+    return integers and item.tensor.dtype.name.startswith(("float", "bfloat"))
 
 
 def _key(item: Wanted, target: Target) -> Key:
@@ -169,7 +180,8 @@ def _problems(
     lost = [row for row in absent if not _other_shape(row)]
     if lost:
         untouched = sum(row.target is not None and _key(row.wanted, row.target) in marks for row in lost)
-        yield words.not_restored(part.part, [row.wanted for row in lost], untouched)
+        packed = sum(row.target is not None and _quantised(row.wanted, row.target) for row in lost)
+        yield words.not_restored(part.part, [row.wanted for row in lost], untouched, packed)
     for verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
         changed = [row for row in rows if row.verdict is verdict]
         for saved, live in sorted({(row.wanted.tensor.dtype.name, _dtype(row)) for row in changed}):
@@ -180,7 +192,9 @@ def _problems(
 
 
 def _other_shape(row: Row) -> bool:
-    return row.target is not None and row.target.shape != tuple(row.wanted.tensor.shape)
+    if row.target is None or _quantised(row.wanted, row.target):
+        return False
+    return row.target.shape != tuple(row.wanted.tensor.shape)
 
 
 def _dtype(row: Row) -> str:

@@ -19,13 +19,16 @@ def finding(code: str, message: str, **details: Any) -> Finding:
     return rule().finding(message, **details)
 
 
-def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int) -> Finding:
+def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int, packed: int = 0) -> Finding:
     """CKD001: values that are nowhere in the model."""
     message = f"{counted(len(tensors), 'tensor')} of the {part.name} ({listed(_names(tensors))}) "
     message += f"{'is' if len(tensors) == 1 else 'are'} nowhere in the loaded model."
     if untouched:
         message += f" {counted(untouched, 'parameter')} for them {'was' if untouched == 1 else 'were'} not written to:"
         message += " the loader did not open the file, or did not find the names."
+    if packed:
+        message += f" {counted(packed, 'parameter')} {'is' if packed == 1 else 'are'} quantised, so that nothing can be"
+        message += " said about the values: judge the load of a model that is not."
     return finding("CKD001", message, path=tensors[0].file.path, tensors=_names(tensors))
 
 

@@ -59,8 +59,10 @@ def load_transformers(checkpoint: Checkpoint, config: Any, chosen: Any) -> Any:
     part = model_part(checkpoint)
     folder = str(checkpoint.root / part.directory)
     variant = _variant(part)
-    more = {} if variant is None else {"variant": variant}
-    return chosen.from_pretrained(folder, config=config, dtype="auto", local_files_only=True, **more)
+    more: dict[str, Any] = {} if variant is None else {"variant": variant}
+    return chosen.from_pretrained(
+        folder, config=config, dtype="auto", local_files_only=True, trust_remote_code=False, **more
+    )
 
 
 def _variant(part: Part) -> str | None:

@@ -41,7 +41,10 @@ def base_config(name: str) -> Any:
     """The config of a base model. Raises ``VerificationError`` where there is none that transformers understands."""
     transformers = require("transformers")
     try:
-        return transformers.AutoConfig.from_pretrained(name, local_files_only=Path(name).is_dir())
+        # Code that a config names is never run, and nobody is asked about it.
+        return transformers.AutoConfig.from_pretrained(
+            name, local_files_only=Path(name).is_dir(), trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise VerificationError(f"--model {name}: {' '.join(str(error).split())}") from None
 
@@ -67,7 +70,9 @@ def model_class(config: Any, task: str | None = None) -> Any:
 
 def new_model(config: Any, chosen: Any) -> Any:
     """A model of this config and class, with random weights."""
-    return chosen.from_config(config) if hasattr(chosen, "from_config") else chosen._from_config(config)
+    if hasattr(chosen, "from_config"):
+        return chosen.from_config(config, trust_remote_code=False)
+    return chosen._from_config(config)
 
 
 def hollow_model(config: Any, chosen: Any) -> Any:
@@ -80,7 +85,10 @@ def hollow_model(config: Any, chosen: Any) -> Any:
 def real_model(name: str, config: Any, chosen: Any) -> Any:
     """The model with its weights; with random ones where only the config is there."""
     if has_weights(name):
-        return chosen.from_pretrained(name, config=config, dtype="auto", local_files_only=Path(name).is_dir())
+        local = Path(name).is_dir()
+        return chosen.from_pretrained(
+            name, config=config, dtype="auto", local_files_only=local, trust_remote_code=False
+        )
     return new_model(config, chosen)
 
 

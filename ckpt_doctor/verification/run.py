@@ -73,6 +73,8 @@ def verify(
     job = _Job(checkpoint, os.fspath(path), names, mode, progress)
     prepared = plan(checkpoint, spec, mode=mode, weaver_model=weaver_model)
     if mode == "keys":
+        if code is not None:
+            job.lines.append(f"{code.name} was not run: --mode keys compares names and shapes, and loads nothing")
         return job.compare_keys(prepared)
     if isinstance(spec, UserCode) and spec.takes_path:
         return job.loaded_by_factory(spec)

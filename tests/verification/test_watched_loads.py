@@ -157,6 +157,22 @@ def test_the_helper_for_tests() -> None:
     assert assert_fully_loaded(model, WEAVER).complete
 
 
+def test_quantised_parameters_are_said_to_be(saved: tuple[Small, Path]) -> None:
+    model, path = saved
+    model.second.weight = nn.Parameter(torch.zeros(3, 1, dtype=torch.uint8), requires_grad=False)
+    coverage = ckpt_doctor.load_coverage(model, path)
+    assert statuses(coverage)["second.weight"] == "mismatched"
+    assert [finding.code for finding in coverage.findings] == ["CKD001"]
+    assert "1 parameter is quantised" in coverage.findings[0].message
+
+
+def test_parameters_without_memory_hold_nothing(saved: tuple[Small, Path]) -> None:
+    model, path = saved
+    coverage = ckpt_doctor.load_coverage(model.to("meta"), path)
+    assert coverage.restored == 0
+    assert "meta device" in coverage.tensors[0].detail
+
+
 class Arguments:
     def __init__(self, folder: Path) -> None:
         self.output_dir = str(folder)
