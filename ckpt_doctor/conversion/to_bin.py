@@ -105,11 +105,17 @@ class _OpenFile(io.RawIOBase):
         return done
 
 
-def _tensor(torch: Any, mapped: mmap.mmap, info: TensorInfo) -> Any:
-    name, shape = torch_type(info.dtype, info.shape)
-    dtype = getattr(torch, name, None)
+def torch_dtype(torch: Any, info: TensorInfo) -> Any:
+    """What torch calls the dtype of a tensor. Raises ``ConversionError`` where bytes are not enough to make one."""
+    dtype = getattr(torch, torch_type(info.dtype, info.shape)[0], None)
     if dtype is None or info.dtype.name.startswith(("qint", "quint")):  # scale and zero point are not in the bytes
         raise ConversionError(f"torch {torch.__version__} makes no {info.dtype.name} tensor of bytes: {info.name}")
+    return dtype
+
+
+def _tensor(torch: Any, mapped: mmap.mmap, info: TensorInfo) -> Any:
+    dtype = torch_dtype(torch, info)
+    _, shape = torch_type(info.dtype, info.shape)
     if info.numel == 0:
         return torch.empty(shape, dtype=dtype)
     span = info.byte_range

@@ -22,7 +22,7 @@ from ckpt_doctor.conversion.plan import (
 )
 from ckpt_doctor.conversion.slots import Content, slot_of
 from ckpt_doctor.conversion.structure import STRUCTURE
-from ckpt_doctor.conversion.to_bin import StateOf, import_torch, write_bin, written_tensors
+from ckpt_doctor.conversion.to_bin import StateOf, import_torch, torch_dtype, write_bin, written_tensors
 from ckpt_doctor.conversion.torch_state import build, check_buildable, nested
 from ckpt_doctor.conversion.writing import Advance, gathered, write_content
 from ckpt_doctor.errors import ConversionError
@@ -119,12 +119,13 @@ def _content(source: FileSource, entry: Rewritten) -> tuple[Content, dict[str, s
 
 def _check_torch(source: FileSource, entry: Rewritten) -> None:
     """Refuse what could not be written as a torch file with the same content."""
-    import_torch()
+    torch = import_torch()
     refuse_big_endian(entry.original)
     file = entry.edit.of_file(entry.original)
     refuse_absent(file)
     for tensor in file.tensors:
         slot_of(tensor)  # refuses what its bytes do not say
+        torch_dtype(torch, tensor)
     if entry.original.format != "safetensors" and not entry.edit.despite:
         check_buildable(entry.edit.of_tree(read_root(source, entry.original, even_plain=True)))
 

@@ -170,8 +170,13 @@ def test_two_formats_that_agree_may_lose_one() -> None:
     (finding,) = run(BinAndSafetensors, adapter)
     assert finding.severity.value == "warning"
     assert "They agree in names, shapes and dtypes of 2 tensors; use --deep" in finding.message
+    assert finding.fix is None, "nobody has compared the values"
+    same = {name: scan(digest=name) for name in "ab"}
+    adapter = part(file(WEIGHTS, "a", "b", scans=same), file("adapter_model.bin", "a", "b", scans=same), role="adapter")
+    (finding,) = run(BinAndSafetensors, adapter)
     assert finding.fix is not None
     assert finding.fix.title == "set adapter_model.bin aside"
+    assert finding.fix.command == "ckpt-doctor fix here --select CKD204 --deep --unsafe-fixes"
     (finding,) = run(BinAndSafetensors, adapter, expect="bin")
     assert finding.fix is not None
     assert finding.fix.title == f"set {WEIGHTS} aside"
