@@ -126,8 +126,14 @@ def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
     part = loaders.model_part(checkpoint)
     name = spec.name if spec is not None else str(checkpoint.root / part.directory)
     config = base_config(name)
+    quantised = getattr(config, "quantization_config", None)
+    if quantised is not None:
+        kind = quantised.get("quant_method") if isinstance(quantised, dict) else type(quantised).__name__
+        raise VerificationError(
+            f"{checkpoint.path} is quantised ({kind}): its values are packed again on loading, so that nothing can be "
+            "compared. An adapter on a quantised base can be verified; so can your own model and loader"
+        )
     chosen = fitting_class(config, part)
-
     return Plan(
         name,
         lambda: new_model(config, chosen),

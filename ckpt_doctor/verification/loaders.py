@@ -90,9 +90,9 @@ def hollow_adapter(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
     folder = str(checkpoint.root / model_part(checkpoint).directory)
     config = peft.PeftConfig.from_pretrained(folder)
     config.inference_mode = True  # as PeftModel.from_pretrained does
+    ranks = getattr(config, "rank_pattern", None) if config.peft_type == "ADALORA" else None
     # MonteCLoRA makes no sampler on the meta device, and saves one.
     context = contextlib.nullcontext() if getattr(config, "monteclora_config", None) else torch.device("meta")
-    ranks = getattr(config, "rank_pattern", None) if config.peft_type == "ADALORA" else None
     try:
         with context:
             model = peft.get_peft_model(build(), copy.deepcopy(config))
@@ -105,6 +105,9 @@ def hollow_adapter(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
                 f"a {config.peft_type.value} adapter is computed from the weights of its base, which --mode keys does "
                 f"not have ({' '.join(str(error).split())[:200]}): use --mode load"
             ) from None
-    if ranks:
-        model.base_model.resize_modules_by_rank_pattern(ranks, "default")
+    for name, kept in (ranks or {}).items():
+        # What AdaLoRA does with the masks of its pruned ranks, without the values that it would keep.
+        words = name.split(".")
+        layer = model.base_model.model.get_submodule(".".join(words[: -2 if "default" in words else -1]))
+        layer.update_layer("default", sum(kept), config.lora_alpha, config=config)
     return model

@@ -46,7 +46,10 @@ def base_config(name: str) -> Any:
             name, local_files_only=Path(name).is_dir(), trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise VerificationError(f"--model {name}: {' '.join(str(error).split())}") from None
+        raise VerificationError(
+            f"{name} is no model that transformers can build ({' '.join(str(error).split())[:300]}): give a function "
+            "that builds it, with --model FILE.py:FUNCTION"
+        ) from None
 
 
 def has_weights(name: str) -> bool:
@@ -94,11 +97,13 @@ def real_model(name: str, config: Any, chosen: Any) -> Any:
 
 def adapted_class(config: Any, task: str | None, part: Part) -> Any:
     """The class of an adapter's base: by its task, and where that leaves several, the one that has its modules."""
-    if task in _BY_TASK and task != "FEATURE_EXTRACTION":
-        return model_class(config, task)
     transformers = require("transformers")
-    tried = []
-    for chosen in (model_class(config, task), model_class(config), transformers.AutoModel):
+    by_task = model_class(config, task)
+    usual = type(config) in getattr(by_task, "_model_mapping", ())
+    if usual and task in _BY_TASK and task != "FEATURE_EXTRACTION":
+        return by_task
+    tried: list[Any] = []
+    for chosen in (*([by_task] if usual else []), fitting_class(config, part), transformers.AutoModel):
         if chosen not in tried:
             tried.append(chosen)
             if _has_modules_of(hollow_model(config, chosen), part):

@@ -10,10 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import REASONER_HIDDEN, WEAVER_HIDDEN, qwen2
-from zoo import models
+from zoo import adapters, layouts, models
 from zoo.common import quiet
 
+# isort: split
+from peft_variants import BASES
+
 from ckpt_doctor.coverage import Coverage
+from ckpt_doctor.errors import VerificationError
 from ckpt_doctor.verification import verify
 
 HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
@@ -97,6 +101,26 @@ def test_another_shape_is_named(tmp_path: Path) -> None:
         shapes = next(finding for finding in coverage.findings if finding.code == "CKD004")
         assert shapes.tensors == (name,)
         assert {item.name: item.status for item in coverage.tensors}[name] == "mismatched"
+
+
+@pytest.mark.parametrize("kind", ["gptq", "bitsandbytes", "fp8"])
+def test_quantised_models_are_said_not_to_be_judged(kind: str, tmp_path: Path) -> None:
+    path = layouts.ANIMALS[f"quantised-{kind}"](tmp_path)
+    for mode in ("load", "keys"):
+        with pytest.raises(VerificationError, match=rf"is quantised \({kind}\)"):
+            verify(path, mode=mode)
+
+
+@pytest.mark.parametrize("name", ["adalora-pruned", "resized-embeddings", "named", "local-base", "local-base-t5"])
+def test_adapters_in_special_circumstances(name: str, tmp_path: Path) -> None:
+    path = adapters.ANIMALS[name](tmp_path)
+    base = None
+    if not name.startswith("local"):
+        base = str(tmp_path / "base")
+        quiet(lambda where: BASES["qwen2"]().save_pretrained(where))(Path(base))
+    for mode in ("load", "keys"):
+        coverage = verify(path / "mine" if name == "named" else path, base, mode=mode)
+        assert coverage.complete, [mode, *coverage.table(), *coverage.findings, *coverage.log]
 
 
 @pytest.fixture(scope="module")
