@@ -52,8 +52,8 @@ class BinAndSafetensors(Rule):
     If they agree, keep one. If they differ, find out which is of the run that you mean, and remove the other.
 
     ## Fix safety
-    Unsafe: one of the two is set aside, and some loader may ask for just that one. There is no fix where they differ,
-    or where the values were not compared (`--deep`).
+    Unsafe: what loaders read is kept (with `--expect bin` the torch file), and the other is set aside, though it may be
+    the one that you mean. There is no fix where only the values can tell and were not compared (`--deep`).
 
     ## References
     OpenRLHF/OpenRLHF#209
@@ -87,23 +87,25 @@ class BinAndSafetensors(Rule):
         )
         unknown = [file.path for file in (*safe, *torch) if not file.readable]
         result = None if unknown else _compare(safe, torch)
-        fix = None
+        fix, known = None, False
         if result is None:
             message += f"They cannot be compared: {listed(unknown, 1)} is damaged."
         elif result.agree:
             values = "" if result.compared == result.common else "; use --deep to compare the values"
             equal = "values, " if not values else ""
             message += f"They agree in {equal}names, shapes and dtypes of {counted(result.common, 'tensor')}{values}."
-            if not values:
-                fix = self.repair(
-                    checkpoint,
-                    f"set {listed((file.path for file in other), 1)} aside",
-                    [SetAside(path) for path in (*(file.path for file in other), *_indexes_of(part, other))],
-                    unsafe=True,
-                    deep=True,
-                )
+            known = not values
         else:
+            known = True
             message += f"They differ: {_differences(result)}. Find out which is of the run that you mean."
+        if known:
+            fix = self.repair(
+                checkpoint,
+                f"keep {listed((file.path for file in kept), 1)} and set {listed((file.path for file in other), 1)} aside",
+                [SetAside(path) for path in (*(file.path for file in other), *_indexes_of(part, other))],
+                unsafe=True,
+                deep=policy.deep,
+            )
         return self.finding(
             message,
             path=other[0].path,

@@ -105,7 +105,9 @@ def test_a_second_format_goes_only_where_the_values_were_compared(tmp_path: Path
     assert steps(fix(adapter, unsafe=True)) == []
     assert steps(fix(adapter, Policy(deep=True), unsafe=True)) == ["CKD204"]
     torch.save({name: tensor + 1 for name, tensor in state.items()}, adapter / "adapter_model.bin")
-    assert steps(fix(adapter, Policy(deep=True), unsafe=True)) == []
+    assert steps(fix(adapter, unsafe=True)) == []
+    assert steps(fix(adapter, Policy(deep=True, expect="bin"), unsafe=True)) == ["CKD204"]
+    assert not (adapter / "adapter_model.safetensors").exists()
 
 
 def test_an_adapter_that_moves_is_judged_where_it_is(tmp_path: Path) -> None:

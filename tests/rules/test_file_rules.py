@@ -175,17 +175,17 @@ def test_two_formats_that_agree_may_lose_one() -> None:
     adapter = part(file(WEIGHTS, "a", "b", scans=same), file("adapter_model.bin", "a", "b", scans=same), role="adapter")
     (finding,) = run(BinAndSafetensors, adapter)
     assert finding.fix is not None
-    assert finding.fix.title == "set adapter_model.bin aside"
-    assert finding.fix.command == "ckpt-doctor fix here --select CKD204 --deep --unsafe-fixes"
+    assert finding.fix.title == f"keep {WEIGHTS} and set adapter_model.bin aside"
     (finding,) = run(BinAndSafetensors, adapter, expect="bin")
     assert finding.fix is not None
-    assert finding.fix.title == f"set {WEIGHTS} aside"
+    assert finding.fix.title == f"keep adapter_model.bin and set {WEIGHTS} aside"
 
 
-def test_two_formats_that_differ_are_left_as_they_are() -> None:
+def test_two_formats_that_differ_are_a_choice() -> None:
     other = file("adapter_model.bin", tensor("a", (8, 4)), "c")
     (finding,) = run(BinAndSafetensors, part(file(WEIGHTS, "a", "b"), other, role="adapter"))
-    assert finding.fix is None
+    assert finding.fix is not None
+    assert finding.fix.safety == "unsafe"
     assert "1 tensor only in safetensors, 1 tensor only in the torch file, 1 in shape or dtype (a)" in finding.message
     assert finding.evidence["agree"] is False
 
@@ -197,7 +197,7 @@ def test_two_formats_are_compared_by_value_where_the_bytes_were_read(digest: str
     (finding,) = run(BinAndSafetensors, part(safe, torch, role="adapter"), deep=True)
     assert finding.evidence["agree"] is agree
     assert ("They agree in values, names" in finding.message) is agree
-    assert (finding.fix is not None) is agree
+    assert finding.fix is not None
 
 
 def test_tied_tensors_that_only_the_torch_file_spells_out_are_no_difference() -> None:
