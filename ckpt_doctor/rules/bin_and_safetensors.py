@@ -99,9 +99,10 @@ class BinAndSafetensors(Rule):
             known = True
             message += f"They differ: {_differences(result)}. Find out which is of the run that you mean."
         if known:
+            keep, away = (listed((file.path for file in side), 1) for side in (kept, other))
             fix = self.repair(
                 checkpoint,
-                f"keep {listed((file.path for file in kept), 1)} and set {listed((file.path for file in other), 1)} aside",
+                f"keep {keep} and set {away} aside",
                 [SetAside(path) for path in (*(file.path for file in other), *_indexes_of(part, other))],
                 unsafe=True,
                 deep=policy.deep,
