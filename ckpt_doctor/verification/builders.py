@@ -145,6 +145,8 @@ def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
 
 
 def _memgen(checkpoint: Checkpoint, spec: BaseModel | MemGenConfig | None, weaver_model: str | None) -> Plan:
+    require("transformers")
+    require("peft")
     from .memgen import MemGenSettings, build_model, read_memgen_yaml
 
     settings = read_memgen_yaml(spec.path) if isinstance(spec, MemGenConfig) else MemGenSettings()

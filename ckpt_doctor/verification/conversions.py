@@ -7,6 +7,7 @@ out shares its storage with the parameter that it is a view of, so that nothing 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +52,12 @@ def saved_names(model: nn.Module, tensors: Mapping[str, torch.Tensor], trained: 
 
 def renamed(model: nn.Module, names: list[str]) -> dict[str, str]:
     """Checkpoint names to the live names that transformers would load them under, where it would rename them."""
+    if not names or not is_transformers(model):
+        return {}
     try:
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import WeightRenaming, apply_renamings
-    except ImportError:
-        return {}
-    if not _is_transformers(model):
+    except ImportError:  # before version 5 there was no table of them
         return {}
     conversions: Any = get_model_conversion_mapping(model)  # type: ignore[arg-type]
     renamings = [item for item in conversions if isinstance(item, WeightRenaming)]
@@ -64,10 +65,10 @@ def renamed(model: nn.Module, names: list[str]) -> dict[str, str]:
     return {name: new for name, new in after.items() if new != name}
 
 
-def _is_transformers(model: nn.Module) -> bool:
-    from transformers import PreTrainedModel
-
-    return isinstance(model, PreTrainedModel)
+def is_transformers(model: Any) -> bool:
+    """Whether ``model`` is one of transformers: it can only be there if somebody has imported that."""
+    library = sys.modules.get("transformers")
+    return library is not None and isinstance(model, library.PreTrainedModel)
 
 
 def _revert() -> Any:

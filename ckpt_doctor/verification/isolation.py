@@ -121,9 +121,13 @@ def _process_state() -> Iterator[None]:
     folder = Path.cwd()
     path = list(sys.path)
     environment = dict(os.environ)
+    stdin = sys.stdin
     try:
-        yield
+        # A question that nobody can see must not be waited for.
+        with Path(os.devnull).open(encoding="utf-8") as sys.stdin:
+            yield
     finally:
+        sys.stdin = stdin
         os.chdir(folder)
         sys.path[:] = path
         if dict(os.environ) != environment:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .conversions import saved_names
+from .conversions import is_transformers, saved_names
 from .live import Target, direct, live_tensors, parameter_names, plain_name
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def namings(model: nn.Module) -> list[Naming]:
     plain = {plain_name(name): direct(name, value, trained=name in trained) for name, value in tensors.items()}
     found = [Naming(plain)]
     found += _adapter_namings(model)
-    for path, module in _outermost(model, _is_transformers):
+    for path, module in _outermost(model, is_transformers):
         below = _below(tensors, path)
         targets = saved_names(module, below, parameter_names(module))
         if targets:
@@ -159,11 +159,3 @@ def _outermost(model: nn.Module, wanted: Any) -> Iterator[tuple[str, Any]]:
 def _has_adapters(module: Any) -> bool:
     configs = getattr(module, "peft_config", None)
     return isinstance(configs, dict) and bool(configs)
-
-
-def _is_transformers(module: Any) -> bool:
-    import sys
-
-    # A model of transformers can only be there if somebody has imported it.
-    library = sys.modules.get("transformers")
-    return library is not None and isinstance(module, library.PreTrainedModel)

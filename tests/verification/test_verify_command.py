@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -129,3 +130,29 @@ def test_a_report_into_a_file(tmp_path: Path) -> None:
     args = ("--output-format", "json", "--output-file", target)
     assert run("verify", WEAVER, "--model", BUILD, *loader("right"), *args).stdout == ""
     assert json.loads(target.read_text())["complete"] is True
+
+
+def test_nothing_of_it_imports_torch_before_a_load(tmp_path: Path) -> None:
+    code = (
+        "import sys, ckpt_doctor, ckpt_doctor.integrations, ckpt_doctor.cli.verify\n"
+        "ckpt_doctor.verify, ckpt_doctor.watch_load, ckpt_doctor.integrations.assert_fully_loaded\n"
+        "sys.exit(bool({'torch', 'peft', 'transformers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=FIXTURES.parent, check=False).returncode == 0
+
+
+def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
+    command = [
+        sys.executable,
+        "-m",
+        "ckpt_doctor",
+        "verify",
+        str(WEAVER),
+        "--model",
+        str(FIXTURES / "healthy" / "memgen_upstream"),
+    ]
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{FIXTURES.parent}"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install torch" in done.stderr

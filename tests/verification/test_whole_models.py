@@ -14,7 +14,8 @@ from zoo import adapters, layouts, models
 from zoo.common import quiet
 
 # isort: split
-from peft_variants import BASES
+from loads import SAVED, names, save
+from peft_variants import BASES, Variant
 
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import VerificationError
@@ -121,6 +122,18 @@ def test_adapters_in_special_circumstances(name: str, tmp_path: Path) -> None:
     for mode in ("load", "keys"):
         coverage = verify(path / "mine" if name == "named" else path, base, mode=mode)
         assert coverage.complete, [mode, *coverage.table(), *coverage.findings, *coverage.log]
+
+
+FORWARD = ("lora-default", "lora-gpt2", "lora-t5", "lora-seq-cls-bert", "prefix-tuning", "prompt-tuning", "ia3")
+
+
+@pytest.mark.parametrize("variant", [item for item in SAVED if item.name in FORWARD], ids=names)
+def test_one_pass_shows_the_effect_of_an_adapter(variant: Variant, tmp_path: Path) -> None:
+    adapter, model, _ = save(variant, tmp_path)
+    coverage = verify(adapter, model, loader="auto", mode="forward")
+    assert coverage.complete
+    assert not coverage.findings
+    assert not [line for line in coverage.log if line.startswith("forward:")]
 
 
 @pytest.fixture(scope="module")
