@@ -108,8 +108,10 @@ class _OpenFile(io.RawIOBase):
 def torch_dtype(torch: Any, info: TensorInfo) -> Any:
     """What torch calls the dtype of a tensor. Raises ``ConversionError`` where bytes are not enough to make one."""
     dtype = getattr(torch, torch_type(info.dtype, info.shape)[0], None)
-    if dtype is None or info.dtype.name.startswith(("qint", "quint")):  # scale and zero point are not in the bytes
-        raise ConversionError(f"torch {torch.__version__} makes no {info.dtype.name} tensor of bytes: {info.name}")
+    if dtype is None:
+        raise ConversionError(f"torch {torch.__version__} has no dtype for {info.name} ({info.dtype.safetensors})")
+    if info.dtype.name.startswith(("qint", "quint")):
+        raise ConversionError(f"{info.name} is quantised: its scale and zero point are not in its bytes")
     return dtype
 
 
