@@ -113,6 +113,30 @@ more = dict(judging=time.perf_counter() - judged, extra=peak() - before)
 )
 
 
+BY_HAND = """
+def read():
+    from safetensors.torch import load_file
+    from pathlib import Path
+    for file in sorted(Path(sys.argv[1]).glob("*.safetensors")):
+        model.load_state_dict(load_file(file), strict=False)
+with torch.device("meta"):
+    model = transformers.LlamaForCausalLM(transformers.AutoConfig.from_pretrained(sys.argv[1]))
+model = model.to(torch.bfloat16).to_empty(device="cpu")
+for value in model.parameters():
+    value.detach().zero_()
+start = time.perf_counter()
+"""
+READ = BY_HAND + "read()\n"
+WATCHED = (
+    BY_HAND
+    + """
+with ckpt_doctor.watch_load(model, sys.argv[1]) as coverage:
+    read()
+assert coverage.complete, coverage.findings
+"""
+)
+
+
 def load(parameters: float, rounds: int) -> None:
     """A load that is proven against the load alone, of a bfloat16 model of about this many parameters."""
     with tempfile.TemporaryDirectory() as name:
@@ -127,7 +151,7 @@ model.save_pretrained(sys.argv[2])
 found = dict(parameters=sum(value.numel() for value in model.parameters()))
 """
         _, _, made = measured(code, str(layers), name)
-        alone, proven, extra, judging = [], [], [], []
+        alone, proven, extra, judging, read, watched = [], [], [], [], [], []
         for _ in range(rounds):
             alone.append(measured(LOAD.format(imports="", body=ALONE), name)[2]["seconds"])
             code = LOAD.format(imports="import ckpt_doctor\nimport ckpt_doctor.verification", body=PROVEN)
@@ -136,10 +160,18 @@ found = dict(parameters=sum(value.numel() for value in model.parameters()))
             found = measured(code, name)[2]
             extra.append(found["extra"])
             judging.append(found["judging"])
+            imports = "import ckpt_doctor\nimport ckpt_doctor.verification"
+            read.append(measured(LOAD.format(imports=imports, body=READ), name)[2]["seconds"])
+            watched.append(measured(LOAD.format(imports=imports, body=WATCHED), name)[2]["seconds"])
     one, two = median(alone), median(proven)
     print(
         f"| load, {made['parameters'] / 1e9:.2f}B parameters, bfloat16 | {two:.2f} s | +{max(extra):.0f} MB |"
         f" `from_pretrained`, {one:.2f} s | {two / one:.2f} (comparing alone {median(judging):.2f} s) |"
+    )
+    one, two = median(read), median(watched)
+    print(
+        f"| watch_load, the same model | {two:.2f} s | | `load_file` and `load_state_dict`, {one:.2f} s |"
+        f" {two / one:.2f} |"
     )
 
 
