@@ -46,7 +46,8 @@ ABOVE_ALL = {"__init__", "__main__"}
 NEVER = {"torch", "peft", "transformers", "safetensors", "pickle", "pickletools"}
 # Torch's own format is written by torch, and models are loaded by the libraries that made them.
 EXCEPT = {"conversion/to_bin.py": {"torch"}}
-ROOMS_EXCEPT = dict.fromkeys(("verification", "integrations"), {"torch", "peft", "transformers", "safetensors"})
+LIBRARIES = {"torch", "peft", "transformers", "safetensors"}
+ROOMS_EXCEPT = {"verification": LIBRARIES, "integrations": LIBRARIES}
 
 
 def room_of(file: Path) -> str:

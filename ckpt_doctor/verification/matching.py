@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _SAMPLES = 24  # names whose prefix votes; enough to see a wrapper, cheap for a hundred thousand
+_NAMED = 4  # what an adapter's own name counts; the other hints together stay below it
 _FEWEST = 2  # names that a further prefix must explain: one alone may be a coincidence
 
 
@@ -63,7 +64,9 @@ def _match_part(
         candidates.append((rank, PartMatch(part, tensors, naming, targets)))
     candidates.sort(key=lambda item: item[0], reverse=True)
     best_rank, best = candidates[0]
-    best.rivals = [item for rank, item in candidates[1:] if rank[:2] == best_rank[:2] and item.targets]
+    # A part that is called as its adapter is must be in that one, whatever another adapter holds.
+    if best_rank[2] < _NAMED:
+        best.rivals = [item for rank, item in candidates[1:] if rank[:2] == best_rank[:2] and item.targets]
     # Embeddings and biases in an adapter's file, and whatever one naming does not know, may be in another.
     for _, other in candidates[1:]:
         if other.naming.adapter is None:
@@ -92,7 +95,7 @@ def _hint(part: Part, naming: Naming) -> int:
         return -1
     words = {part.name.partition(" ")[0], part.directory.rpartition("/")[2]}
     here = set(naming.path.split("."))
-    return 2 * (naming.adapter in words) + bool(words & here) + (naming.adapter == "default")
+    return _NAMED * (naming.adapter in words) + bool(words & here) + (naming.adapter == "default")
 
 
 def matched_names(

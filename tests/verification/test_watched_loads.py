@@ -8,9 +8,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import memgen
 import pytest
 import torch
 import weaver_loaders
+from peft import load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -147,6 +149,16 @@ def test_a_weaver_from_the_folder_that_the_evaluation_passes() -> None:
     with ckpt_doctor.watch_load(model, f"{WEAVER}/weaver_lora") as coverage:
         weaver_loaders.right(model, WEAVER)
     assert (coverage.expected, coverage.restored, coverage.complete) == (14, 14, True)
+
+
+@pytest.mark.parametrize("adapter", ["weaver", "trigger"])
+def test_the_weights_of_one_adapter_in_another(adapter: str) -> None:
+    model = memgen.one_base_model()
+    with ckpt_doctor.watch_load(model, WEAVER) as coverage:
+        weights = load_peft_weights(f"{WEAVER}/weaver_lora", device="cpu")
+        set_peft_model_state_dict(model.weaver.model, weights, adapter_name=adapter)
+    restored = {item.name: item.restored for item in coverage.components}
+    assert restored["weaver adapter"] == (8 if adapter == "weaver" else 0)
 
 
 def test_the_helper_for_tests() -> None:
