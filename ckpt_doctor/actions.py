@@ -17,10 +17,10 @@ class Rewrite(NamedTuple):
 
     ``target`` is where the result lies, if not in the place of ``path``; the old file then goes unless ``keeps``.
     ``format`` is ``safetensors`` or ``bin``, or ``None`` for the one that the file has. ``names`` maps full names of
-    tensors to the new ones, ``without`` are left out, ``dtypes`` maps names to what their values are cast to.
-    ``metadata`` is added to a safetensors header. ``shared`` is ``keep`` where one of several equal views may stand
-    for all, and else ``clone``. ``despite`` are the defects that do not stand against it: only what they leave whole
-    is written.
+    tensors to the new ones, ``without`` are left out, ``dtypes`` maps names to the floating-point dtypes that their
+    values are cast to. ``metadata`` is added to a safetensors header. ``shared`` is ``keep`` where one of several equal
+    views may stand for all, and else ``clone``. ``despite`` are the defects that do not stand against it: only what
+    they leave whole is written.
     """
 
     path: str

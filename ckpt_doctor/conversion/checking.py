@@ -144,9 +144,8 @@ def _view_job(slot: Slot, position: int, gather: Gather) -> Job:
             compare_view(desk)
 
     def compare_view(desk: _Desk) -> None:
-        assert slot.view is not None
         done = 0
-        for block in gather(desk.source, slot.view):
+        for block in gather(desk.source, slot):
             for start in range(0, len(block), _BLOCK):
                 if desk.stop.is_set():
                     return

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 
-from ckpt_doctor.checkpoint import TensorInfo
 from ckpt_doctor.errors import ConversionError
 
 from .slots import Slot
@@ -34,8 +33,8 @@ _UNSUPPORTED = frozenset(
 Written = Callable[[int], None]
 """Told how many more bytes were written."""
 
-Gather = Callable[[int, TensorInfo], Iterable[memoryview]]
-"""The elements of a strided tensor in row-major order, block by block, from an open file."""
+Gather = Callable[[int, Slot], Iterable[memoryview]]
+"""The bytes of a slot that do not lie in one run in the open file, or not as they are; block by block."""
 
 
 class SourceEndedError(ConversionError):
@@ -124,8 +123,8 @@ def write_slots(slots: Iterable[Slot], copier: Copier, gather: Gather, written: 
         flush()
         if slot.offset is not None:
             copier.copy(slot.offset, slot.nbytes, written)
-        elif slot.view is not None:
-            for block in gather(copier.source, slot.view):
+        else:
+            for block in gather(copier.source, slot):
                 write_all(copier.target, block)
                 written(len(block))
     flush()

@@ -1,4 +1,4 @@
-"""What else changes while a file is written anew: names, and what is left out."""
+"""What else changes while a file is written anew: names, dtypes, and what is left out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt_doctor.checkpoint import DefectKind, TensorInfo, WeightFile
+from ckpt_doctor.dtypes import BY_NAME, DType
 from ckpt_doctor.errors import ConversionError
 from ckpt_doctor.formats.pickle_values import DictNode, TensorNode
 
@@ -15,21 +16,41 @@ from .structure import MAX_DEPTH
 PLAIN = object()
 """Stands for the tree of a file that is one dictionary of tensors, which their names describe."""
 
+FLOATS = ("float64", "float32", "float16", "bfloat16")
+"""The dtypes that values are cast from and to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
     """``names`` maps the full names that tensors have to those they get, ``without`` are left out.
 
+    ``dtypes`` maps the names that tensors have to those of the dtypes that their values are cast to, of :data:`FLOATS`.
     A new name differs from the old one in the last key of its path. ``despite`` are the defects that are put up with:
     then nothing but tensors is kept.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
+    dtypes: Mapping[str, str] = field(default_factory=dict)
     despite: tuple[DefectKind, ...] = ()
 
+    def casts(self, file: WeightFile) -> dict[str, DType]:
+        """What tensors are cast to, by the names they will have; only those that change.
+
+        Raises ``ConversionError`` for what is no floating-point number of 16 bits or more.
+        """
+        found = {}
+        for tensor in file.tensors:
+            dtype = self.dtypes.get(tensor.name, tensor.dtype.name)
+            if dtype == tensor.dtype.name or tensor.name in self.without:
+                continue
+            if tensor.dtype.name not in FLOATS or dtype not in FLOATS:
+                raise ConversionError(f"{tensor.name} is not cast from {tensor.dtype.name} to {dtype}")
+            found[self.names.get(tensor.name, tensor.name)] = BY_NAME[dtype]
+        return found
+
     def of_file(self, file: WeightFile) -> WeightFile:
-        """The file with its tensors called as they will be."""
+        """The file with its tensors called as they will be, with the dtypes they have."""
         if not self.names and not self.without:
             return file
         kept = tuple(self.of_tensor(tensor) for tensor in file.tensors if tensor.name not in self.without)

@@ -29,20 +29,25 @@ _PACKED = "float4_e2m1fn_x2"
 
 
 class Entry(NamedTuple):
-    """A tensor as the header describes it: ``code`` is the dtype's name there, ``shape`` counts its elements."""
+    """A tensor as the header describes it: ``code`` is the dtype's name there, ``shape`` counts its elements.
+
+    ``cast`` is the dtype that its values are cast to, if any; ``tensor`` has the old one.
+    """
 
     tensor: TensorInfo
     code: str
     shape: tuple[int, ...]
     nbytes: int
+    cast: DType | None = None
 
 
-def entry_of(tensor: TensorInfo) -> Entry | None:
-    """How safetensors describes a tensor, or ``None`` where it has no dtype for it."""
-    code, shape = tensor.dtype.safetensors, tensor.shape
-    if tensor.dtype.name == _PACKED and shape:
+def entry_of(tensor: TensorInfo, cast: DType | None = None) -> Entry | None:
+    """How safetensors describes a tensor, cast to another dtype or not; ``None`` where it has no dtype for it."""
+    dtype = cast or tensor.dtype
+    code, shape = dtype.safetensors, tensor.shape
+    if dtype.name == _PACKED and shape:
         code, shape = "F4", (*shape[:-1], 2 * shape[-1])
-    return None if code is None else Entry(tensor, code, shape, tensor.nbytes)
+    return None if code is None else Entry(tensor, code, shape, dtype.nbytes(tensor.numel), cast)
 
 
 def torch_type(dtype: DType, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
@@ -62,7 +67,7 @@ def header(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
     quoted = json.encoder.encode_basestring  # not the ASCII one: the crate escapes only what JSON demands
     pieces = [f'"{METADATA}":{json.dumps(dict(metadata), ensure_ascii=False, separators=(",", ":"))}']
     start = 0
-    for tensor, code, shape, nbytes in entries:
+    for tensor, code, shape, nbytes, _ in entries:
         end = start + nbytes
         sizes = ",".join(map(str, shape))
         pieces.append(f'{quoted(tensor.name)}:{{"dtype":"{code}","shape":[{sizes}],"data_offsets":[{start},{end}]}}')

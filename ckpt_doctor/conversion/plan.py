@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, Record, TensorInfo, WeightFile
+from ckpt_doctor.checkpoint import NOTHING, Defect, DefectKind, Record, TensorInfo, WeightFile
+from ckpt_doctor.dtypes import DType
 from ckpt_doctor.errors import ConversionError
 from ckpt_doctor.formats.source import Source
 from ckpt_doctor.wording import counted, listed
@@ -15,7 +16,7 @@ from .aliases import settle
 from .editing import NO_EDIT, PLAIN, Edit
 from .header import METADATA, Entry, entry_of, header, in_order
 from .outcome import AliasOutcome
-from .slots import Content, slot_of
+from .slots import Content, Slot, slot_of
 from .structure import Flattened, flatten
 
 _CODES = {
@@ -69,6 +70,7 @@ def plan_safetensors(
     refuse_defects(file, edit.despite)
     refuse_big_endian(file)
     found = Flattened()
+    casts = edit.casts(file)
     if not edit.despite:  # of a damaged file nothing but the tensors themselves is kept
         root = read_root(source, file)
         file, root = edit.of_file(file), edit.of_tree(root)
@@ -78,7 +80,7 @@ def plan_safetensors(
         file = edit.of_file(file)
     refuse_absent(file)
     aliases = settle(file, shared)
-    entries = in_order(entries_of([tensor for tensor in file.tensors if tensor.name not in aliases.removed]))
+    entries = in_order(entries_of([tensor for tensor in file.tensors if tensor.name not in aliases.removed], casts))
     # The order of save_model: what stands in the metadata already is not overwritten.
     metadata = {"format": "pt", **found.metadata}
     taken = [name for name in aliases.removed if name in metadata]
@@ -86,7 +88,7 @@ def plan_safetensors(
         raise ConversionError(f"{listed(taken)} cannot be dropped: its metadata needs that name. Use --shared clone")
     metadata.update(sorted(aliases.removed.items()))
     return SafetensorsPlan(
-        content=Content(header(entries, metadata), tuple(slot_of(entry.tensor) for entry in entries), _records(file)),
+        content=Content(header(entries, metadata), slots_of(entries), _records(file)),
         names=tuple(entry.tensor.name for entry in entries),
         aliases=tuple(aliases.outcomes),
         values=tuple(found.values),
@@ -136,12 +138,15 @@ def refuse_absent(file: WeightFile) -> None:
     raise ConversionError(f"the values of {names} were never stored (device {absent[0].storage.device})")
 
 
-def entries_of(tensors: list[TensorInfo]) -> list[Entry]:
-    """How a safetensors header describes these tensors. Raises ``ConversionError`` for what it cannot."""
+def entries_of(tensors: list[TensorInfo], casts: Mapping[str, DType] = NOTHING) -> list[Entry]:
+    """How a safetensors header describes these tensors; those in ``casts`` have another dtype there.
+
+    Raises ``ConversionError`` for what it cannot.
+    """
     entries = []
     unknown: list[str] = []
     for tensor in tensors:
-        entry = entry_of(tensor)
+        entry = entry_of(tensor, casts.get(tensor.name))
         if entry is None:
             unknown.append(f"{tensor.name} ({tensor.dtype.name})")
         else:
@@ -151,6 +156,11 @@ def entries_of(tensors: list[TensorInfo]) -> list[Entry]:
     if any(tensor.name == METADATA for tensor in tensors):
         raise ConversionError(f"a tensor is called {METADATA}, which safetensors keeps for itself")
     return entries
+
+
+def slots_of(entries: Iterable[Entry]) -> tuple[Slot, ...]:
+    """Where the bytes of these entries come from. Raises ``ConversionError``."""
+    return tuple(slot_of(entry.tensor, entry.cast) for entry in entries)
 
 
 def _records(file: WeightFile) -> tuple[Record, ...]:

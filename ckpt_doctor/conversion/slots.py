@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ckpt_doctor.checkpoint import Record, TensorInfo
+from ckpt_doctor.dtypes import DType
 from ckpt_doctor.errors import ConversionError
 from ckpt_doctor.wording import listed
 
@@ -13,13 +14,14 @@ class Slot(NamedTuple):
     """Bytes of the new file that come from one place of the source.
 
     ``offset`` is absolute in the source, where the bytes lie there in one run; where they do not, they are the elements
-    of ``view`` in row-major order. ``name`` is for messages.
+    of ``view`` in row-major order, cast to ``cast`` where that is given. ``name`` is for messages.
     """
 
     name: str
     nbytes: int
     offset: int | None
     view: TensorInfo | None = None
+    cast: DType | None = None
 
 
 class Content(NamedTuple):
@@ -38,8 +40,10 @@ class Content(NamedTuple):
         return len(self.header) + sum(slot.nbytes for slot in self.slots)
 
 
-def slot_of(tensor: TensorInfo) -> Slot:
+def slot_of(tensor: TensorInfo, cast: DType | None = None) -> Slot:
     """Where the bytes of a tensor come from. Its storage must be in the file as it is, unless it has no elements.
+
+    ``cast`` is the dtype that its values are cast to, if any.
 
     Raises ``ConversionError`` where those bytes are not the values.
     """
@@ -54,6 +58,8 @@ def slot_of(tensor: TensorInfo) -> Slot:
         )
     start = tensor.storage.offset
     assert start is not None, "the bytes are not in the file"
+    if cast is not None:
+        return Slot(tensor.name, cast.nbytes(tensor.numel), None, tensor, cast)
     if tensor.is_contiguous:
         return Slot(tensor.name, nbytes, start + tensor.storage_offset * tensor.dtype.bits // 8)
     return Slot(tensor.name, nbytes, None, tensor)

@@ -8,7 +8,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ckpt_doctor.checkpoint import TensorInfo, WeightFile
+from ckpt_doctor.checkpoint import NOTHING, TensorInfo, WeightFile
+from ckpt_doctor.dtypes import DType
 from ckpt_doctor.errors import ConversionError, MissingDependencyError
 from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.formats.source import FileSource
@@ -51,12 +52,19 @@ StateOf = Callable[[Mapping[str, Any], Any], Any]
 """Makes the object to be saved of tensors by name; the other argument is the torch module."""
 
 
-def write_bin(source: FileSource, file: WeightFile, target: int, state_of: StateOf | None = None) -> int:
+def write_bin(
+    source: FileSource,
+    file: WeightFile,
+    target: int,
+    state_of: StateOf | None = None,
+    casts: Mapping[str, DType] = NOTHING,
+) -> int:
     """Write ``file``, read from ``source``, into the open file ``target``; returns the number of tensors.
 
     The tensors are views of the mapped source, so that no second copy of them is in memory unless they are strided.
     ``state_of`` says what is saved; by default it is what was saved when the safetensors file was made. Equal views of
-    one storage stay one. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``.
+    one storage stay one. ``casts`` maps names to the dtype that values are cast to, which copies them. Raises
+    ``ConversionError``, ``MissingDependencyError`` and ``OSError``.
     """
     torch = import_torch()
     assert source.fileno is not None, "the source is closed"
@@ -65,9 +73,10 @@ def write_bin(source: FileSource, file: WeightFile, target: int, state_of: State
         views: dict[object, Any] = {}
         tensors = {}
         for info in file.tensors:
-            view = (info.storage.key, info.extent, info.dtype, info.shape, info.stride)
+            cast = casts.get(info.name)
+            view = (info.storage.key, info.extent, info.dtype, info.shape, info.stride, cast)
             if view not in views:
-                views[view] = _tensor(torch, mapped, info)
+                views[view] = _cast(torch, _tensor(torch, mapped, info), cast)
             tensors[info.name] = views[view]
         for name, kept in dropped_names(file).items():
             tensors[name] = tensors[kept]
@@ -129,8 +138,19 @@ def _tensor(torch: Any, mapped: mmap.mmap, info: TensorInfo) -> Any:
     return flat.view(dtype).as_strided(info.shape, info.stride).contiguous()
 
 
-def written_tensors(file: WeightFile, target: FileSource) -> list[tuple[Slot, int]]:
-    """Where the tensors of ``file`` stand in the torch file that was written to ``target``.
+def _cast(torch: Any, tensor: Any, dtype: DType | None) -> Any:
+    if dtype is None:
+        return tensor
+    # Too large values become infinite here; the check of what was written refuses them.
+    cast = tensor.to(getattr(torch, dtype.name))
+    # The bits that torch gives a NaN depend on where in the tensor it stands.
+    return cast.masked_fill_(cast.isnan(), float("nan"))
+
+
+def written_tensors(
+    file: WeightFile, target: FileSource, casts: Mapping[str, DType] = NOTHING
+) -> list[tuple[Slot, int]]:
+    """Where the tensors of ``file``, cast as ``casts`` says, stand in the torch file that was written to ``target``.
 
     Raises ``ConversionError`` where the two files do not list the same tensors.
     """
@@ -140,7 +160,7 @@ def written_tensors(file: WeightFile, target: FileSource) -> list[tuple[Slot, in
     expected = {tensor.name: tensor for tensor in file.tensors}
     expected.update({name: expected[kept] for name, kept in dropped_names(file).items()})
     found = _by_name(written)
-    wrong = [name for name in expected if name not in found or not _alike(expected[name], found[name])]
+    wrong = [name for name in expected if name not in found or not _alike(expected[name], found[name], casts)]
     wrong += [name for name in found if name not in expected]
     if wrong:
         raise ConversionError(f"torch wrote {counted(len(wrong), 'tensor')} as something else: {listed(wrong)}")
@@ -148,7 +168,7 @@ def written_tensors(file: WeightFile, target: FileSource) -> list[tuple[Slot, in
     for name, tensor in expected.items():
         there = found[name].byte_range
         if there is not None and tensor.numel:
-            placed.append((slot_of(tensor), there[0]))
+            placed.append((slot_of(tensor, casts.get(tensor.name)), there[0]))
     return sorted(placed, key=lambda item: item[1])
 
 
@@ -158,5 +178,6 @@ def _by_name(file: WeightFile) -> Mapping[str, TensorInfo]:
     return file.by_name
 
 
-def _alike(expected: TensorInfo, found: TensorInfo) -> bool:
-    return (found.dtype.name, found.shape) == torch_type(expected.dtype, expected.shape) and found.is_contiguous
+def _alike(expected: TensorInfo, found: TensorInfo, casts: Mapping[str, DType]) -> bool:
+    dtype = casts.get(expected.name, expected.dtype)
+    return (found.dtype.name, found.shape) == torch_type(dtype, expected.shape) and found.is_contiguous

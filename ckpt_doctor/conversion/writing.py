@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable
 from itertools import accumulate
 
-from ckpt_doctor.checkpoint import TensorInfo
 from ckpt_doctor.errors import ConversionError
 from ckpt_doctor.formats.source import FileSource
 
@@ -14,7 +13,7 @@ from .checking import compare
 from .copying import Copier, read_exactly, write_all, write_slots
 from .opened import Opened
 from .outcome import ConvertedFile
-from .slots import Content
+from .slots import Content, Slot
 from .staging import Staged
 
 Advance = Callable[[int], None]
@@ -90,8 +89,11 @@ def _write_bin(item: Opened, staged: Staged, advance: Advance, *, check: bool) -
     )
 
 
-def gathered(descriptor: int, tensor: TensorInfo) -> Iterable[memoryview]:
-    """See :func:`.gather.gather`."""
-    from .gather import gather  # numpy: only where a tensor is not contiguous
+def gathered(descriptor: int, slot: Slot) -> Iterable[memoryview]:
+    """The bytes of a slot that are made of its ``view``: see :func:`.gather.gather` and :func:`.casting.cast`."""
+    # numpy: only where bytes are not copied as they are
+    from .casting import cast
+    from .gather import gather
 
-    return gather(descriptor, tensor)
+    assert slot.view is not None, "its bytes lie in one run"
+    return gather(descriptor, slot.view) if slot.cast is None else cast(descriptor, slot.view, slot.cast)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ckpt_doctor.errors import RepairError
 from ckpt_doctor.formats.text_file import parse_json
 
 from .draft import Document, Draft, Moved, Rewritten
-from .rewriting import rewritten
+from .rewriting import refuse_overflow, rewritten
 
 
 def apply(draft: Draft, root: Path, action: Action) -> None:
@@ -35,14 +35,18 @@ def _rewrite(draft: Draft, root: Path, action: Rewrite) -> None:
         source = draft.source_of(path)
         original, before = draft.weights(path, action.path), None
     old_format = "safetensors" if draft.weights(path, action.path).format == "safetensors" else "bin"
-    draft.entries[target] = rewritten(
+    first = before.edit if before else Edit()
+    edit = _combined(first, action)
+    entry = draft.entries[target] = rewritten(
         source,
         original,
-        _combined(before.edit if before else Edit(), action),
+        edit,
         format=action.format or old_format,
         metadata={**(before.metadata if before else {}), **action.metadata},
         shared="clone" if action.shared == "clone" or (before and before.shared == "clone") else "keep",
     )
+    if action.dtypes:
+        refuse_overflow(entry, _original_names(first, action.dtypes))
     if target != path and not action.keeps:
         draft.remove(path)
         draft.renamed[path] = target
@@ -50,12 +54,22 @@ def _rewrite(draft: Draft, root: Path, action: Rewrite) -> None:
 
 def _combined(first: Edit, action: Rewrite) -> Edit:
     """Both edits in one, in the names of the original."""
+    names = {**first.names, **dict(zip(_original_names(first, action.names), action.names.values(), strict=True))}
+    without = first.without.union(_original_names(first, action.without))
+    # The last cast alone counts: from the original values, that loses nothing on the way.
+    casts = zip(_original_names(first, action.dtypes), action.dtypes.values(), strict=True)
+    return Edit(
+        names={old: new for old, new in names.items() if old not in without},
+        without=without,
+        dtypes={**first.dtypes, **dict(casts)},
+        despite=tuple(dict.fromkeys((*first.despite, *action.despite))),
+    )
+
+
+def _original_names(first: Edit, names: Iterable[str]) -> list[str]:
+    """What tensors were called before the first edit."""
     original = {new: old for old, new in first.names.items()}
-    names = dict(first.names)
-    names.update({original.get(old, old): new for old, new in action.names.items()})
-    without = first.without | {original.get(name, name) for name in action.without}
-    kept = {old: new for old, new in names.items() if old not in without}
-    return Edit(kept, without, tuple(dict.fromkeys((*first.despite, *action.despite))))
+    return [original.get(name, name) for name in names]
 
 
 def _move(draft: Draft, root: Path, action: Move) -> None:

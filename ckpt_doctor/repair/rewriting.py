@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from ckpt_doctor.conversion.plan import (
     refuse_absent,
     refuse_big_endian,
     refuse_defects,
+    slots_of,
 )
 from ckpt_doctor.conversion.slots import Content, slot_of
 from ckpt_doctor.conversion.structure import STRUCTURE
 from ckpt_doctor.conversion.to_bin import StateOf, import_torch, torch_dtype, write_bin, written_tensors
 from ckpt_doctor.conversion.torch_state import build, check_buildable, nested
 from ckpt_doctor.conversion.writing import Advance, gathered, write_content
+from ckpt_doctor.dtypes import DType
 from ckpt_doctor.errors import ConversionError
 from ckpt_doctor.formats.source import FileSource
 
@@ -56,6 +58,23 @@ def rewritten(
     return Rewritten(source, original, edit, format, entry.metadata, shared, _described(entry, metadata, nbytes))
 
 
+def refuse_overflow(entry: Rewritten, names: Iterable[str]) -> None:
+    """Raise ``ConversionError`` where a cast of these tensors, by their original names, would lose large values.
+
+    Reads those tensors. Raises ``OSError``, too.
+    """
+    from ckpt_doctor.conversion import casting  # numpy
+
+    casts = entry.edit.casts(entry.original)
+    tensors = entry.original.by_name
+    with FileSource(entry.source) as source:
+        assert source.fileno is not None
+        for name in names:
+            cast = casts.get(entry.edit.names.get(name, name))
+            if cast is not None:
+                casting.refuse_overflow(source.fileno, tensors[name], cast)
+
+
 def write(entry: Rewritten, path: Path, target: int, advance: Advance) -> None:
     """Write the file into ``target``, which is the empty file at ``path``, open.
 
@@ -71,10 +90,11 @@ def write(entry: Rewritten, path: Path, target: int, advance: Advance) -> None:
             write_content(source.fileno, content, target, advance, check=True)
             return
         file = entry.edit.of_file(entry.original)
-        write_bin(source, file, target, _state_maker(source, entry, file))
+        casts = entry.edit.casts(entry.original)
+        write_bin(source, file, target, _state_maker(source, entry, file), casts)
         advance(source.size)
         with FileSource(path) as written:
-            placed = written_tensors(file, written)
+            placed = written_tensors(file, written, casts)
         compare(source.fileno, target, placed, (), gathered, advance)
         os.fsync(target)
 
@@ -113,8 +133,8 @@ def _content(source: FileSource, entry: Rewritten) -> tuple[Content, dict[str, s
         return plan.content, dict(plan.metadata)
     file = entry.edit.of_file(entry.original)
     metadata = {**(file.metadata or {}), **entry.metadata}
-    entries = in_order(entries_of(list(file.tensors)))
-    return Content(header(entries, metadata), tuple(slot_of(item.tensor) for item in entries)), metadata
+    entries = in_order(entries_of(list(file.tensors), entry.edit.casts(entry.original)))
+    return Content(header(entries, metadata), slots_of(entries)), metadata
 
 
 def _check_torch(source: FileSource, entry: Rewritten) -> None:
@@ -134,11 +154,14 @@ def _described(entry: Rewritten, metadata: Mapping[str, str], nbytes: int | None
     """The new file as its reader will describe it, with what was found out about the values."""
     original = entry.original
     old_names = [tensor.name for tensor in original.tensors if tensor.name not in entry.edit.without]
-    tensors = tuple(_own_bytes(tensor, entry) for tensor in entry.edit.of_file(original).tensors)
+    casts = entry.edit.casts(original)
+    tensors = tuple(_own_bytes(tensor, entry, casts) for tensor in entry.edit.of_file(original).tensors)
     scans = None
     if original.scans is not None:
         found = original.scans
         scans = {new.name: found[old] for old, new in zip(old_names, tensors, strict=True) if old in found}
+        # What is not finite stays so. What became zero is seen when the new file is read.
+        scans.update({name: scans[name]._replace(digest=None) for name in casts if name in scans})
     torch = entry.format == "bin"
     return WeightFile(
         path=original.path,
@@ -153,11 +176,12 @@ def _described(entry: Rewritten, metadata: Mapping[str, str], nbytes: int | None
     )
 
 
-def _own_bytes(tensor: TensorInfo, entry: Rewritten) -> TensorInfo:
+def _own_bytes(tensor: TensorInfo, entry: Rewritten, casts: Mapping[str, DType]) -> TensorInfo:
+    tensor, uncast = tensor._replace(dtype=casts.get(tensor.name, tensor.dtype)), tensor
     key: object = tensor.name
     if entry.format == "bin" and entry.shared == "keep":
         # Equal views stay one storage; other views of the same bytes get their own.
-        key = (tensor.storage.key, tensor.extent, tensor.dtype.name, tensor.shape, tensor.stride)
+        key = (uncast.storage.key, uncast.extent, uncast.dtype.name, tensor.dtype.name, tensor.shape, tensor.stride)
     strides = []
     step = 1
     for size in reversed(tensor.shape):

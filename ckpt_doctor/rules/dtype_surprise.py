@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import Rewrite
 from ckpt_doctor.checkpoint import Checkpoint, Part
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.findings import Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import byte_size, listed
+from ckpt_doctor.wording import byte_size, counted, listed
 
+from .repairs import casting
 from .rule import Rule
 
 _WIDE = ("float64", "float32", "float16", "bfloat16")
@@ -30,7 +32,12 @@ class DtypeSurprise(Rule):
     `"torch_dtype": "bfloat16"` beside float32 weights.
 
     ## What to do
-    Nothing, if it is meant to be so; else save again in the dtype you want.
+    Nothing, if it is meant to be so; else save again in the dtype you want, or let `ckpt-doctor fix` cast: an adapter
+    to the dtype of most of its bytes, a model to the one in its configuration.
+
+    ## Fix safety
+    Unsafe: a narrower dtype rounds the values, and what is too small for it becomes zero; values that are too large are
+    refused. Some models keep a few modules in float32 on purpose, and these are cast, too.
 
     ## References
     huggingface/transformers#33780
@@ -40,6 +47,7 @@ class DtypeSurprise(Rule):
     name = "dtype-surprise"
     severity = Severity.NOTE
     needs = "headers and configs"
+    fix = "unsafe"
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
@@ -51,11 +59,12 @@ class DtypeSurprise(Rule):
             if not sizes:
                 continue
             if part.role == "adapter" and len(sizes) > 1:
-                yield self._mixed(part, sizes)
+                yield self._mixed(checkpoint, part, sizes)
             elif part.role == "model":
-                yield from self._unlike_config(part, sizes)
+                yield from self._unlike_config(checkpoint, part, sizes)
 
-    def _mixed(self, part: Part, sizes: Counter[str]) -> Finding:
+    def _mixed(self, checkpoint: Checkpoint, part: Part, sizes: Counter[str]) -> Finding:
+        (usual, most), (_, second), *_ = sizes.most_common()
         rare = sizes.most_common()[-1][0]
         names = [tensor.name for tensor in part.tensors if tensor.dtype.name == rare]
         amounts = ", ".join(f"{byte_size(size)} of {dtype}" for dtype, size in sizes.most_common())
@@ -64,9 +73,10 @@ class DtypeSurprise(Rule):
             path=part.preferred[0].path,
             tensors=names,
             evidence={"bytes": dict(sizes)},
+            fix=self._cast(checkpoint, part, usual) if most > second else None,
         )
 
-    def _unlike_config(self, part: Part, sizes: Counter[str]) -> Iterator[Finding]:
+    def _unlike_config(self, checkpoint: Checkpoint, part: Part, sizes: Counter[str]) -> Iterator[Finding]:
         config = (part.config.data if part.config else None) or {}
         promised = config.get("dtype") or config.get("torch_dtype")
         if not isinstance(promised, str) or config.get("quantization_config"):
@@ -80,4 +90,10 @@ class DtypeSurprise(Rule):
                 "configuration.",
                 path=part.preferred[0].path,
                 evidence={"configured": promised, "bytes": dict(sizes)},
+                fix=self._cast(checkpoint, part, promised),
             )
+
+    def _cast(self, checkpoint: Checkpoint, part: Part, dtype: str) -> Fix | None:
+        actions = casting(part, dtype, _WIDE)
+        count = sum(len(action.dtypes) for action in actions if isinstance(action, Rewrite))
+        return self.repair(checkpoint, f"cast {counted(count, 'tensor')} to {dtype}", actions, unsafe=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ckpt_doctor.actions import Action, EditJson, Rewrite, WriteIndex
 from ckpt_doctor.checkpoint import Checkpoint, DefectKind, Part, ShardIndex, WeightFile
+from ckpt_doctor.dtypes import BY_NAME
 from ckpt_doctor.salvage import whole_tensors
 from ckpt_doctor.sharding import indexed_shards
 
@@ -33,6 +34,30 @@ def renaming(part: Part, file: WeightFile, names: Iterable[str], better: Callabl
             if total is None:
                 total = sum(tensor.nbytes for other in shards.present.values() for tensor in other.tensors)
             actions.append(WriteIndex(shards.index.path, weight_map, total, like=shards.index.path))
+    return tuple(actions)
+
+
+def casting(part: Part, dtype: str, floats: Collection[str]) -> tuple[Action, ...]:
+    """Cast what a loader reads of the part, where its dtype is another one of ``floats``, and correct the indexes.
+
+    Nothing where an index does not fit its shards: its size would have to be made up.
+    """
+    changes = {
+        file.path: {t.name: dtype for t in file.tensors if t.dtype.name in floats and t.dtype.name != dtype}
+        for file in part.preferred
+    }
+    actions: list[Action] = [Rewrite(path, dtypes=dtypes) for path, dtypes in changes.items() if dtypes]
+    for shards in indexed_shards(part):
+        if not any(changes.get(path) for path in shards.listed):
+            continue
+        if not shards.judgeable or shards.absent:
+            return ()
+        total = sum(
+            (BY_NAME[dtype] if tensor.name in changes.get(path, ()) else tensor.dtype).nbytes(tensor.numel)
+            for path, file in shards.present.items()
+            for tensor in file.tensors
+        )
+        actions.append(WriteIndex(shards.index.path, shards.index.weight_map, total, like=shards.index.path))
     return tuple(actions)
 
 

@@ -26,6 +26,8 @@ FIX_OF = {rule.code: rule.fix for rule in RULES}
 SALVAGED = ("CKD104", "CKD106")
 # What is kept of these is less than what was there, as the fix says beforehand.
 LOSES = (*SALVAGED, "CKD309", "CKD901", "CKD204")
+# The values of these are not those that were there: test_casts.py holds what they are.
+CASTS = ("CKD509",)
 
 
 def offers(damage: Damage, folder: Path, safety: str) -> Path | None:
@@ -84,7 +86,7 @@ def test_unsafe_fix(damage: Damage, tmp_path: Path) -> None:
         return
     folder = path if path.is_dir() else path.parent
     before, errors, held = content(folder), counts(path, damage), set()
-    if damage.code not in LOSES:
+    if damage.code not in (*LOSES, *CASTS):
         held = values(path)
     assert damage.code not in {
         step.finding.code for repair in repaired(path, damage, unsafe=False).repairs for step in repair.steps
