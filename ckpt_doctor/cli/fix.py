@@ -11,7 +11,7 @@ import click
 from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON, Policy
 
 from .console import color_option, presentation, write
-from .errors import FINDINGS, say
+from .errors import FAILED, FINDINGS, say
 
 if TYPE_CHECKING:
     from ckpt_doctor.repair import Repair, Repairs
@@ -92,6 +92,11 @@ def command(
         write([json.dumps(result.to_dict(), indent=2)])
     else:
         write(_lines(result, presentation(color)))
+    failed = [repair for repair in result.repairs if repair.error is not None]
+    for repair in failed:
+        say(f"error: {repair.path}: {repair.error}")
+    if failed:
+        raise click.exceptions.Exit(FAILED)
     if any(result.remaining.failing(fail_on)) or (dry_run and result.changes_anything):
         raise click.exceptions.Exit(FINDINGS)
 

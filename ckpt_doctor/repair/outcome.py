@@ -50,7 +50,8 @@ class Change:
 class Repair:
     """What was done for one checkpoint, or would be.
 
-    ``backup`` is the folder with the originals, if there is one.
+    ``backup`` is the folder with the originals, if there is one. ``error`` says why nothing could be done for this one
+    of several checkpoints.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Repair:
     rejected: tuple[Rejected, ...] = ()
     changes: tuple[Change, ...] = ()
     backup: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def _document(repair: Repair) -> dict[str, Any]:
             for change in repair.changes
         ],
         "backup": repair.backup,
+        "error": repair.error,
     }
 
 

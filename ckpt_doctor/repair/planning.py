@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ckpt_doctor.actions import Rewrite
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.errors import ConversionError, NoCheckpointError, RepairError
+from ckpt_doctor.checkpoint import Checkpoint, WeightFile
+from ckpt_doctor.errors import ConversionError, MissingDependencyError, NoCheckpointError, RepairError
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.inspection import diagnose
 from ckpt_doctor.layouts import discover
@@ -70,23 +70,23 @@ class _Debt:
 def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: bool) -> Plan:
     """Plan the repair of what lies at ``place``; ``known`` are its checkpoints as they were read, and scanned.
 
-    Nothing is written. Raises ``MissingDependencyError`` where torch is needed to write torch's format, ``RepairError``
+    Nothing is written. Raises ``MissingDependencyError`` where nothing can be repaired without torch, ``RepairError``
     where a file cannot be read any more, and ``OSError``.
     """
-    draft = Draft()
     known = list(known)
-    for checkpoint in known:
-        for file in checkpoint.files:
-            draft.known[Path(os.path.abspath(checkpoint.root / file.path))] = file
+    draft = Draft(known=known_files(known))
     result = Plan(draft, _diagnoses(place, draft, policy))
     _refuse_unreadable(new_errors([diagnose(checkpoint, every_rule(policy)) for checkpoint in known], result.diagnoses))
     tried: set[_Identity] = set()
     given_up: list[Rejected] = []
+    missing: MissingDependencyError | None = None
     debt: _Debt | None = None
     while True:
         candidate = next(_candidates(result.diagnoses, policy, tried, unsafe=unsafe), None)
         if candidate is None:
             if debt is None:
+                if missing is not None and not result.steps:
+                    raise missing
                 return result
             # What came to light could not be mended after all: back to where it was not known.
             result, tried = debt.before, debt.tried
@@ -99,7 +99,9 @@ def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: b
         trial = result.draft.copy()
         try:
             diagnoses = _try(trial, root, finding, place, policy)
-        except (ConversionError, RepairError, NoCheckpointError) as error:
+        except (ConversionError, RepairError, NoCheckpointError, MissingDependencyError) as error:
+            if isinstance(error, MissingDependencyError):
+                missing = error
             result.rejected.append(Rejected(finding, str(error)))
             continue
         objection = _useless(result, diagnoses, finding)
@@ -157,6 +159,15 @@ def _candidates(
 def _identity(finding: Finding) -> _Identity:
     title = finding.fix.title if finding.fix is not None else ""
     return finding.code, finding.path, title, finding.tensors
+
+
+def known_files(checkpoints: Iterable[Checkpoint]) -> dict[Path, WeightFile]:
+    """Absolute path to weight file, as it was read."""
+    return {
+        Path(os.path.abspath(checkpoint.root / file.path)): file
+        for checkpoint in checkpoints
+        for file in checkpoint.files
+    }
 
 
 def _refuse_unreadable(findings: list[Finding]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from ckpt_doctor.checkpoint import Checkpoint, TensorInfo
 from ckpt_doctor.conversion.copying import Copier, write_all
 from ckpt_doctor.conversion.opened import concerning
 from ckpt_doctor.conversion.staging import NO_LINKS
-from ckpt_doctor.errors import ConversionError, PathNotFoundError, RepairError
+from ckpt_doctor.errors import ConversionError, MissingDependencyError, PathNotFoundError, RepairError
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.formats.source import FileSource
 from ckpt_doctor.inspection import diagnose, scanned
@@ -25,9 +24,9 @@ from ckpt_doctor.wording import byte_size, complaint, listed
 from .draft import Document, Draft, Entry, Moved, Rewritten
 from .journal import Identity
 from .outcome import Change, Repair, Repairs
-from .planning import Place, Plan, every_rule, new_errors, plan
+from .planning import Place, Plan, every_rule, known_files, new_errors, plan
 from .rewriting import write
-from .transaction import Transaction, leftovers, locked, recover
+from .transaction import Transaction, keep_permissions, leftovers, locked, recover
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done so far and the bytes in all."""
@@ -72,12 +71,21 @@ def _fix(
         raise PathNotFoundError(f"{path} is not there any more: an interrupted repair was taken back")
     below = {_folder_of(checkpoint) for checkpoint in discover(path, policy.layout)}
     rolled_back += [name for folder in sorted(below) for name in _recover(folder, dry_run=dry_run)]
-    repairs = [
-        _Work(place, policy, unsafe=unsafe, progress=progress).do(dry_run=dry_run, backup=backup)
-        for place in _places(path, policy.layout)
-    ]
-    diagnoses = [diagnosis for _, found in repairs for diagnosis in found]
-    return Repairs(tuple(repair for repair, _ in repairs), Report(tuple(diagnoses)), tuple(rolled_back), dry_run)
+    repairs: list[Repair] = []
+    diagnoses: list[Diagnosis] = []
+    places = _places(path, policy.layout)
+    for place in places:
+        work = _Work(place, policy, unsafe=unsafe, progress=progress)
+        try:
+            repair, found = work.do(dry_run=dry_run, backup=backup)
+        except (RepairError, MissingDependencyError) as error:
+            if len(places) == 1:
+                raise
+            # What was done for the others stays done, and has to be told.
+            repair, found = Repair(place.path.as_posix(), error=str(error)), work.diagnoses(Draft())
+        repairs.append(repair)
+        diagnoses += found
+    return Repairs(tuple(repairs), Report(tuple(diagnoses)), tuple(rolled_back), dry_run)
 
 
 def _places(path: Path, layout: str | None) -> list[Place]:
@@ -105,7 +113,20 @@ class _Work:
         self.done = self.total = 0
 
     def do(self, *, dry_run: bool, backup: bool) -> tuple[Repair, list[Diagnosis]]:
-        """Plan, and unless it is a dry run carry out; what was done, and what is found afterwards."""
+        """Plan, and unless it is a dry run carry out; what was done, and what is found afterwards.
+
+        Raises ``RepairError`` and ``MissingDependencyError``.
+        """
+        try:
+            return self._do(dry_run=dry_run, backup=backup)
+        except OSError as error:
+            raise RepairError(f"{complaint(error)}. Nothing was changed") from error
+
+    def diagnoses(self, draft: Draft) -> list[Diagnosis]:
+        """What is found in the state of the draft."""
+        return [diagnose(checkpoint, self.policy) for checkpoint in self.place.read(draft)]
+
+    def _do(self, *, dry_run: bool, backup: bool) -> tuple[Repair, list[Diagnosis]]:
         # The state of the files is taken before they are read, so that no change in between goes unnoticed.
         first = self._read()
         seen = {name: Identity.of(Path(name)) for checkpoint in first for name in _paths(checkpoint)}
@@ -114,11 +135,11 @@ class _Work:
         planned = plan(self.place, self.policy, self._scanned(known), unsafe=self.unsafe)
         changes = _changes(planned.draft, base)
         kept = None
-        diagnoses = planned.diagnoses
+        final = planned.draft
         if planned.steps and not dry_run:
             kept = self._carry_out(planned, base, seen, backup=backup)
             changes = tuple(_as_written(change, base) for change in changes)
-            diagnoses = self._seen_after(planned)
+            final = self._as_left(planned)
         repair = Repair(
             path=known[0].path,
             steps=tuple(planned.steps),
@@ -126,17 +147,20 @@ class _Work:
             changes=changes,
             backup=None if kept is None else str(kept),
         )
-        return repair, [diagnose(item.checkpoint, self.policy) for item in diagnoses]
+        return repair, self.diagnoses(final)
 
-    def _seen_after(self, planned: Plan) -> list[Diagnosis]:
-        """What lies there now, with what was found out about the values before."""
+    def _as_left(self, planned: Plan) -> Draft:
+        """The disk as it is now, with what was found out about the values before."""
         entries = planned.draft.entries
+        if any(isinstance(entry, Rewritten) and entry.edit.casts(entry.original) for entry in entries.values()):
+            # Other values than those that were read: they are read again.
+            after = self._scanned(self.place.read(Draft(renamed=planned.draft.renamed)))
+            return Draft(known=known_files(after), renamed=planned.draft.renamed)
         known = {path: file for path, file in planned.draft.known.items() if path not in entries}
         for path, entry in entries.items():
             if isinstance(entry, Rewritten) and self.policy.deep:
                 known[path] = read_weight_file(path, entry.file.path)._replace(scans=entry.file.scans)
-        after = self.place.read(Draft(known=known, renamed=planned.draft.renamed))
-        return [Diagnosis(checkpoint, ()) for checkpoint in after]
+        return Draft(known=known, renamed=planned.draft.renamed)
 
     def _read(self) -> list[Checkpoint]:
         return self.place.read(Draft())
@@ -191,9 +215,9 @@ class _Work:
                 with FileSource(entry.source) as source:
                     assert source.fileno is not None
                     Copier(source.fileno, descriptor).copy(0, source.size, self._advance)
-                    status = os.fstat(source.fileno)
-                os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & 0o777)
             os.fsync(descriptor)
+            if not isinstance(entry, Document):
+                keep_permissions(entry.source, place)  # under another name, too, nobody else may read it
         finally:
             os.close(descriptor)
 

@@ -159,7 +159,7 @@ class Transaction:
             if now != seen.get(path):
                 raise RepairError(f"{self.base / path} changed meanwhile: something else writes there")
             if now is not None and staged is not None:
-                _keep_permissions(self.base / path, staged)
+                keep_permissions(self.base / path, staged)
             after = None if staged is None else Identity.of(staged)
             replacements.append(Replacement(path, now, after))
         journal = Journal(COMMITTING, tuple(replacements), self._missing_folders())
@@ -276,7 +276,8 @@ def _refuse_links(base: Path, folder: Path, journal: Journal) -> None:
             raise RepairError(f"{name} is not a folder, or a link to one: nothing was put back")
 
 
-def _keep_permissions(path: Path, staged: Path) -> None:
+def keep_permissions(path: Path, staged: Path) -> None:
+    """Give the new file ``staged`` the mode and, as far as that is allowed, the owner of the one at ``path``."""
     status = path.lstat()
     staged.chmod(stat.S_IMODE(status.st_mode))
     with contextlib.suppress(OSError):  # only root may give files away

@@ -42,6 +42,13 @@ def test_mode_and_owner_are_kept(tmp_path: Path) -> None:
     assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
 
 
+def test_under_another_name_a_file_is_as_private_as_before(tmp_path: Path) -> None:
+    here = weaver(tmp_path)
+    (here / "weaver_lora" / "adapter_model.bin").chmod(0o600)
+    fix(here)
+    assert stat.S_IMODE((here / "weaver_lora" / "adapter_model.safetensors").stat().st_mode) == 0o600
+
+
 def test_without_backup(tmp_path: Path) -> None:
     model = shards(tmp_path)
     (repair,) = fix(model, backup=False).repairs

@@ -103,6 +103,18 @@ def test_a_tree(tmp_path: Path) -> None:
     assert "3 checkpoints" in done.stdout
 
 
+def test_one_of_a_tree_that_cannot_be_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = shards(tmp_path)
+    here = weaver(tmp_path)
+    (model / ".ckpt-doctor").write_text("in the way")
+    done = run(tmp_path)
+    assert done.exit_code == 2
+    assert "is in the way" in done.stderr
+    assert (here / "weaver_lora" / "adapter_model.safetensors").exists()
+    assert "weaver · 2 repairs done" in done.stdout
+    assert "CKD304" in done.stdout
+
+
 def test_a_rejected_fix_says_why(tmp_path: Path) -> None:
     model = shards(tmp_path)
     for file in sorted(model.glob("*.safetensors")):
@@ -147,15 +159,18 @@ main()
 """
 
 
-@pytest.mark.parametrize(("fixture", "code", "message"), [("weaver", 0, ""), ("legacy", 2, "pip install torch")])
+@pytest.mark.parametrize(
+    ("fixture", "code", "message"),
+    [("weaver", 0, ""), ("weaver_bin/weaver", 0, ""), ("peft/lora_bin", 2, "pip install torch")],
+)
 def test_without_torch(tmp_path: Path, fixture: str, code: int, message: str) -> None:
     if fixture == "weaver":
         path = weaver(tmp_path)
     else:
         import torch
 
-        path = copied("peft/lora_bin", tmp_path)
-        file = path / "adapter_model.bin"
+        path = copied(fixture, tmp_path)
+        (file,) = path.rglob("adapter_model.bin")
         state = torch.load(file, weights_only=True)
         torch.save(state, file, _use_new_zipfile_serialization=False)
     before = content(tmp_path)
