@@ -63,10 +63,15 @@ def info(tensor: torch.Tensor, offset: int = 0) -> TensorInfo:
     return TensorInfo("layer.weight", dtype, tuple(tensor.shape), tensor.stride(), storage, tensor.storage_offset())
 
 
+def stored(tensor: torch.Tensor) -> bytes:
+    """The bytes of the storage behind a tensor."""
+    return torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy().tobytes()
+
+
 def after(tensor: torch.Tensor, target: str, folder: Path, before: bytes = b"") -> torch.Tensor:
     """The tensor as it was cast from a file in which its storage stands behind ``before``."""
     file = folder / "storage"
-    file.write_bytes(before + bytes(tensor.untyped_storage()))
+    file.write_bytes(before + stored(tensor))
     with file.open("rb") as opened:
         blocks = [bytes(b) for b in cast(opened.fileno(), info(tensor, len(before)), BY_NAME[target])]
     data = bytearray(b"".join(blocks))
@@ -127,7 +132,7 @@ def test_what_is_too_large_is_counted(source: str, target: str, tmp_path: Path) 
     result = tensor.to(getattr(torch, target))
     count = int((tensor.isfinite() & result.isinf()).sum())
     file = tmp_path / "storage"
-    file.write_bytes(bytes(tensor.untyped_storage()))
+    file.write_bytes(stored(tensor))
     with file.open("rb") as opened:
         if count == 0:
             refuse_overflow(opened.fileno(), info(tensor), BY_NAME[target])
