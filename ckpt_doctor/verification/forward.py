@@ -21,8 +21,13 @@ _TOKENS = 16
 _SEED = 20_240_701
 
 
-def forward_findings(model: nn.Module, parameters: Iterable[str], lines: list[str]) -> list[Finding]:
-    """Run ``model`` and return CKD006 and CKD007 where they apply; notes on what could not be run go to ``lines``.
+def forward_findings(
+    model: nn.Module, parameters: Iterable[str], lines: list[str], *, ours: bool
+) -> tuple[list[Finding], list[str]]:
+    """Run ``model`` and return CKD006 and CKD007 where they apply, and why a pass could not be judged.
+
+    A pass that ends with an exception is CKD002 where the user's code built or loaded the model. Where it is ``ours``,
+    random tokens are no input for this kind of model, which says nothing about the checkpoint.
 
     A MemGen is run through its weave; any other model that takes ``input_ids`` is run as it is, and one that holds such
     models, without being one, through those that the checkpoint's ``parameters`` are in.
@@ -30,9 +35,10 @@ def forward_findings(model: nn.Module, parameters: Iterable[str], lines: list[st
     import torch
 
     found: list[Finding] = []
+    unjudged: list[str] = []
     passes = list(_passes(model, frozenset(parameters)))
     if not passes:
-        lines.append("forward: no part of the model takes input_ids, so that no pass was run")
+        unjudged.append("no part of the model takes input_ids")
     for name, compute, without in passes:
         training = [module for module in model.modules() if module.training]
         model.eval()
@@ -41,6 +47,9 @@ def forward_findings(model: nn.Module, parameters: Iterable[str], lines: list[st
             bare = run(without) if without is not None and outcome.error is None else None
         for module in training:
             module.training = True
+        if outcome.error is not None and ours:
+            unjudged.append(f"{name} does not run on random tokens alone ({outcome.failure})")
+            continue
         if outcome.error is not None:
             found.append(words.raised(f"The forward pass of {name}", outcome.failure, outcome.place, None))
             continue
@@ -54,7 +63,7 @@ def forward_findings(model: nn.Module, parameters: Iterable[str], lines: list[st
         elif bare is not None and bare.result.shape == logits.shape and torch.equal(bare.result, logits):
             message = f"With and without the adapter {name} computes the same logits: the adapter changes nothing."
             found.append(words.finding("CKD006", message))
-    return found
+    return found, unjudged
 
 
 _Pass = tuple[str, Callable[[], Any], Callable[[], Any] | None]

@@ -166,7 +166,7 @@ class _Job:
                 return self._raised(prepared.loader, outcome, self._shapes(prepared))
             model = outcome.result
             del built, outcome
-            return self._judge(model, None, whole=prepared.whole)
+            return self._judge(model, None, whole=prepared.whole, ours=True)
         assert code is not None
         marks = Marks()
         marks.place(model, self.checkpoint, match(model, self.checkpoint))
@@ -187,7 +187,9 @@ class _Job:
             untouched = frozenset()  # another model: nobody marked that one
         return self._judge(returned, untouched, whole=False)
 
-    def _judge(self, model: nn.Module, untouched: frozenset[Key] | None, *, whole: bool) -> Coverage:
+    def _judge(
+        self, model: nn.Module, untouched: frozenset[Key] | None, *, whole: bool, ours: bool = False
+    ) -> Coverage:
         gc.collect()  # what the loader left in cycles is not part of the model
         tensors, problems = assess(
             model, self.checkpoint, untouched=untouched, whole=whole, folder=self.path, progress=self.progress
@@ -197,7 +199,16 @@ class _Job:
 
             parameters = [tensor.parameter for tensor in tensors if tensor.expected and tensor.parameter]
             with same_random_state():
-                problems += forward_findings(model, parameters, self.lines)
+                more, unjudged = forward_findings(model, parameters, self.lines, ours=ours)
+            problems += more
+            self.lines += [f"forward: {reason}" for reason in unjudged]
+            coverage = self._result(tensors, problems)
+            if unjudged and coverage.complete:
+                raise VerificationError(
+                    f"all {coverage.expected:,} tensors arrived, but the forward pass could not be judged: "
+                    f"{unjudged[0]}. --mode load judges the load alone"
+                )
+            return coverage
         return self._result(tensors, problems)
 
     def _shapes(self, prepared: Plan) -> tuple[Any, list[Finding]]:

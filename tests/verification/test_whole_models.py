@@ -215,3 +215,14 @@ def test_an_adapter_without_effect_and_one_without_numbers(bases: dict[int, str]
     nan = edited(float("nan"))
     assert not nan.complete
     assert [finding.code for finding in nan.findings] == ["CKD007"]
+
+
+def test_a_forward_pass_that_tokens_cannot_make_is_no_verdict(tmp_path: Path) -> None:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = ViTConfig(**sizes, image_size=8, patch_size=4, num_labels=2)
+    quiet(lambda where: ViTForImageClassification(config).save_pretrained(where))(tmp_path / "vit")
+    assert verify(tmp_path / "vit").complete
+    with pytest.raises(VerificationError, match="tensors arrived, but the forward pass could not be judged"):
+        verify(tmp_path / "vit", mode="forward")
