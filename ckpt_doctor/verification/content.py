@@ -14,6 +14,7 @@ from .reading import TensorReader
 if TYPE_CHECKING:
     from torch import nn
 
+_SHALLOW = 3  # words of a name such as net.0.weight, which another model may call fc.weight
 _MOST = 2000  # tensors without a name that fits; beyond that the model is simply another one
 
 
@@ -21,7 +22,7 @@ def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Any]) -> Non
     """Complete the rows that have no target, in place.
 
     A tensor whose elements are all equal is left alone: it could have come from anywhere. So is one that two parameters
-    hold, or two tensors of the checkpoint.
+    hold, or two tensors of the checkpoint, and one of a layer whose number the parameter does not bear.
     """
     lost = [row for row in rows if row.target is None and row.wanted.tensor.numel > 1]
     if not lost or len(lost) > _MOST:
@@ -44,7 +45,10 @@ def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Any]) -> Non
             # One element tells most candidates apart, before any is read as a whole.
             middle = tuple(size // 2 for size in info.shape)
             probe = reader.element(row.wanted.file.path, info, middle)
+            layers = _layers(info.name)
             for name in candidates:
+                if not layers.issubset(name.split(".")):
+                    continue
                 if not bool(probe.to(tensors[name].dtype) == tensors[name][middle].cpu()):
                     continue
                 verdict = compare(reader, row.wanted.file.path, info, tensors[name])
@@ -60,6 +64,15 @@ def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Any]) -> Non
             row.status = RESTORED if verdict is Verdict.EQUAL else CAST
             row.detail = "found by its values"
     assert all(row.status != MISSING or row.target is None for row in lost)
+
+
+def _layers(name: str) -> set[str]:
+    """The numbers in the name of a tensor that lies deep in a model: wherever a loader puts it, it is of that layer.
+
+    Without this, a state dict that was merely kept somewhere in the model would count as loaded.
+    """
+    words = name.split(".")
+    return {word for word in words if word.isdecimal()} if len(words) > _SHALLOW else set()
 
 
 def _constant(reader: TensorReader, row: Any) -> bool:

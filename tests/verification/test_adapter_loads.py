@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
+
+# isort: split
 from loads import ONE_OF_EACH, SAVED, edited, leaves_out, names, save
 from peft_variants import Variant
 
@@ -74,3 +78,18 @@ def test_each_damage_is_incomplete_and_named(variant: Variant, tmp_path: Path) -
         assert [item.name for item in left_out.not_restored()] == [name]
         assert left_out.findings[0].code == "CKD001"
         assert left_out.findings[0].tensors == (name,)
+
+
+def test_values_that_are_only_kept_are_not_loaded(tmp_path: Path) -> None:
+    adapter = next(item for item in SAVED if item.name == "lora-default")
+    path, base, _ = save(adapter, tmp_path)
+
+    def keep(model: torch.nn.Module, path: str) -> torch.nn.Module:
+        state = load_file(Path(path) / "adapter_model.safetensors")
+        for number, value in enumerate(state.values()):
+            model.register_buffer(f"kept{number}", value)
+        return model
+
+    coverage = verify(path, base, loader=keep)
+    assert coverage.restored == 0
+    assert "CKD002" not in {finding.code for finding in coverage.findings}
