@@ -38,9 +38,18 @@ def uncovered(model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], 
     if named:
         yield words.not_covered(named, "the modules that belong to the checkpoint")
     if checkpoint.layout == "transformers" and any(part.targets for part in found):
-        names = _of_model(model, tensors, held, whole=whole)
+        names = _of_model(model, tensors, held, whole=whole or _is_what_was_saved(model, checkpoint))
         if names:
             yield words.not_covered(names, "the model")
+
+
+def _is_what_was_saved(model: nn.Module, checkpoint: Checkpoint) -> bool:
+    """Whether the model is of the class that the checkpoint's config names: then a head of its own is no new one."""
+    for part in checkpoint.parts_with("model"):
+        named = (part.config.data or {}).get("architectures") if part.config is not None else None
+        if isinstance(named, list) and type(model).__name__ in named:
+            return True
+    return False
 
 
 def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Place]) -> list[str]:

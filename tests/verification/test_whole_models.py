@@ -226,3 +226,23 @@ def test_a_forward_pass_that_tokens_cannot_make_is_no_verdict(tmp_path: Path) ->
     assert verify(tmp_path / "vit").complete
     with pytest.raises(VerificationError, match="tensors arrived, but the forward pass could not be judged"):
         verify(tmp_path / "vit", mode="forward")
+
+
+@pytest.mark.parametrize("how", ["dropped", "untied"])
+def test_a_head_that_nobody_loaded(how: str, tmp_path: Path) -> None:
+    model = qwen2(tied=how == "untied")
+    quiet(lambda where: model.save_pretrained(where))(tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    state = load_file(file)
+    if how == "dropped":
+        del state["lm_head.weight"]
+        save_file(state, file, {"format": "pt"})
+
+    def load(model: torch.nn.Module, path: str) -> None:
+        model.load_state_dict(load_file(Path(path) / "model.safetensors"), strict=False)
+        if how == "untied":
+            model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))
+
+    coverage = verify(tmp_path / "model", lambda: qwen2(tied=how == "untied", seed=1), loader=load)
+    assert not coverage.complete
+    assert {item.code: item.tensors for item in coverage.findings} == {"CKD003": ("lm_head.weight",)}
