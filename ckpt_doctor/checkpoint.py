@@ -9,7 +9,7 @@ a large file for making a hundred thousand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -243,12 +243,55 @@ class ShardIndex(NamedTuple):
 class Entry(NamedTuple):
     """A tensor that a file must hold, or may hold where it is not ``required``.
 
-    ``dims`` gives each dimension a size or a name: equal names mean equal sizes all over the checkpoint.
+    In ``name``, a ``*`` stands for any characters within one word between dots: ``layers.*.weight`` means all tensors
+    of that kind, and one of them must be there. ``dims`` gives each dimension a size or a name: equal names mean equal
+    sizes all over the checkpoint.
     """
 
     name: str
     dims: tuple[str | int, ...] | None = None
     required: bool = True
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it may mean several tensors."""
+        return "*" in self.name
+
+    def matches(self, name: str) -> bool:
+        """Whether a tensor of this name is meant.
+
+        >>> Entry("layers.*.weight").matches("layers.10.weight"), Entry("layers.*.weight").matches("layers.weight")
+        (True, False)
+        """
+        return name == self.name or (self.is_pattern and _fit(self.name.split("."), name.split(".")))
+
+    def matches_end(self, name: str) -> bool:
+        """Whether the last words of ``name`` are what is meant, as those of a parameter deep in a model are."""
+        words, wanted = name.split("."), self.name.split(".")
+        return _fit(wanted, words[len(words) - len(wanted) :]) if len(words) >= len(wanted) else False
+
+    def matches_start(self, name: str) -> bool:
+        """Whether ``name`` is the path of something that the tensor lies in."""
+        words = name.split(".")
+        wanted = self.name.split(".")
+        return len(words) < len(wanted) and _fit(wanted[: len(words)], words)
+
+    def is_among(self, names: Collection[str]) -> bool:
+        """Whether one of ``names`` is meant; fast for a set."""
+        return self.name in names or (self.is_pattern and any(map(self.matches, names)))
+
+
+def _fit(wanted: list[str], words: list[str]) -> bool:
+    """Whether each word is the wanted one, where a ``*`` in that may be anything."""
+    if len(wanted) != len(words):
+        return False
+    for pattern, word in zip(wanted, words, strict=True):
+        start, star, end = pattern.partition("*")
+        if not star and pattern != word:
+            return False
+        if len(word) < len(start) + len(end) or not word.startswith(start) or not word.endswith(end):
+            return False
+    return True
 
 
 class KnownSize(NamedTuple):
@@ -262,8 +305,9 @@ class KnownSize(NamedTuple):
 class Part(NamedTuple):
     """One loadable unit of a checkpoint: an adapter, a model, a side file.
 
-    ``role`` is ``adapter``, ``model``, ``projections``, ``latents``, ``trigger-head``, ``file`` (a lone weight file),
-    ``training-state`` (optimizer and the like) or ``extra`` (weight files that no loader of the layout asks for).
+    ``role`` is ``adapter``, ``model``, ``file`` (a lone weight file), ``training-state`` (optimizer and the like),
+    ``extra`` (weight files that no loader of the layout asks for), or for a side file any other word, such as
+    ``projections``, ``latents`` or ``trigger-head``.
     ``files`` are all weight files of the unit, in every format that is there; ``active`` names those that the
     ecosystem's own loader would read. ``expected_files`` are the names,
     relative to the checkpoint, under which a loader would look for them, the preferred one first. ``config`` is the
@@ -300,6 +344,22 @@ class Part(NamedTuple):
     def auxiliary(self) -> bool:
         """Whether no evaluation reads this: training state, or files that merely lie there."""
         return self.role in ("training-state", "extra")
+
+    @property
+    def beside(self) -> bool:
+        """Whether this is a side file: one that a loader must read beside an adapter or a model."""
+        return self.role not in ("adapter", "model", "file") and not self.auxiliary
+
+    def entries_of(self, names: Iterable[str]) -> dict[str, Entry]:
+        """The entry that means each of ``names``, for those that any means; an exact one goes before a ``*``."""
+        exact = {entry.name: entry for entry in self.entries}
+        patterns = [entry for entry in self.entries if entry.is_pattern]
+        found = {}
+        for name in names:
+            entry = exact.get(name) or next((entry for entry in patterns if entry.matches(name)), None)
+            if entry is not None:
+                found[name] = entry
+        return found
 
     @property
     def tensors(self) -> Iterator[TensorInfo]:

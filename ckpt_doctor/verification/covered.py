@@ -66,7 +66,7 @@ def _of_layout(
 ) -> Iterator[str]:
     """The entries that the layout says a side file must have, as far as the model has parameters of these names."""
     entries = {
-        entry.name
+        entry
         for part in checkpoint.parts
         if part.role not in ("adapter", "file") and not part.secondary
         for entry in part.entries
@@ -75,7 +75,7 @@ def _of_layout(
     trained = parameter_names(model)
     for name in sorted(trained):
         own = plain_name(name)
-        fits = any(own == entry or own.endswith(f".{entry}") for entry in entries)
+        fits = any(entry.matches_end(own) for entry in entries)
         if fits and place(tensors[name]) not in held:
             yield name
 
