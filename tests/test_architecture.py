@@ -21,6 +21,8 @@ WORDS = {
     "checkpoint",
     "coverage",
     "findings",
+    "layout_definition",
+    "path_ignores",
     "policy",
     "results",
 }

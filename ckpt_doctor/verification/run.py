@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.checkpoint import Checkpoint
@@ -14,6 +14,7 @@ from ckpt_doctor.findings import Finding
 from ckpt_doctor.inspection import open_checkpoint
 
 from . import findings as words
+from . import loaders
 from .assess import assess, nothing_arrived
 from .builders import Plan, plan
 from .dependencies import require
@@ -25,6 +26,8 @@ from .specs import UserCode, given, loader_spec, model_spec, search_path
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from ckpt_doctor.layout_definition import LayoutDefinition
 
     from .assess import Progress
     from .specs import ModelSpec
@@ -40,6 +43,7 @@ def verify(
     mode: str = "load",
     weaver_model: str | None = None,
     layout: str | None = None,
+    layouts: Sequence[LayoutDefinition] = (),
     trust_checkpoint: bool = False,
     progress: Progress | None = None,
 ) -> Coverage:
@@ -48,14 +52,14 @@ def verify(
     ``model`` is what ``--model`` takes (a base model's path or hub id, a MemGen ``*.yaml``, ``module:attribute`` or
     ``file.py:attribute``), a callable, or a module that is there already; without one, the base that the checkpoint
     itself names, if it is a local folder. ``loader`` is ``"auto"``, ``"file.py:function"`` or a callable
-    ``function(model, path)``. ``mode`` is ``load``, ``keys`` or ``forward``. ``progress`` is called with the bytes
-    compared so far and in all.
+    ``function(model, path)``. ``mode`` is ``load``, ``keys`` or ``forward``. ``layouts`` are those that a team has
+    defined. ``progress`` is called with the bytes compared so far and in all.
 
     Raises ``VerificationError`` where nothing could be judged, and what ``open_checkpoint`` raises.
     """
     if mode not in MODES:
         raise UnknownNameError(f"there is no mode {mode!r}: one of {', '.join(MODES)}")
-    checkpoint = open_checkpoint(path, layout)
+    checkpoint = open_checkpoint(path, layout, layouts=layouts)
     spec = _model(model)
     code = _loader(loader)
     names = _names(model, spec, code)
@@ -69,6 +73,8 @@ def verify(
     if refused and (ours or not trust_checkpoint):
         log = ("" if ours else "the user's loader was not run: --trust-checkpoint lets it read these files",)
         return _coverage(checkpoint, path, names, mode, nothing_arrived(checkpoint), refused, list(filter(None, log)))
+    if ours and (mode != "keys" or not isinstance(spec, UserCode)):
+        loaders.refuse_unknown(checkpoint)
     require("torch")
     job = _Job(checkpoint, os.fspath(path), names, mode, progress)
     prepared = plan(checkpoint, spec, mode=mode, weaver_model=weaver_model)
