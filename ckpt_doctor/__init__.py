@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         OutputError,
         PathNotFoundError,
         RepairError,
+        SettingsError,
         UnknownNameError,
         VerificationError,
     )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .policy import Policy
     from .repair import Repairs, fix, undo
     from .results import Report
+    from .settings import Settings, load_settings
     from .verification import load_coverage, verify, watch_load
 
 __all__ = [
@@ -49,6 +51,8 @@ __all__ = [
     "RepairError",
     "Repairs",
     "Report",
+    "Settings",
+    "SettingsError",
     "UnknownNameError",
     "VerificationError",
     "__version__",
@@ -56,6 +60,7 @@ __all__ = [
     "fix",
     "inspect",
     "load_coverage",
+    "load_settings",
     "open_checkpoint",
     "undo",
     "verify",
@@ -76,12 +81,15 @@ _HOMES = {
     "RepairError": "errors",
     "Repairs": "repair",
     "Report": "results",
+    "Settings": "settings",
+    "SettingsError": "errors",
     "UnknownNameError": "errors",
     "VerificationError": "errors",
     "convert": "conversion",
     "fix": "repair",
     "inspect": "inspection",
     "load_coverage": "verification",
+    "load_settings": "settings",
     "open_checkpoint": "inspection",
     "undo": "repair",
     "verify": "verification",

@@ -45,3 +45,7 @@ class IncompleteLoadError(CkptDoctorError):
 
 class RepairError(CkptDoctorError):
     """A repair cannot be done, or not be undone. The checkpoint is as it was, unless the text says otherwise."""
+
+
+class SettingsError(CkptDoctorError):
+    """A settings file or an environment variable says something that has no meaning; the text says where."""

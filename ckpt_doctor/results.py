@@ -24,6 +24,15 @@ class RuleInfo(NamedTuple):
     documentation: str
 
 
+class SettingInfo(NamedTuple):
+    """One setting: its value as JSON has it (``None`` where nobody has set it), who set it, and what holds else."""
+
+    key: str
+    value: Any
+    source: str
+    default: str
+
+
 class Diagnosis(NamedTuple):
     """One checkpoint with its findings, most severe first."""
 

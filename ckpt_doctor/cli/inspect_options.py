@@ -13,10 +13,11 @@ from ckpt_doctor.reporting import FORMATS
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import color_option, presentation
+from .settings_options import settings_for, settings_options
 
 
 class InspectOptions(NamedTuple):
-    """What was asked for on the command line; ``None`` and ``()`` where nothing was."""
+    """What holds for an inspection: what was asked for on the command line, else what the settings say."""
 
     expect: str | None
     layout: str | None
@@ -30,21 +31,8 @@ class InspectOptions(NamedTuple):
     statistics: bool
     quiet: bool
     color: str
-
-    @property
-    def policy(self) -> Policy:
-        """What the inspection is to expect. Raises ``UnknownNameError`` where a rule does not exist."""
-        from .selection import rule_choices
-
-        return Policy(
-            expect=self.expect,
-            layout=self.layout,
-            deep=self.deep,
-            preview=self.preview,
-            select=rule_choices(self.select, "--select"),
-            ignore=rule_choices(self.ignore, "--ignore"),
-            fail_on=self.fail_on,
-        )
+    policy: Policy
+    """What the inspection is to expect."""
 
     @property
     def to_file(self) -> bool:
@@ -65,21 +53,27 @@ _OPTIONS = (
         "[default: safetensors for weaver and trigger, else any]",
     ),
     click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]"),
-    click.option("--deep", is_flag=True, help="Read the tensor bytes too: NaN, Inf, zeros, checksums."),
-    click.option("--preview", is_flag=True, help="Also run rules that are not stable yet."),
+    click.option("--deep/--no-deep", default=None, help="Read the tensor bytes too: NaN, Inf, zeros, checksums."),
+    click.option("--preview/--no-preview", default=None, help="Also run rules that are not stable yet."),
     click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),
     click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names out."),
-    click.option(
-        "--fail-on", type=click.Choice(FAIL_ON), default="error", show_default=True, help="What makes the exit code 1."
-    ),
-    click.option(
-        "--output-format", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="How to report."
-    ),
+    click.option("--fail-on", type=click.Choice(FAIL_ON), help="What makes the exit code 1.  [default: error]"),
+    click.option("--output-format", type=click.Choice(FORMATS), help=f"How to report.  [default: {FORMATS[0]}]"),
     click.option("--output-file", metavar="FILE", help="Write the report there instead of to standard output."),
     click.option("--statistics", is_flag=True, help="Count by rule; in json, beside the findings."),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing about what is healthy."),
     color_option,
+    settings_options,
 )
+
+
+_OF_THE_POLICY = ("expect", "layout", "deep", "preview", "select", "ignore", "fail_on")
+
+
+def _one(formats: tuple[str, ...]) -> str:
+    if len(formats) > 1:
+        raise click.UsageError(f"the settings name several formats ({', '.join(formats)}): choose one")
+    return formats[0] if formats else FORMATS[0]
 
 
 def inspect_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,8 +81,13 @@ def inspect_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def packed(**values: Any) -> Any:
-        options = InspectOptions(**{name: values.pop(name) for name in InspectOptions._fields})
-        return command(options=options, **values)
+        given = {name: values.pop(name) for name in InspectOptions._fields if name != "policy"}
+        flags = {name: given[name] for name in _OF_THE_POLICY}
+        settings = settings_for(values.pop("config"), values.pop("no_config"), **flags)
+        policy = settings.policy
+        given.update((name, getattr(policy, name)) for name in _OF_THE_POLICY)
+        given["output_format"] = given["output_format"] or _one(settings.output_format)
+        return command(options=InspectOptions(**given, policy=policy), **values)
 
     result: Callable[..., Any] = packed
     for option in reversed(_OPTIONS):

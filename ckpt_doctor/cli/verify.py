@@ -8,6 +8,7 @@ from ckpt_doctor.coverage import MODES
 
 from .console import color_option, presentation, write
 from .errors import FINDINGS
+from .settings_options import settings_for, settings_options
 
 
 @click.command("verify", short_help="Load a checkpoint and say which tensors arrived.")
@@ -40,6 +41,7 @@ from .errors import FINDINGS
 @click.option("--output-file", metavar="FILE", help="Write the report there instead of to standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing about a load that is complete.")
 @color_option
+@settings_options
 def command(
     path: str,
     model: str | None,
@@ -52,6 +54,8 @@ def command(
     output_file: str | None,
     quiet: bool,
     color: str,
+    config: str | None,
+    no_config: bool,
 ) -> None:
     """Load the checkpoint at PATH and prove which of its tensors reached the model.
 
@@ -68,6 +72,7 @@ def command(
     look = presentation(color, quiet=quiet, to_file=to_file)
     if output_file is not None and to_file:
         check_output_file(output_file)
+    policy = settings_for(config, no_config, layout=layout).policy
     with ByteProgress("comparing") as progress:
         coverage = verify(
             path,
@@ -75,7 +80,8 @@ def command(
             loader=loader,
             mode=mode,
             weaver_model=weaver_model,
-            layout=layout,
+            layout=policy.layout,
+            layouts=policy.layouts,
             trust_checkpoint=trust_checkpoint,
             progress=progress,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from ckpt_doctor.checkpoint import Checkpoint, KnownSize, Part
@@ -29,26 +30,26 @@ def match(definition: LayoutDefinition, folder: Folder, *, forced: bool = False)
     if not forced and not _is_recognised(definition, folder):
         return None
     claimed = tuple(dict.fromkeys(_claimed(definition, folder)))
+    return Match(definition.name, folder.path, claimed, partial(_build, definition, claimed))
 
-    def build(reader: CheckpointReader) -> Checkpoint:
-        parts: list[Part] = []
-        sizes: list[KnownSize] = []
-        # What is loaded by itself comes first, as in every layout.
-        for item in sorted(definition.parts, key=lambda item: item.beside):
-            found = _parts(reader, item)
-            parts += found
-            if item.hidden_size is not None:
-                sizes += (size for part in found[:1] for size in hidden_sizes(part, item.hidden_size))
-        own = {part.directory for part in parts if part.role == "adapter" and not part.secondary}
-        parts = [part for part in parts if not part.secondary or part.directory not in own]
-        for path in dict.fromkeys(size.path for size in definition.sizes):
-            stated = [size for size in definition.sizes if size.path == path]
-            parts += _document(reader, path, stated, parts)
-            sizes += _stated_sizes(reader, path, stated)
-        title = definition.title or definition.name
-        return reader.checkpoint(definition.name, title, parts, ["", *claimed], known_sizes=tuple(sizes))
 
-    return Match(definition.name, folder.path, claimed, build)
+def _build(definition: LayoutDefinition, claimed: tuple[str, ...], reader: CheckpointReader) -> Checkpoint:
+    parts: list[Part] = []
+    sizes: list[KnownSize] = []
+    # What is loaded by itself comes first, as in every layout.
+    for item in sorted(definition.parts, key=lambda item: item.beside):
+        found = _parts(reader, item)
+        parts += found
+        if item.hidden_size is not None:
+            sizes += (size for part in found[:1] for size in hidden_sizes(part, item.hidden_size))
+    own = {part.directory for part in parts if part.role == "adapter" and not part.secondary}
+    parts = [part for part in parts if not part.secondary or part.directory not in own]
+    for path in dict.fromkeys(size.path for size in definition.sizes):
+        stated = [size for size in definition.sizes if size.path == path]
+        parts += _document(reader, path, stated, parts)
+        sizes += _stated_sizes(reader, path, stated)
+    title = definition.title or definition.name
+    return reader.checkpoint(definition.name, title, parts, ["", *claimed], known_sizes=tuple(sizes))
 
 
 def _is_recognised(definition: LayoutDefinition, folder: Folder) -> bool:

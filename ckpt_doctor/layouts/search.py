@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 _FAMILY = {memgen.NAME: memgen.match, weaver.NAME: weaver.match, trigger.NAME: trigger.match}
 _GENERAL = {peft.NAME: peft.match, transformers.NAME: transformers.match}
 
-_LEVELS_UP = 3
+LEVELS_UP = 3
+"""How far up a checkpoint is looked for that a path lies in."""
 
 
 _Matchers = Mapping[str, Callable[..., "Match | None"]]
+_NONE: _Matchers = {}
 
 
 def search(path: Path, layout: str | None, disk: Disk, layouts: Iterable[LayoutDefinition] = ()) -> list[Checkpoint]:
@@ -37,7 +39,7 @@ def search(path: Path, layout: str | None, disk: Disk, layouts: Iterable[LayoutD
     ``layouts`` are those of a team, which come before all others.
     """
     if layout == lone_file.NAME:
-        return list(_lone_files(Folder(path, disk)))
+        return list(lone_files(Folder(path, disk)))
     own = {definition.name: _matcher(definition) for definition in layouts}
     matches = _enclosing(path, own, disk) or _matches_below(Folder(path, disk), own)
     found = [item if isinstance(item, Checkpoint) else _read(item, path, disk) for item in matches]
@@ -56,7 +58,7 @@ def _enclosing(path: Path, own: _Matchers, disk: Disk) -> list[Match | Checkpoin
     """The checkpoint that claims ``path`` as one of its inner folders; the outermost where several do."""
     # As it was typed, and where a link leads: a link to an inner folder means the same checkpoint as the folder.
     for here in dict.fromkeys((Path(os.path.abspath(path)), Path(os.path.realpath(path)))):
-        for ancestor in reversed(list(here.parents)[:_LEVELS_UP]):
+        for ancestor in reversed(list(here.parents)[:LEVELS_UP]):
             inner = here.relative_to(ancestor).as_posix()
             for matcher in (*own.values(), *_FAMILY.values()):
                 match = matcher(Folder(ancestor, disk))
@@ -77,10 +79,10 @@ def _matches_below(top: Folder, own: _Matchers) -> Iterator[Match | Checkpoint]:
                 yield _unreadable(folder)
             continue
         if not belongs:
-            matches = _matches(folder, own)
+            matches = matches_at(folder, own)
             yield from matches
             if not matches:
-                yield from _lone_files(folder)
+                yield from lone_files(folder)
             claimed.update(folder.path / name for match in matches for name in match.claimed)
         # Links to folders are left out: what they lead to is found where it lies, and a loop would have no end.
         waiting += [
@@ -90,7 +92,8 @@ def _matches_below(top: Folder, own: _Matchers) -> Iterator[Match | Checkpoint]:
         ]
 
 
-def _matches(folder: Folder, own: _Matchers) -> list[Match]:
+def matches_at(folder: Folder, own: _Matchers = _NONE) -> list[Match]:
+    """The checkpoints that this very folder is, without lone files; ``own`` are the matchers of a team's layouts."""
     matches = _asked(own, folder) or _asked(_FAMILY, folder)
     if matches and matches[0].layout == memgen.NAME:
         return matches[:1]
@@ -108,7 +111,8 @@ def _forced(folder: Folder, layout: str, own: _Matchers) -> list[Checkpoint]:
     return [_read(match, folder.path, folder.disk)] if match else []
 
 
-def _lone_files(folder: Folder) -> Iterator[Checkpoint]:
+def lone_files(folder: Folder) -> Iterator[Checkpoint]:
+    """The weight files in a folder that is no checkpoint, each as one of its own."""
     for name in folder.files:
         if not has_weight_ending(name) or is_training_state(name):
             continue

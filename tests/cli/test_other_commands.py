@@ -25,6 +25,7 @@ def test_help_lists_the_commands() -> None:
         "verify",
         "explain",
         "rules",
+        "settings",
     ]
 
 

@@ -1,0 +1,135 @@
+"""The keys of a settings file: what each may hold, and what holds where nobody says anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ckpt_doctor.errors import SettingsError, UnknownNameError
+from ckpt_doctor.findings import Severity
+from ckpt_doctor.layouts import LAYOUTS
+from ckpt_doctor.path_ignores import PathIgnore
+from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON
+from ckpt_doctor.rules.choices import find_rule, rule_choices
+
+from .layout_tables import layouts
+from .loading import PREFIX
+from .values import Place, flag, nearest, one_of, table, text, texts
+
+
+class Key(NamedTuple):
+    """A key: ``parse`` makes its value of what TOML gives, and ``default`` says in words what it is else.
+
+    ``simple`` ones can stand in the environment, too.
+    """
+
+    name: str
+    parse: Callable[[Any, Place], Any]
+    default: str
+    simple: bool = True
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that has the same meaning."""
+        return PREFIX + self.name.upper().replace("-", "_")
+
+    def from_text(self, value: str) -> Any:
+        """The value of the environment variable."""
+        place = Place(self.variable)
+        if self.parse is not flag:
+            return self.parse(value, place)
+        if value.lower() not in _FLAGS:
+            raise place.wrong(f"{value!r} is none of {', '.join(_FLAGS)}")
+        return _FLAGS[value.lower()]
+
+
+_FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def _expect(value: Any, place: Place) -> str:
+    return one_of(value, place, EXPECTATIONS)
+
+
+def _fail_on(value: Any, place: Place) -> str:
+    return one_of(value, place, FAIL_ON)
+
+
+def _rules(value: Any, place: Place) -> tuple[str, ...]:
+    try:
+        return rule_choices(texts(value, place), str(place))
+    except UnknownNameError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _formats(value: Any, place: Place) -> tuple[str, ...]:
+    from ckpt_doctor.reporting import FORMATS
+
+    names = [name.strip() for item in texts(value, place) for name in item.split(",")]
+    return tuple(one_of(name, place, FORMATS) for name in names)
+
+
+def _severity(value: Any, place: Place) -> Mapping[str, Severity]:
+    found: dict[str, Severity] = {}
+    for name, word in table(value, place).items():
+        try:
+            code = find_rule(name).code
+        except UnknownNameError as error:
+            raise place.at(name).wrong(str(error)) from None
+        if code in found:
+            raise place.at(name).wrong(f"{code} has a severity already")
+        found[code] = Severity(one_of(word, place.at(name), [severity.value for severity in Severity]))
+    return found
+
+
+def _per_path_ignores(value: Any, place: Place) -> tuple[PathIgnore, ...]:
+    base = os.path.dirname(os.path.abspath(place.source))  # noqa: PTH120
+    found = []
+    for pattern, rules in table(value, place).items():
+        here = place.at(pattern)
+        parts = Path(text(pattern, here)).parts
+        if pattern.startswith(("/", "~")) or Path(pattern).is_absolute() or ".." in parts:
+            raise here.wrong("a pattern is relative to the folder of the settings file, and cannot leave it")
+        found.append(PathIgnore(base, pattern, _rules(rules, here)))
+    return tuple(found)
+
+
+KEYS = (
+    Key("expect", _expect, "safetensors for weaver and trigger, else any"),
+    Key("layout", text, "recognised"),
+    Key("select", _rules, "every stable rule"),
+    Key("ignore", _rules, "none"),
+    Key("fail-on", _fail_on, "error"),
+    Key("output-format", _formats, "text"),
+    Key("deep", flag, "no"),
+    Key("preview", flag, "no"),
+    Key("severity", _severity, "each rule's own", simple=False),
+    Key("per-path-ignores", _per_path_ignores, "none", simple=False),
+    Key("layouts", layouts, "none", simple=False),
+)
+"""Every key, in the order in which they are shown."""
+
+
+def parse_file(document: Any, place: Place) -> dict[str, Any]:
+    """Key to value, for all that stand in a settings file. Raises ``SettingsError``."""
+    found = table(document, place, [key.name for key in KEYS])
+    return {key.name: key.parse(found[key.name], place.at(key.name)) for key in KEYS if key.name in found}
+
+
+def parse_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Key to value, for all that stand in the environment; an empty variable says nothing. Raises ``SettingsError``."""
+    return {
+        key.name: key.from_text(environment[key.variable].strip())
+        for key in KEYS
+        if key.simple and environment.get(key.variable, "").strip()
+    }
+
+
+def refuse_unknown_layout(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """Raise ``SettingsError`` where ``layout`` names none: known only when the whole file has been read."""
+    name = values.get("layout")
+    known = (*LAYOUTS, *(definition.name for definition in values.get("layouts", ())))
+    if name is not None and name not in known:
+        problem = f"there is no layout {name!r}{nearest(name, known)}; there are {', '.join(known)}"
+        raise SettingsError(f"{sources['layout']}: layout: {problem}")
