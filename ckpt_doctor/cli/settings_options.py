@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -40,7 +41,7 @@ def settings_for(config: str | None, no_config: bool, **options: Any) -> Setting
     settings = read_settings(config, no_config)
     for path in settings.passed_over:
         shown = os.path.relpath(path)
-        say(f"{shown} is not used: it came with the checkpoint. If you trust it: --config {shown}")
+        say(f"{shown} is not used, as it lies in a checkpoint that is looked at; to use it: --config {quote(shown)}")
     if settings.file is not None and settings.inside:
         say(f"using the settings of {os.path.relpath(settings.file)}; --no-config goes without them")
     given = _given(options)

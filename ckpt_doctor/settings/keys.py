@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckpt_doctor.errors import SettingsError, UnknownNameError
 from ckpt_doctor.findings import Severity
+from ckpt_doctor.layout_definition import LayoutDefinition
 from ckpt_doctor.layouts import LAYOUTS
 from ckpt_doctor.path_ignores import PathIgnore
 from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON
-from ckpt_doctor.rules.choices import find_rule, rule_choices
+from ckpt_doctor.rules.choices import codes_of, find_rule, rule_choices
 
 from .layout_tables import layouts
 from .loading import PREFIX
@@ -76,7 +77,8 @@ def _severity(value: Any, place: Place) -> Mapping[str, Severity]:
         try:
             code = find_rule(name).code
         except UnknownNameError as error:
-            raise place.at(name).wrong(str(error)) from None
+            several = len(codes_of(name)) > 1
+            raise place.at(name).wrong("this means several rules: name one" if several else str(error)) from None
         if code in found:
             raise place.at(name).wrong(f"{code} has a severity already")
         found[code] = Severity(one_of(word, place.at(name), [severity.value for severity in Severity]))
@@ -114,22 +116,27 @@ KEYS = (
 def parse_file(document: Any, place: Place) -> dict[str, Any]:
     """Key to value, for all that stand in a settings file. Raises ``SettingsError``."""
     found = table(document, place, [key.name for key in KEYS])
-    return {key.name: key.parse(found[key.name], place.at(key.name)) for key in KEYS if key.name in found}
+    values = {key.name: key.parse(found[key.name], place.at(key.name)) for key in KEYS if key.name in found}
+    _refuse_unknown_layout(values, values.get("layouts", ()), place.at("layout"))
+    return values
 
 
-def parse_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Key to value, for all that stand in the environment; an empty variable says nothing. Raises ``SettingsError``."""
-    return {
+def parse_environment(environment: Mapping[str, str], own: Iterable[LayoutDefinition]) -> dict[str, Any]:
+    """Key to value, for all that stand in the environment; an empty variable says nothing.
+
+    ``own`` are the layouts of the settings file. Raises ``SettingsError``.
+    """
+    values = {
         key.name: key.from_text(environment[key.variable].strip())
         for key in KEYS
         if key.simple and environment.get(key.variable, "").strip()
     }
+    _refuse_unknown_layout(values, own, Place(f"{PREFIX}LAYOUT"))
+    return values
 
 
-def refuse_unknown_layout(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
-    """Raise ``SettingsError`` where ``layout`` names none: known only when the whole file has been read."""
+def _refuse_unknown_layout(values: Mapping[str, Any], own: Iterable[LayoutDefinition], place: Place) -> None:
     name = values.get("layout")
-    known = (*LAYOUTS, *(definition.name for definition in values.get("layouts", ())))
+    known = (*LAYOUTS, *(definition.name for definition in own))
     if name is not None and name not in known:
-        problem = f"there is no layout {name!r}{nearest(name, known)}; there are {', '.join(known)}"
-        raise SettingsError(f"{sources['layout']}: layout: {problem}")
+        raise place.wrong(f"there is no layout {name!r}{nearest(name, known)}; there are {', '.join(known)}")

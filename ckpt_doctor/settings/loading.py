@@ -83,7 +83,7 @@ def load_settings(
     if found.file is None and not any(name.startswith(PREFIX) for name in environment):
         return settings
     # Imported here because most runs find nothing.
-    from .keys import KEYS, parse_environment, parse_file, refuse_unknown_layout
+    from .keys import KEYS, parse_environment, parse_file
     from .values import Place
 
     if found.file is not None:
@@ -91,9 +91,7 @@ def load_settings(
         values = parse_file(found.file.document, place)
         settings = settings.overlaid(values, dict.fromkeys(values, str(place)))._replace(file=found.file.path)
     variables = {key.name: key.variable for key in KEYS}
-    settings = settings.overlaid(parse_environment(environment), variables)
-    refuse_unknown_layout(settings.values, settings.sources)
-    return settings
+    return settings.overlaid(parse_environment(environment, settings.policy.layouts), variables)
 
 
 def _find(
