@@ -42,14 +42,25 @@ def _build(definition: LayoutDefinition, claimed: tuple[str, ...], reader: Check
         parts += found
         if item.hidden_size is not None:
             sizes += (size for part in found[:1] for size in hidden_sizes(part, item.hidden_size))
-    own = {part.directory for part in parts if part.role == "adapter" and not part.secondary}
-    parts = [part for part in parts if not part.secondary or part.directory not in own]
+    parts = list(_without_repetition(parts))
     for path in dict.fromkeys(size.path for size in definition.sizes):
         stated = [size for size in definition.sizes if size.path == path]
         parts += _document(reader, path, stated, parts)
         sizes += _stated_sizes(reader, path, stated)
     title = definition.title or definition.name
     return reader.checkpoint(definition.name, title, parts, ["", *claimed], known_sizes=tuple(sizes))
+
+
+def _without_repetition(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts, each adapter once: what lies beside one may be asked for itself, or lie beside another as well."""
+    parts = list(parts)
+    seen = {part.directory for part in parts if part.role == "adapter" and not part.secondary}
+    for part in parts:
+        if not part.secondary:
+            yield part
+        elif part.directory not in seen:
+            seen.add(part.directory)
+            yield part
 
 
 def _is_recognised(definition: LayoutDefinition, folder: Folder) -> bool:
