@@ -62,12 +62,16 @@ def _part(given: Mapping[str, Any], place: Place) -> PartDefinition:
     beside = role not in ("adapter", "model")
     where = place.at("path")
     paths = tuple(relative_path(path, where, own=not beside) for path in texts(_needed(given, "path", place), where))
+    if not paths or len(set(paths)) < len(paths):
+        raise where.wrong("name at least one, and none of them twice")
     form = _form(role, paths, where)
     for key in _FOR_ADAPTERS:
         if key in given and role != "adapter":
             raise place.at(key).wrong("only an adapter has this")
     if form == "document" and "keys" in given:
         raise place.at("keys").wrong(f"{paths[0]} is a document, and keys are what tensors are called")
+    if "other-keys" in given and "keys" not in given:
+        raise place.at("other-keys").wrong("this says something only beside keys")
     name = role if role != "adapter" else paths[0].rpartition("/")[2] or role
     if "name" in given:
         name = (_word if role == "adapter" else text)(given["name"], place.at("name"))
@@ -114,7 +118,7 @@ def _refuse_repetition(part: PartDefinition, others: Sequence[PartDefinition], p
                     f"two adapters are in {same[0] or '.'}: say nested = true for both, as PEFT writes each of them "
                     "into a folder of its name"
                 )
-        elif same and part.form == other.form:
+        elif same and (part.role == other.role or part.form == other.form == "file"):
             raise place.wrong(f"{same[0] or '.'} is listed twice")
 
 
