@@ -265,11 +265,6 @@ class Entry(NamedTuple):
         """
         return name == self.name or (self.is_pattern and _fit(self.name.split("."), name.split(".")))
 
-    def matches_end(self, name: str) -> bool:
-        """Whether the last words of ``name`` are what is meant, as those of a parameter deep in a model are."""
-        words, wanted = name.split("."), self.name.split(".")
-        return _fit(wanted, words[len(words) - len(wanted) :]) if len(words) >= len(wanted) else False
-
     def matches_start(self, name: str) -> bool:
         """Whether ``name`` is the path of something that the tensor lies in."""
         words = name.split(".")

@@ -12,6 +12,7 @@ from ckpt_doctor.findings import Finding
 from . import findings as words
 from .live import Place, live_tensors, parameter_names, place, plain_name
 from .matching import PartMatch
+from .memgen_names import LAYOUTS
 
 if TYPE_CHECKING:
     import torch
@@ -64,9 +65,14 @@ def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Pla
 def _of_layout(
     checkpoint: Checkpoint, model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place]
 ) -> Iterator[str]:
-    """The entries that the layout says a side file must have, as far as the model has parameters of these names."""
+    """The entries that the layout says a side file must have, as far as the model has parameters of these names.
+
+    Only MemGen's names are known to mean nothing else: a team's own head may have a ``weight``, as every module has.
+    """
+    if checkpoint.layout not in LAYOUTS:
+        return
     entries = {
-        entry
+        entry.name
         for part in checkpoint.parts
         if part.role not in ("adapter", "file") and not part.secondary
         for entry in part.entries
@@ -75,7 +81,7 @@ def _of_layout(
     trained = parameter_names(model)
     for name in sorted(trained):
         own = plain_name(name)
-        fits = any(entry.matches_end(own) for entry in entries)
+        fits = any(own == entry or own.endswith(f".{entry}") for entry in entries)
         if fits and place(tensors[name]) not in held:
             yield name
 
