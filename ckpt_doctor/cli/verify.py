@@ -59,7 +59,7 @@ def command(
     Exit code: 0 if every tensor arrived, 1 if not, 2 if nothing could be judged.
     """
     from ckpt_doctor.reporting.coverage_text import lines
-    from ckpt_doctor.verification import verify
+    from ckpt_doctor.verification import verify_apart
 
     from .output_file import check_output_file, write_file
     from .progress import ByteProgress
@@ -69,7 +69,7 @@ def command(
     if output_file is not None and to_file:
         check_output_file(output_file)
     with ByteProgress("comparing") as progress:
-        coverage = verify(
+        coverage = verify_apart(
             path,
             model,
             loader=loader,

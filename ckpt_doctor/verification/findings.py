@@ -81,8 +81,8 @@ def _ends(first: str, second: str) -> tuple[str, str]:
 
 def raised(loader: str, failure: str, place: str, wanted_file: str | None) -> Finding:
     """CKD002: the loader ended with an exception."""
-    message = f"{loader} ended with {failure.rstrip('.')}" if not failure.startswith("it called") else ""
-    message = message or f"{loader} did not return: {failure}"
+    left = failure.startswith(("it called ", "its process "))
+    message = f"{loader} did not return: {failure}" if left else f"{loader} ended with {failure.rstrip('.')}"
     message += f", at {place}." if place else "."
     evidence = {"error": failure, "place": place, "file": wanted_file}
     return finding("CKD002", message, evidence=evidence)

@@ -21,7 +21,7 @@ from .isolation import run
 from .marks import Key, Marks
 from .matching import match
 from .safety import broken, unsafe
-from .specs import UserCode, given, loader_spec, model_spec, search_path
+from .specs import UserCode, given, loader_spec, model_spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from .assess import Progress
     from .specs import ModelSpec
 
+    Stage = Callable[[str, str], None]
+
 AUTO = "auto"
+
+
+def _untold(kind: str, name: str) -> None:
+    """Nobody wants to know how far it is."""
 
 
 def verify(
@@ -42,6 +48,7 @@ def verify(
     layout: str | None = None,
     trust_checkpoint: bool = False,
     progress: Progress | None = None,
+    stage: Stage = _untold,
 ) -> Coverage:
     """Load the checkpoint at ``path`` into ``model`` with ``loader``, and say which of its tensors arrived.
 
@@ -49,7 +56,8 @@ def verify(
     ``file.py:attribute``), a callable, or a module that is there already; without one, the base that the checkpoint
     itself names, if it is a local folder. ``loader`` is ``"auto"``, ``"file.py:function"`` or a callable
     ``function(model, path)``. ``mode`` is ``load``, ``keys`` or ``forward``. ``progress`` is called with the bytes
-    compared so far and in all.
+    compared so far and in all, ``stage`` with what begins: ``building``, ``loading`` or ``judging``, and what that is
+    done to or with.
 
     Raises ``VerificationError`` where nothing could be judged, and what ``open_checkpoint`` raises.
     """
@@ -70,7 +78,7 @@ def verify(
         log = ("" if ours else "the user's loader was not run: --trust-checkpoint lets it read these files",)
         return _coverage(checkpoint, path, names, mode, nothing_arrived(checkpoint), refused, list(filter(None, log)))
     require("torch")
-    job = _Job(checkpoint, os.fspath(path), names, mode, progress)
+    job = _Job(checkpoint, os.fspath(path), names, mode, progress, stage)
     prepared = plan(checkpoint, spec, mode=mode, weaver_model=weaver_model)
     if mode == "keys":
         if code is not None:
@@ -79,6 +87,15 @@ def verify(
     if isinstance(spec, UserCode) and spec.takes_path:
         return job.loaded_by_factory(spec)
     return job.loaded(prepared, code)
+
+
+def ended(path: str, model: str | None, who: str, how: str, lines: list[str], **options: Any) -> Coverage:
+    """The coverage of a load that ``who`` ended the process of; ``options`` are those of :func:`verify`."""
+    checkpoint = open_checkpoint(path, options.get("layout"))
+    problems = [words.raised(who, f"its process {how}", "", None), *broken(checkpoint)]
+    names = (model or "", who if who in (options.get("loader"), model) else AUTO)
+    mode = options.get("mode", MODES[0])
+    return _coverage(checkpoint, path, names, mode, nothing_arrived(checkpoint), problems, lines)
 
 
 def _model(model: Any) -> ModelSpec | Any:
@@ -109,18 +126,27 @@ class _Job:
     """One load that is to be judged."""
 
     def __init__(
-        self, checkpoint: Checkpoint, path: str, names: tuple[str, str], mode: str, progress: Progress | None
+        self,
+        checkpoint: Checkpoint,
+        path: str,
+        names: tuple[str, str],
+        mode: str,
+        progress: Progress | None,
+        stage: Stage,
     ) -> None:
         self.checkpoint = checkpoint
         self.path = path
         self.names = names
         self.mode = mode
         self.progress = progress
+        self.stage = stage
         self.lines: list[str] = []
 
     def compare_keys(self, prepared: Plan) -> Coverage:
         """Names, shapes and nothing else, against a model without memory."""
+        self.stage("building", prepared.name)
         outcome = run(prepared.hollow, own_file=prepared.file)
+        self.stage("judging", self.path)
         self.lines += outcome.lines
         self._raise_if_not_built(outcome, prepared)
         tensors, problems = assess(
@@ -136,11 +162,8 @@ class _Job:
     def loaded_by_factory(self, spec: UserCode) -> Coverage:
         """A factory that is given the path and returns a model that is loaded already."""
 
-        def call() -> Any:
-            search_path(spec)
-            return spec.call(self.path)
-
-        outcome = run(call, own_file=spec.file)
+        self.stage("loading", spec.name)
+        outcome = run(lambda: spec(self.path), own_file=spec.file)
         self.lines += [*spec.lines, *outcome.lines]
         if outcome.error is not None:
             return self._raised(spec.name, outcome)
@@ -150,11 +173,13 @@ class _Job:
         """Build the model, mark it where the loader is not ours, load, and compare."""
         own = prepared.load if code is None else None
         alone = own is not None and prepared.loads_alone
+        self.stage("building", prepared.name)
         built = run(_nothing if alone else prepared.build, own_file=prepared.file)
         self.lines += built.lines
         self._raise_if_not_built(built, prepared)
         model = built.result
         if own is not None:
+            self.stage("loading", prepared.loader)
             outcome = run(lambda: own(model))
             self.lines += outcome.lines
             if isinstance(outcome.error, IncompleteLoadError):
@@ -170,13 +195,9 @@ class _Job:
         assert code is not None
         marks = Marks()
         marks.place(model, self.checkpoint, match(model, self.checkpoint))
-
-        def call() -> Any:
-            search_path(code)
-            return code.call(model, self.path)
-
+        self.stage("loading", code.name)
         try:
-            outcome = run(call, own_file=code.file)
+            outcome = run(lambda: code(model, self.path), own_file=code.file)
         finally:
             untouched = marks.lift()
         self.lines += [*code.lines, *outcome.lines]
@@ -190,6 +211,7 @@ class _Job:
     def _judge(
         self, model: nn.Module, untouched: frozenset[Key] | None, *, whole: bool, ours: bool = False
     ) -> Coverage:
+        self.stage("judging", self.path)
         gc.collect()  # what the loader left in cycles is not part of the model
         tensors, problems = assess(
             model, self.checkpoint, untouched=untouched, whole=whole, folder=self.path, progress=self.progress
