@@ -7,7 +7,7 @@ import click
 from ckpt_doctor.coverage import MODES
 
 from .console import color_option, presentation, write
-from .errors import FINDINGS
+from .errors import FAILED, FINDINGS, say
 
 
 @click.command("verify", short_help="Load a checkpoint and say which tensors arrived.")
@@ -84,5 +84,8 @@ def command(
         write_file(output_file, pieces)
     else:
         write(pieces)
+    if coverage.arrived and coverage.unjudged:
+        say(f"error: the forward pass could not be judged: {coverage.unjudged}. --mode load judges the load alone")
+        raise click.exceptions.Exit(FAILED)
     if not coverage.complete:
         raise click.exceptions.Exit(FINDINGS)

@@ -88,9 +88,16 @@ def raised(loader: str, failure: str, place: str, wanted_file: str | None) -> Fi
     return finding("CKD002", message, evidence=evidence)
 
 
-def cast(tensors: Sequence[Wanted], saved: str, live: str, *, overflown: bool) -> Finding:
-    """CKD008: values changed by a conversion between dtypes."""
-    message = f"{counted(len(tensors), 'tensor')} ({listed(_names(tensors))}) went from {saved} to {live}, "
+def idle(adapter: str, why: str, remedy: str) -> Finding:
+    """CKD006: an adapter that is there and not applied."""
+    message = f"The adapter {adapter!r} is in the model, and {why}: the model computes as if it were not there. "
+    message += f"The loader needs {remedy}."
+    return finding("CKD006", message, evidence={"adapter": adapter, "remedy": remedy})
+
+
+def cast(tensors: Sequence[Wanted], dtypes: str, *, overflown: bool) -> Finding:
+    """CKD008: values changed by conversions between ``dtypes``, such as ``float32 to bfloat16``."""
+    message = f"{counted(len(tensors), 'tensor')} ({listed(_names(tensors))}) went from {dtypes}, "
     message += "and values became infinite." if overflown else "and values were rounded."
     severity = Severity.ERROR if overflown else None
     return finding("CKD008", message, path=tensors[0].file.path, tensors=_names(tensors), severity=severity)

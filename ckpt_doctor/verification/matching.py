@@ -28,12 +28,16 @@ _FEWEST = 2  # names that a further prefix must explain: one alone may be a coin
 
 @dataclass
 class PartMatch:
-    """A part of the checkpoint and the targets of its tensors, by name. ``rivals`` fit as well as ``naming``."""
+    """A part of the checkpoint and the targets of its tensors, by name, out of all ``namings`` of the model.
+
+    Most are of ``naming``; ``rivals`` fit as well as that.
+    """
 
     part: Part
     tensors: list[Wanted]
     naming: Naming
     targets: dict[str, Target]
+    namings: list[Naming]
     rivals: list[PartMatch] = field(default_factory=list)
 
 
@@ -61,18 +65,19 @@ def _match_part(
         targets = matched_names(shapes, naming.targets, exact=strict, prefix=_base_prefix(model))
         same = sum(targets[name].shape == tuple(shapes[name]) for name in targets)
         rank = (len(targets), same, _hint(part, naming))
-        candidates.append((rank, PartMatch(part, tensors, naming, targets)))
+        candidates.append((rank, PartMatch(part, tensors, naming, targets, everything)))
     candidates.sort(key=lambda item: item[0], reverse=True)
     best_rank, best = candidates[0]
     # A part that is called as its adapter is must be in that one, whatever another adapter holds.
     if best_rank[2] < _NAMED:
-        best.rivals = [item for rank, item in candidates[1:] if rank[:2] == best_rank[:2] and item.targets]
-    # Embeddings and biases in an adapter's file, and whatever one naming does not know, may be in another.
-    for _, other in candidates[1:]:
-        if other.naming.adapter is None:
-            for name, target in other.targets.items():
-                best.targets.setdefault(name, target)
-    _add_renamed(model, best, everything[0], [name for name in shapes if name not in best.targets])
+        equal = [item for rank, item in candidates[1:] if rank[:2] == best_rank[:2] and item.targets]
+        best.rivals = [item for item in equal if (item.naming.adapter is None) == (best.naming.adapter is None)]
+    plain = [item.targets for _, item in candidates if item.naming.adapter is None]
+    absent = [name for name in shapes if name not in best.targets]
+    for found in (best, *best.rivals):
+        # Embeddings and biases in an adapter's file, and whatever one naming does not know, may be in another.
+        found.targets = {name: target for targets in (*plain, found.targets) for name, target in targets.items()}
+        _add_renamed(model, found, everything[0], [name for name in absent if name not in found.targets])
     return best
 
 

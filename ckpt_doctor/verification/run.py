@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.coverage import MISSING, MODES, Coverage
 from ckpt_doctor.errors import IncompleteLoadError, UnknownNameError, VerificationError
-from ckpt_doctor.findings import Finding
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.inspection import open_checkpoint
 
 from . import findings as words
@@ -78,7 +78,9 @@ def verify(
         log = ("" if ours else "the user's loader was not run: --trust-checkpoint lets it read these files",)
         return _coverage(checkpoint, path, names, mode, nothing_arrived(checkpoint), refused, list(filter(None, log)))
     require("torch")
-    job = _Job(checkpoint, os.fspath(path), names, mode, progress, stage)
+    # Who trusts the checkpoint is told all the same what is in it.
+    trusted = [item._replace(severity=Severity.WARNING) for item in refused]
+    job = _Job(checkpoint, os.fspath(path), names, mode, progress, stage, trusted)
     prepared = plan(checkpoint, spec, mode=mode, weaver_model=weaver_model)
     if mode == "keys":
         if code is not None:
@@ -133,6 +135,7 @@ class _Job:
         mode: str,
         progress: Progress | None,
         stage: Stage,
+        trusted: list[Finding],
     ) -> None:
         self.checkpoint = checkpoint
         self.path = path
@@ -140,6 +143,7 @@ class _Job:
         self.mode = mode
         self.progress = progress
         self.stage = stage
+        self.trusted = trusted
         self.lines: list[str] = []
 
     def compare_keys(self, prepared: Plan) -> Coverage:
@@ -205,7 +209,7 @@ class _Job:
             return self._raised(code.name, outcome)
         returned = _module(outcome.result, model, code.name)
         if returned is not model:
-            untouched = frozenset()  # another model: nobody marked that one
+            return self._judge(returned, None, whole=False)  # another model: nobody marked that one
         return self._judge(returned, untouched, whole=False)
 
     def _judge(
@@ -222,25 +226,20 @@ class _Job:
             parameters = [tensor.parameter for tensor in tensors if tensor.expected and tensor.parameter]
             with same_random_state():
                 more, unjudged = forward_findings(model, parameters, self.lines, ours=ours)
-            problems += more
+            idle = any(item.code == "CKD006" for item in problems)
+            problems += [item for item in more if item.code != "CKD006" or not idle]
             self.lines += [f"forward: {reason}" for reason in unjudged]
-            coverage = self._result(tensors, problems)
-            if unjudged and coverage.complete:
-                raise VerificationError(
-                    f"all {coverage.expected:,} tensors arrived, but the forward pass could not be judged: "
-                    f"{unjudged[0]}. --mode load judges the load alone"
-                )
-            return coverage
+            return self._result(tensors, problems)._replace(unjudged=unjudged[0] if unjudged else None)
         return self._result(tensors, problems)
 
     def _shapes(self, prepared: Plan) -> tuple[Any, list[Finding]]:
-        """Why a loader of ours may have refused: the tensors whose shapes do not fit, seen without memory."""
+        """Why a loader of ours may have refused: what is absent or does not fit, seen without memory."""
         outcome = run(prepared.hollow)
         if outcome.error is not None:
             return nothing_arrived(self.checkpoint), []
         tensors, problems = assess(outcome.result, self.checkpoint, values=False, exact=prepared.ours)
         lost = tuple(item._replace(status=MISSING) if item.arrived else item for item in tensors)
-        return lost, [item for item in problems if item.code == "CKD004"]
+        return lost, [item for item in problems if item.code in ("CKD003", "CKD004")]
 
     def _raised(self, loader: str, outcome: Any, more: tuple[Any, list[Finding]] | None = None) -> Coverage:
         wanted = getattr(outcome.error, "filename", None)
@@ -258,7 +257,7 @@ class _Job:
         raise VerificationError(f"{prepared.name} could not be built: {outcome.failure}{at}") from None
 
     def _result(self, tensors: Any, problems: list[Finding]) -> Coverage:
-        problems = [*problems, *broken(self.checkpoint)]
+        problems = [*problems, *broken(self.checkpoint), *self.trusted]
         return _coverage(self.checkpoint, self.path, self.names, self.mode, tensors, problems, self.lines)
 
 
