@@ -21,6 +21,7 @@ from .idle import idle_adapters, is_applied
 from .live import Place, Target, place
 from .marks import Key
 from .matching import PartMatch, match
+from .merging import Reference, find_merged
 from .namings import raw_names
 from .reading import TensorReader
 from .tensors import Wanted, component_names, wanted
@@ -58,13 +59,16 @@ def assess(
     whole: bool = False,
     exact: bool = False,
     folder: str | None = None,
+    reference: Reference | None = None,
+    lines: list[str] | None = None,
     progress: Progress | None = None,
 ) -> tuple[tuple[TensorCoverage, ...], list[Finding]]:
     """Judge every tensor of ``checkpoint`` against ``model``.
 
     ``values`` compares them, else name and shape decide. ``untouched`` holds what marks still stood for after
     the load. ``whole`` says that a whole model must be covered in every parameter, ``exact`` that only names
-    count that the ecosystem's loaders understand. ``folder`` is how the checkpoint is named in advice.
+    count that the ecosystem's loaders understand. ``folder`` is how the checkpoint is named in advice. ``reference``
+    makes the base of an adapter anew, for where a loader may have merged it; what cannot be told goes to ``lines``.
     """
     found = match(model, checkpoint, exact=exact)
     rows: list[Row] = []
@@ -93,6 +97,10 @@ def assess(
         by_content(model, checkpoint, rows)
     for part in found:
         own = [row for row in rows if row.wanted.part is part.part]
+        if reference is not None and part.part.role == "adapter" and part.naming.adapter is None and not _arrived(own):
+            unknown = find_merged(model, str(checkpoint.root / part.part.directory), own, reference)
+            if unknown is not None and lines is not None:
+                lines.append(unknown)
         problems += _problems(model, checkpoint, part, own, untouched, folder or str(checkpoint.root))
     problems += uncovered(model, checkpoint, found, whole=whole)
     if values:
@@ -195,7 +203,8 @@ def _problems(
     if lost:
         untouched = sum(_is_untouched(row, marks) for row in lost)
         packed = sum(row.target is not None and _quantised(row.wanted, row.target) for row in lost)
-        yield words.not_restored(part.part, [row.wanted for row in lost], untouched, packed)
+        unadapted = part.part.role == "adapter" and part.naming.adapter is None
+        yield words.not_restored(part.part, [row.wanted for row in lost], untouched, packed, unadapted=unadapted)
     for verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
         changed = [row for row in rows if row.verdict is verdict]
         for dtypes in sorted({row.detail for row in changed}):

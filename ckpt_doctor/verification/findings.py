@@ -19,7 +19,7 @@ def finding(code: str, message: str, **details: Any) -> Finding:
     return rule().finding(message, **details)
 
 
-def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int, packed: int = 0) -> Finding:
+def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int, packed: int, *, unadapted: bool) -> Finding:
     """CKD001: values that are nowhere in the model."""
     message = f"{counted(len(tensors), 'tensor')} of the {part.name} ({listed(_names(tensors))}) "
     message += f"{'is' if len(tensors) == 1 else 'are'} nowhere in the loaded model."
@@ -29,6 +29,11 @@ def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int, packed: 
     if packed:
         message += f" {counted(packed, 'parameter')} {'is' if packed == 1 else 'are'} quantised, so that nothing can be"
         message += " said about the values: judge the load of a model that is not."
+    if unadapted:
+        message += (
+            " The model has no PEFT adapter in it: the loader put none there, or merged it into the base, which"
+        )
+        message += " can only be proved where --model makes that base: return the model before merge_and_unload()."
     return finding("CKD001", message, path=tensors[0].file.path, tensors=_names(tensors))
 
 

@@ -62,10 +62,10 @@ def _match_part(
             continue
         # MemGen's side files are read by code that knows where each entry belongs.
         strict = exact and part.role in ("adapter", "model", "file")
-        targets = matched_names(shapes, naming.targets, exact=strict, prefix=_base_prefix(model))
-        same = sum(targets[name].shape == tuple(shapes[name]) for name in targets)
-        rank = (len(targets), same, _hint(part, naming))
-        candidates.append((rank, PartMatch(part, tensors, naming, targets, everything)))
+        for targets in matched_names(shapes, naming.targets, exact=strict, prefix=_base_prefix(model)):
+            same = sum(targets[name].shape == tuple(shapes[name]) for name in targets)
+            rank = (len(targets), same, _hint(part, naming))
+            candidates.append((rank, PartMatch(part, tensors, naming, targets, everything)))
     candidates.sort(key=lambda item: item[0], reverse=True)
     best_rank, best = candidates[0]
     # A part that is called as its adapter is must be in that one, whatever another adapter holds.
@@ -105,10 +105,11 @@ def _hint(part: Part, naming: Naming) -> int:
 
 def matched_names(
     names: Iterable[str], targets: Mapping[str, Target], *, exact: bool = False, prefix: str = ""
-) -> dict[str, Target]:
+) -> list[dict[str, Target]]:
     """The targets of ``names``: under the same name, else with one prefix in the place of another.
 
-    A prefix must explain several names and hold no number, so that one layer is never taken for another. ``exact``
+    Where several prefixes explain as much (a model that holds two of one class), each makes a result of its own. A
+    prefix must explain several names and hold no number, so that one layer is never taken for another. ``exact``
     allows only that ``prefix`` is there or not.
     """
     names = list(names)
@@ -119,28 +120,34 @@ def matched_names(
             found[name] = target
     if exact:
         allowed = [("", f"{prefix}."), (f"{prefix}.", "")] if prefix else []
-        return _with_prefixes(names, targets, found, allowed, 1)
-    for _ in range(3):
-        rest = [name for name in names if name not in found]
-        if not rest:
-            break
-        before = len(found)
-        found = _with_prefixes(names, targets, found, _prefixes(rest, targets), _FEWEST if len(names) > 2 else 1)
-        if len(found) == before:
-            break
-    return found
+        return [{**found, **more} for more in _under_prefixes(names, targets, found, allowed, 1)] or [found]
+    results = []
+    for more in _further(names, targets, found) or [{}]:
+        result = {**found, **more}
+        while further := _further(names, targets, result):
+            result |= further[0]
+        results.append(result)
+    return results
 
 
-def _with_prefixes(
+def _further(names: list[str], targets: Mapping[str, Target], found: dict[str, Target]) -> list[dict[str, Target]]:
+    """What one prefix more adds to ``found``: one result for each prefix that adds the most."""
+    rest = [name for name in names if name not in found]
+    if not rest:
+        return []
+    return _under_prefixes(rest, targets, found, _prefixes(rest, targets), _FEWEST if len(names) > 2 else 1)
+
+
+def _under_prefixes(
     names: list[str],
     targets: Mapping[str, Target],
     found: dict[str, Target],
     prefixes: list[tuple[str, str]],
     fewest: int,
-) -> dict[str, Target]:
-    """``found`` with the targets that the most useful one of ``prefixes`` adds, if it explains ``fewest``."""
+) -> list[dict[str, Target]]:
+    """The targets that each of the most useful ``prefixes`` adds to ``found``, if they are at least ``fewest``."""
     taken = {target.name for target in found.values()}
-    best: dict[str, Target] = {}
+    results = []
     for old, new in prefixes:
         more = {}
         for name in names:
@@ -148,9 +155,9 @@ def _with_prefixes(
                 target = targets.get(new + plain_name(name[len(old) :]))
                 if target is not None and target.name not in taken:
                     more[name] = target
-        if len(more) > len(best):
-            best = more
-    return {**found, **best} if len(best) >= fewest else found
+        results.append(more)
+    most = max(map(len, results), default=0)
+    return [more for more in results if len(more) == most >= fewest]
 
 
 def _prefixes(names: list[str], targets: Mapping[str, Target]) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from .assess import assess, nothing_arrived
 from .builders import Plan, plan
 from .dependencies import require
 from .isolation import run
-from .marks import Key, Marks
+from .marks import Marks
 from .matching import match
 from .safety import broken, unsafe
 from .specs import UserCode, given, loader_spec, model_spec
@@ -26,7 +26,8 @@ from .specs import UserCode, given, loader_spec, model_spec
 if TYPE_CHECKING:
     from torch import nn
 
-    from .assess import Progress
+    from .assess import Progress, Untouched
+    from .merging import Reference
     from .specs import ModelSpec
 
     Stage = Callable[[str, str], None]
@@ -171,7 +172,8 @@ class _Job:
         self.lines += [*spec.lines, *outcome.lines]
         if outcome.error is not None:
             return self._raised(spec.name, outcome)
-        return self._judge(_module(outcome.result, None, spec.name), None, whole=False)
+        model = _module(outcome.result, None, spec.name)
+        return self._judge(model, None, whole=False, reference=self._reference(None))
 
     def loaded(self, prepared: Plan, code: UserCode | None) -> Coverage:
         """Build the model, mark it where the loader is not ours, load, and compare."""
@@ -203,22 +205,44 @@ class _Job:
         try:
             outcome = run(lambda: code(model, self.path), own_file=code.file)
         finally:
-            untouched = marks.lift()
+            untouched: Untouched = marks.lift()
         self.lines += [*code.lines, *outcome.lines]
         if outcome.error is not None:
             return self._raised(code.name, outcome)
         returned = _module(outcome.result, model, code.name)
         if returned is not model:
-            return self._judge(returned, None, whole=False)  # another model: nobody marked that one
-        return self._judge(returned, untouched, whole=False)
+            untouched = None  # another model: nobody marked that one
+        return self._judge(returned, untouched, whole=False, reference=self._reference(prepared))
+
+    def _reference(self, prepared: Plan | None) -> Reference | None:
+        """What makes the base of an adapter once more, if anything here does."""
+        if self.checkpoint.layout != "peft":
+            return None
+        try:
+            return (prepared or plan(self.checkpoint, None, mode=self.mode)).build
+        except VerificationError:
+            return None
 
     def _judge(
-        self, model: nn.Module, untouched: frozenset[Key] | None, *, whole: bool, ours: bool = False
+        self,
+        model: nn.Module,
+        untouched: Untouched,
+        *,
+        whole: bool,
+        ours: bool = False,
+        reference: Reference | None = None,
     ) -> Coverage:
         self.stage("judging", self.path)
         gc.collect()  # what the loader left in cycles is not part of the model
         tensors, problems = assess(
-            model, self.checkpoint, untouched=untouched, whole=whole, folder=self.path, progress=self.progress
+            model,
+            self.checkpoint,
+            untouched=untouched,
+            whole=whole,
+            folder=self.path,
+            reference=reference,
+            lines=self.lines,
+            progress=self.progress,
         )
         if self.mode == "forward":
             from .forward import forward_findings, same_random_state

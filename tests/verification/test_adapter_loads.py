@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+from zoo import adapters
 
 # isort: split
 from loads import ONE_OF_EACH, SAVED, edited, leaves_out, names, save
@@ -93,3 +98,95 @@ def test_values_that_are_only_kept_are_not_loaded(tmp_path: Path) -> None:
     coverage = verify(path, base, loader=keep)
     assert coverage.restored == 0
     assert "CKD002" not in {finding.code for finding in coverage.findings}
+
+
+def merged(model: Any, path: str) -> Any:
+    return peft.PeftModel.from_pretrained(model, path).merge_and_unload()
+
+
+def merged_but_for_one(model: Any, path: str) -> Any:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    result = merged(model, path)
+    live = result.state_dict()
+    with torch.no_grad():
+        name = next(name for name, value in before.items() if not torch.equal(live[name], value))
+        live[name].copy_(before[name])
+    return result
+
+
+MERGED = ("lora-default", "lora-dora", "lora-gpt2", "adalora", "vera", "unilora", "oft", "ia3", "trainable-tokens")
+
+
+@pytest.mark.parametrize("variant", [item for item in SAVED if item.name in MERGED], ids=names)
+def test_an_adapter_that_was_merged(variant: Variant, tmp_path: Path) -> None:
+    path, base, _ = save(variant, tmp_path)
+    whole = verify(path, base, loader=merged)
+    assert whole.complete, [*whole.table(), *whole.findings, *whole.log]
+    assert all("(merged)" in (item.parameter or "") for item in whole.tensors)
+    assert verify(path, base, loader=lambda model, path: merged(model, path).to(torch.bfloat16)).complete
+    partly = verify(path, base, loader=merged_but_for_one)
+    assert not partly.complete
+    assert [finding.code for finding in partly.findings] == ["CKD001"]
+    nothing = verify(path, base, loader=lambda model, path: model)
+    assert nothing.restored == 0
+    assert "has no PEFT adapter in it" in nothing.findings[0].message
+
+
+def test_an_adapter_that_a_factory_merged(tmp_path: Path) -> None:
+    path = adapters.ANIMALS["local-base"](tmp_path)
+
+    def load(path: str) -> Any:
+        return peft.AutoPeftModelForCausalLM.from_pretrained(path).merge_and_unload()
+
+    assert verify(path, load).complete
+
+
+def test_an_adapter_that_is_idle(tmp_path: Path) -> None:
+    path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
+
+    def load(model: Any, path: str, *, off: bool) -> Any:
+        adapted = peft.PeftModel.from_pretrained(model, path, adapter_name="loaded")
+        if off:
+            adapted.base_model.disable_adapter_layers()
+        else:
+            adapted.add_adapter("other", peft.PeftConfig.from_pretrained(path))
+            adapted.set_adapter("other")
+        return adapted
+
+    for off, said in ((True, "switched off"), (False, "not the active one")):
+        for mode in ("load", "forward"):
+            coverage = verify(path, base, loader=functools.partial(load, off=off), mode=mode)
+            assert coverage.restored == coverage.expected
+            assert [finding.code for finding in coverage.findings] == ["CKD006"]
+            assert said in coverage.findings[0].message
+
+
+def test_values_that_went_through_another_dtype(tmp_path: Path) -> None:
+    path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
+
+    def load(model: Any, path: str) -> Any:
+        return peft.PeftModel.from_pretrained(model, path).to(torch.bfloat16).to(torch.float32)
+
+    coverage = verify(path, base, loader=load)
+    assert {item.status for item in coverage.tensors} == {"cast"}
+    assert "went from float32 to bfloat16 to float32" in coverage.findings[0].message
+
+
+def test_advice_on_names_only_where_nothing_was_written(tmp_path: Path) -> None:
+    path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
+
+    def adapted(model: Any, path: str) -> Any:
+        return peft.get_peft_model(model, peft.PeftConfig.from_pretrained(path))
+
+    def build() -> Any:
+        return adapted(AutoModelForCausalLM.from_pretrained(base), str(path))
+
+    def scrambled(model: Any, path: str) -> None:
+        weights = {name: value + 1 for name, value in peft.load_peft_weights(path, device="cpu").items()}
+        peft.set_peft_model_state_dict(model, weights)
+
+    def by_name(model: Any, path: str) -> None:
+        model.load_state_dict(peft.load_peft_weights(path, device="cpu"), strict=False)
+
+    assert [item.code for item in verify(path, build, loader=scrambled).findings] == ["CKD001"]
+    assert [item.code for item in verify(path, build, loader=by_name).findings] == ["CKD001", "CKD005"]
