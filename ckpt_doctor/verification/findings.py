@@ -30,9 +30,7 @@ def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int, packed: 
         message += f" {counted(packed, 'parameter')} {'is' if packed == 1 else 'are'} quantised, so that nothing can be"
         message += " said about the values: judge the load of a model that is not."
     if unadapted:
-        message += (
-            " The model has no PEFT adapter in it: the loader put none there, or merged it into the base, which"
-        )
+        message += " The model has no PEFT adapter in it: the loader put none there, or merged it into the base, which"
         message += " can only be proved where --model makes that base: return the model before merge_and_unload()."
     return finding("CKD001", message, path=tensors[0].file.path, tensors=_names(tensors))
 

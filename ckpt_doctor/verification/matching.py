@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.checkpoint import Checkpoint, Part
 
+from .adapter_conversions import fused_adapter_tensors
 from .conversions import renamed
 from .live import Target, plain_name
 from .namings import Naming, namings
@@ -78,6 +79,9 @@ def _match_part(
         # Embeddings and biases in an adapter's file, and whatever one naming does not know, may be in another.
         found.targets = {name: target for targets in (*plain, found.targets) for name, target in targets.items()}
         _add_renamed(model, found, everything[0], [name for name in absent if name not in found.targets])
+        if found.naming.adapter is not None:
+            rest = [item for item in tensors if item.tensor.name not in found.targets]
+            found.targets |= fused_adapter_tensors(model, found.naming, rest)
     return best
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
 import peft
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
-from zoo import adapters
+from zoo import adapters, models
 
 # isort: split
 from loads import ONE_OF_EACH, SAVED, edited, leaves_out, names, save
@@ -190,3 +191,43 @@ def test_advice_on_names_only_where_nothing_was_written(tmp_path: Path) -> None:
 
     assert [item.code for item in verify(path, build, loader=scrambled).findings] == ["CKD001"]
     assert [item.code for item in verify(path, build, loader=by_name).findings] == ["CKD001", "CKD005"]
+
+
+def experts_one_by_one(directory: Path) -> tuple[Path, Path]:
+    """A LoRA on the experts of a Mixtral, as it was saved while each expert was a module of its own; and its base."""
+    base = models.ANIMALS["mixtral"](directory / "base")
+    sizes = json.loads((base / "config.json").read_text())
+    wide, narrow = sizes["intermediate_size"], sizes["hidden_size"]
+    tensors = {}
+    for layer in range(sizes["num_hidden_layers"]):
+        for expert in range(sizes["num_local_experts"]):
+            for name, (out, into) in {"w1": (wide, narrow), "w2": (narrow, wide), "w3": (wide, narrow)}.items():
+                module = f"base_model.model.model.layers.{layer}.block_sparse_moe.experts.{expert}.{name}"
+                tensors[f"{module}.lora_A.weight"] = torch.randn(4, into)
+                tensors[f"{module}.lora_B.weight"] = torch.randn(out, 4)
+    adapter = directory / "adapter"
+    peft.LoraConfig(r=4, target_modules=["w1", "w2", "w3"], task_type="CAUSAL_LM").save_pretrained(adapter)
+    save_file(tensors, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    return adapter, base
+
+
+def test_experts_that_peft_fuses_on_loading(tmp_path: Path) -> None:
+    adapter, base = experts_one_by_one(tmp_path)
+    for mode in ("load", "keys"):
+        coverage = verify(adapter, str(base), mode=mode)
+        assert coverage.complete, [*coverage.table(), *coverage.findings]
+        assert not coverage.findings
+    changed = "base_model.model.model.layers.0.block_sparse_moe.experts.1.w3.lora_B.weight"
+
+    def spoiled(model: Any, path: str) -> Any:
+        adapted = peft.PeftModel.from_pretrained(model, path)
+        parameter = next(item.parameter for item in whole.tensors if item.name == changed)
+        fused = dict(adapted.named_parameters())[parameter.removesuffix("[...]")]
+        with torch.no_grad():
+            value = load_file(adapter / "adapter_model.safetensors")[changed][0, 0]
+            fused[fused == value] += 1
+        return adapted
+
+    whole = verify(adapter, str(base))
+    spoilt = verify(adapter, str(base), loader=spoiled)
+    assert [item.name for item in spoilt.not_restored()] == [changed]
