@@ -58,7 +58,8 @@ class Component(NamedTuple):
 class Coverage(NamedTuple):
     """What a load restored. ``log`` holds the loader's own warnings and log lines.
 
-    ``model`` and ``loader`` are named as the user named them; ``mode`` is one of :data:`MODES`.
+    ``model`` and ``loader`` are named as the user named them; ``mode`` is one of :data:`MODES`. ``root`` is what the
+    paths of files are relative to: the checkpoint, where ``path`` may be a folder inside it. Empty means ``path``.
     """
 
     path: str
@@ -69,6 +70,7 @@ class Coverage(NamedTuple):
     tensors: tuple[TensorCoverage, ...]
     findings: tuple[Finding, ...] = ()
     log: tuple[str, ...] = ()
+    root: str = ""
 
     @property
     def expected(self) -> int:
