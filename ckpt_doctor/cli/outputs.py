@@ -102,15 +102,14 @@ class Outputs(NamedTuple):
             check_output_file(name)
 
     def write(self, render: Render, checkpoints: Callable[[], Iterable[Checkpoint]]) -> None:
-        """Write every output, files first, each of them all or nothing, and none over a file of the ``checkpoints``.
+        """Write every output, each file all or nothing, and none over a file of the ``checkpoints``.
 
         With the format ``github`` the markdown report also goes to the summary of the workflow's step. An output that
         cannot be written does not stand in the way of the others; the first ``OutputError`` is raised in the end.
         """
         for_github = any(output.format == "github" for output in self.outputs)
         protected = list(files_of(checkpoints())) if self.files or for_github else []
-        ordered = sorted(self.outputs, key=lambda output: output.file is None)
-        failures = [_failure(output, render(output), protected) for output in ordered]
+        failures = [_failure(output, render(output), protected) for output in self.outputs]
         if for_github:
             append_step_summary(lambda name: render(Output("markdown", name)), protected)
         for failure in failures:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.findings import Finding
 from ckpt_doctor.results import Report, RuleInfo
 from ckpt_doctor.version import __version__
 
@@ -38,7 +38,6 @@ def lines(judged: Report | Coverage, look: Presentation) -> Iterator[str]:
     driver = {
         "name": "ckpt-doctor",
         "version": __version__,
-        "semanticVersion": __version__,
         "rules": [_rule(code, name, look.rule(code)) for code, name in codes],
     }
     properties: dict[str, Any] = {"checkpoints": [_checkpoint(part) for part in parts]}
@@ -71,7 +70,7 @@ def _rule(code: str, name: str, info: RuleInfo | None) -> dict[str, Any]:
         "shortDescription": {"text": info.summary},
         "fullDescription": {"text": _what_it_does(info)},
         "help": {"text": "\n".join(rendered(info.documentation, _PLAIN)), "markdown": info.documentation},
-        "defaultConfiguration": {"level": _level(info.severity)},
+        "defaultConfiguration": {"level": info.severity.value},
     }
 
 
@@ -92,7 +91,8 @@ def _results(parts: Sequence[Section], index: Mapping[str, int]) -> Iterator[dic
             yield {
                 "ruleId": finding.code,
                 "ruleIndex": index[finding.code],
-                "level": _level(finding.severity),
+                # Severities bear the names of SARIF's levels.
+                "level": finding.severity.value,
                 "message": {"text": _message(finding.message)},
                 "locations": [_location(part, finding)],
                 "partialFingerprints": {_FINGERPRINT: f"{fingerprint}:{seen[fingerprint]}"},
@@ -141,10 +141,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value)
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _level(severity: Severity) -> str:
-    return severity.value
 
 
 def _uri(path: str) -> str:
