@@ -12,8 +12,8 @@ from .escape import printable
 
 _LONGEST_NAME = 200
 _RUN = re.compile(r"`+")
-# Word by word, with a bracket or quote in front and punctuation behind; a command in backticks is one word.
-_WORD = re.compile(r"""([("']?)(?:`([^`]+)`|(\S+?))([.,;:?!)"']*)(?=\s|$)""")
+# Word by word, with a bracket or quote in front and punctuation behind. A command in backticks is one; so is a shape.
+_WORD = re.compile(r"""([("']?)(?:`([^`]+)`|(\[\d[\d, ]*\]|\S+?))([.,;:?!)"']*)(?=\s|$)""")
 _HARMLESS = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*|\d+(?:[.,]\d+)+|[·…]")
 # What looks like a commit, or like the key of an issue in some tracker.
 _LINKED = re.compile(r"[0-9a-f]{7,40}|.+-\d+", re.IGNORECASE)
@@ -48,6 +48,8 @@ def prose(text: str) -> str:
 
     >>> prose("1 tensor of the base model (layers.0.q_proj.weight): see `ckpt-doctor ls`, or ask @somebody.")
     '1 tensor of the base model (`layers.0.q_proj.weight`): see `ckpt-doctor ls`, or ask `@somebody`.'
+    >>> prose("q_proj is [16, 64], so rank(16).")
+    '`q_proj` is `[16, 64]`, so `rank(16)`.'
     """
     words = _WORD.findall(printable(text))
     return " ".join(_word(*parts, first=number == 0) for number, parts in enumerate(words))
