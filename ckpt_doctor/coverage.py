@@ -58,8 +58,9 @@ class Component(NamedTuple):
 class Coverage(NamedTuple):
     """What a load restored. ``log`` holds the loader's own warnings and log lines.
 
-    ``model`` and ``loader`` are named as the user named them; ``mode`` is one of :data:`MODES`. ``unjudged`` says why
-    the forward pass that was asked for could not be made, where that is so.
+    ``model`` and ``loader`` are named as the user named them; ``mode`` is one of :data:`MODES`. ``root`` is what the
+    paths of files are relative to: the checkpoint, where ``path`` may be a folder inside it. Empty means ``path``.
+    ``unjudged`` says why the forward pass that was asked for could not be made, where that is so.
     """
 
     path: str
@@ -70,6 +71,7 @@ class Coverage(NamedTuple):
     tensors: tuple[TensorCoverage, ...]
     findings: tuple[Finding, ...] = ()
     log: tuple[str, ...] = ()
+    root: str = ""
     unjudged: str | None = None
 
     @property

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import click
 
 from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON, Policy
-from ckpt_doctor.reporting import FORMATS
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import color_option, presentation
+from .outputs import Output, Outputs, output_options
 
 
 class InspectOptions(NamedTuple):
@@ -25,8 +25,8 @@ class InspectOptions(NamedTuple):
     select: tuple[str, ...]
     ignore: tuple[str, ...]
     fail_on: str
-    output_format: str
-    output_file: str | None
+    output_format: tuple[str, ...]
+    output_file: tuple[str, ...]
     statistics: bool
     quiet: bool
     color: str
@@ -47,14 +47,19 @@ class InspectOptions(NamedTuple):
         )
 
     @property
-    def to_file(self) -> bool:
-        """Whether the report goes to a file."""
-        return self.output_file is not None and self.output_file != "-"
+    def outputs(self) -> Outputs:
+        """Where the report goes. Raises ``UsageError`` where formats and files do not fit together."""
+        return Outputs.parse(self.output_format, self.output_file)
 
-    @property
-    def look(self) -> Presentation:
-        """How the report should look."""
-        return presentation(self.color, quiet=self.quiet, statistics=self.statistics, to_file=self.to_file)
+    def look(self, output: Output) -> Presentation:
+        """How the report should look there."""
+        return presentation(
+            self.color,
+            quiet=self.quiet,
+            statistics=self.statistics,
+            to_file=output.file is not None,
+            fail_on=self.fail_on,
+        )
 
 
 _OPTIONS = (
@@ -72,12 +77,13 @@ _OPTIONS = (
     click.option(
         "--fail-on", type=click.Choice(FAIL_ON), default="error", show_default=True, help="What makes the exit code 1."
     ),
+    output_options,
     click.option(
-        "--output-format", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="How to report."
+        "--statistics", is_flag=True, help="Count by rule; in json, sarif, junit and github beside the findings."
     ),
-    click.option("--output-file", metavar="FILE", help="Write the report there instead of to standard output."),
-    click.option("--statistics", is_flag=True, help="Count by rule; in json, beside the findings."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing about what is healthy."),
+    click.option(
+        "-q", "--quiet", is_flag=True, help="Say nothing about what is healthy; json, sarif and junit are always whole."
+    ),
     color_option,
 )
 

@@ -311,5 +311,13 @@ def _coverage(
 ) -> Coverage:
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     return Coverage(
-        os.fspath(path), checkpoint.layout, names[0], names[1], mode, tensors, tuple(problems), tuple(lines)
+        os.fspath(path),
+        checkpoint.layout,
+        names[0],
+        names[1],
+        mode,
+        tensors,
+        tuple(problems),
+        tuple(lines),
+        checkpoint.path,
     )

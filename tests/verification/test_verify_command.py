@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("cli", "reporting")]
+import strict
 from command_line import run, start
 
 from ckpt_doctor.verification import verify
@@ -185,8 +187,45 @@ def test_no_checkpoint_is_2(tmp_path: Path) -> None:
 def test_a_report_into_a_file(tmp_path: Path) -> None:
     target = tmp_path / "coverage.json"
     args = ("--output-format", "json", "--output-file", target)
-    assert run("verify", WEAVER, "--model", BUILD, *loader("right"), *args).stdout == ""
+    assert "complete: every tensor arrived" in run("verify", WEAVER, "--model", BUILD, *loader("right"), *args).stdout
     assert json.loads(target.read_text())["complete"] is True
+
+
+def test_every_format_says_that_a_load_is_not_complete(tmp_path: Path) -> None:
+    formats = ("concise", "json", "github", "sarif", "junit", "markdown")
+    args = [item for name in formats for item in ("--output-format", name, "--output-file", tmp_path / name)]
+    result = run("verify", WEAVER, "--model", BUILD, *loader("after_fix_2"), *args)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "not complete" in result.stdout
+    texts = {name: (tmp_path / name).read_text(encoding="utf-8") for name in formats}
+    assert texts["concise"].splitlines()[0].split(": ")[1].startswith("CKD001 error")
+    assert json.loads(texts["json"])["complete"] is False
+    commands, _ = strict.commands(texts["github"])
+    sarif = strict.sarif(texts["sarif"])
+    assert {item["level"] for item in sarif["results"]} == {command.name for command in commands} == {"error"}
+    assert all("What it does" in rule["help"]["text"] for rule in sarif["tool"]["driver"]["rules"])
+    assert strict.junit(texts["junit"]).get("failures") == str(len(commands))
+    rows = strict.markdown(texts["markdown"]).rows
+    assert ["weaver adapter", "0", "8"] in rows
+    assert ["total", "6", "14"] in rows
+
+
+def test_asked_for_an_inner_folder_the_files_are_those_of_the_checkpoint_around_it() -> None:
+    args = ("--model", BUILD, *loader("nothing"), "--output-format", "github")
+    commands, _ = strict.commands(run("verify", WEAVER / "weaver_lora", *args).stdout)
+    assert {command.name for command in commands} == {"error"}
+    places = {command.properties["file"].partition("weaver_bin/weaver/")[2] for command in commands}
+    assert places == {"weaver_lora/adapter_model.bin", "projections.pt"}
+
+
+def test_a_report_is_not_written_over_the_checkpoint(tmp_path: Path) -> None:
+    copy = shutil.copytree(WEAVER, tmp_path / "weaver")
+    config = copy / "weaver_lora" / "adapter_config.json"
+    before = config.read_bytes()
+    result = run("verify", copy, "--model", BUILD, *loader("right"), "--output-file", config)
+    assert result.exit_code == 2
+    assert "is a file of the checkpoint" in result.stderr
+    assert config.read_bytes() == before
 
 
 def test_nothing_of_it_imports_torch_before_a_load(tmp_path: Path) -> None:
