@@ -246,15 +246,15 @@ def _without(name: str, adapter: str) -> str:
 
 
 def _coverage(checkpoint: Checkpoint, rows: list[Row]) -> tuple[TensorCoverage, ...]:
-    """The rows as words. Of tensors that arrived in one and the same parameter, the first is counted."""
-    seen: set[Place] = set()
+    """The rows as words. Of tensors that are for one and the same parameter and fared alike, the first is counted."""
+    seen: set[tuple[Place, bool]] = set()
     components = component_names(checkpoint)
     result = []
     for row in rows:
         item, target = row.wanted, row.target
         expected = not item.part.secondary
-        if expected and target is not None and row.status in (RESTORED, CAST) and not target.computed:
-            where = place(target.value())
+        if expected and target is not None and not target.computed:
+            where = (place(target.value()), row.status in (RESTORED, CAST))
             expected = where not in seen
             seen.add(where)
         result.append(
