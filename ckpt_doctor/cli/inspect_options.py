@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import click
 
 from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON, Policy
-from ckpt_doctor.reporting import FORMATS
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import color_option, presentation
+from .outputs import Output, Outputs, output_options
 from .settings_options import settings_for, settings_options
 
 
@@ -26,8 +26,8 @@ class InspectOptions(NamedTuple):
     select: tuple[str, ...]
     ignore: tuple[str, ...]
     fail_on: str
-    output_format: str
-    output_file: str | None
+    output_format: tuple[str, ...]
+    output_file: tuple[str, ...]
     statistics: bool
     quiet: bool
     color: str
@@ -35,14 +35,19 @@ class InspectOptions(NamedTuple):
     """What the inspection is to expect."""
 
     @property
-    def to_file(self) -> bool:
-        """Whether the report goes to a file."""
-        return self.output_file is not None and self.output_file != "-"
+    def outputs(self) -> Outputs:
+        """Where the report goes. Raises ``UsageError`` where formats and files do not fit together."""
+        return Outputs.parse(self.output_format, self.output_file)
 
-    @property
-    def look(self) -> Presentation:
-        """How the report should look."""
-        return presentation(self.color, quiet=self.quiet, statistics=self.statistics, to_file=self.to_file)
+    def look(self, output: Output) -> Presentation:
+        """How the report should look there."""
+        return presentation(
+            self.color,
+            quiet=self.quiet,
+            statistics=self.statistics,
+            to_file=output.file is not None,
+            fail_on=self.fail_on,
+        )
 
 
 _OPTIONS = (
@@ -58,22 +63,19 @@ _OPTIONS = (
     click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),
     click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names out."),
     click.option("--fail-on", type=click.Choice(FAIL_ON), help="What makes the exit code 1.  [default: error]"),
-    click.option("--output-format", type=click.Choice(FORMATS), help=f"How to report.  [default: {FORMATS[0]}]"),
-    click.option("--output-file", metavar="FILE", help="Write the report there instead of to standard output."),
-    click.option("--statistics", is_flag=True, help="Count by rule; in json, beside the findings."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing about what is healthy."),
+    output_options,
+    click.option(
+        "--statistics", is_flag=True, help="Count by rule; in json, sarif, junit and github beside the findings."
+    ),
+    click.option(
+        "-q", "--quiet", is_flag=True, help="Say nothing about what is healthy; json, sarif and junit are always whole."
+    ),
     color_option,
     settings_options,
 )
 
 
 _OF_THE_POLICY = ("expect", "layout", "deep", "preview", "select", "ignore", "fail_on")
-
-
-def _one(formats: tuple[str, ...]) -> str:
-    if len(formats) > 1:
-        raise click.UsageError(f"the settings name several formats ({', '.join(formats)}): choose one")
-    return formats[0] if formats else FORMATS[0]
 
 
 def inspect_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +88,7 @@ def inspect_options(command: Callable[..., Any]) -> Callable[..., Any]:
         settings = settings_for(values.pop("config"), values.pop("no_config"), **flags)
         policy = settings.policy
         given.update((name, getattr(policy, name)) for name in _OF_THE_POLICY)
-        given["output_format"] = given["output_format"] or _one(settings.output_format)
+        given["output_format"] = given["output_format"] or settings.output_format
         return command(options=InspectOptions(**given, policy=policy), **values)
 
     result: Callable[..., Any] = packed

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ckpt_doctor.errors import UnknownNameError
 from ckpt_doctor.policy import is_chosen
+from ckpt_doctor.results import RuleInfo
 
 from . import TABLE, Listing
 
@@ -40,6 +41,11 @@ def find_rule(text: str) -> Listing:
 def codes_of(choice: str) -> frozenset[str]:
     """The codes that a choice means."""
     return frozenset(rule.code for rule in TABLE if is_chosen((choice,), rule.code, rule.name))
+
+
+def rule_info(code: str) -> RuleInfo | None:
+    """The rule of this code with its documentation, if there is one."""
+    return next((rule.load().info() for rule in TABLE if rule.code == code), None)
 
 
 def _suggestion(text: str) -> str:
