@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from settings_lines import FIXTURES, run
+from settings_lines import FIXTURES, enter_project, run
 
 import ckpt_doctor
-from ckpt_doctor import load_settings
+from ckpt_doctor import Coverage, VerificationError, load_settings, verify
 
 LAYOUT = """
 [[layouts]]
@@ -32,6 +32,7 @@ keys = { "score.weight" = [1, "hidden size"] }
 NETWORK = """
 import torch
 
+
 class Network(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -47,6 +48,11 @@ def load(model, path):
 def load_nothing(model, path):
     pass
 """
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return enter_project(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -133,60 +139,60 @@ def test_fix(checkpoint: Path) -> None:
     assert run("fix", "run").exit_code == 1
 
 
+HEAD = '[[layouts]]\nname = "h"\nfiles = [{ role = "head", path = "head.pt"%s }]\n'
+BASE = str(FIXTURES / "healthy/transformers/single_safetensors")
+
+
+def proven(model: str, loader: str | None = None, **options: str) -> Coverage:
+    """The coverage of a load in this process, by the layouts of the settings."""
+    return verify("run", model, loader=loader, layouts=load_settings().policy.layouts, **options)
+
+
 class TestVerify:
     def test_with_ones_own_loader(self, checkpoint: Path) -> None:
         result = run("verify", "run", "--model", "network.py:build", "--loader", "network.py:load")
         assert result.exit_code == 1  # this loader takes the head and nothing of the adapter
         assert "lora adapter" in result.stdout
         shutil.rmtree(checkpoint / "lora")
-        result = run("verify", "run", "--model", "network.py:build", "--loader", "network.py:load")
-        assert result.exit_code == 1  # what is not there did not arrive
-        assert "CKD206" in result.stdout
+        coverage = proven("network.py:build", "network.py:load")
+        assert not coverage.complete  # what is not there did not arrive
+        assert [finding.code for finding in coverage.findings] == ["CKD206"]
 
     def test_a_head_alone(self, checkpoint: Path, here: Path) -> None:
-        (here / "ckpt-doctor.toml").write_text(
-            '[[layouts]]\nname = "h"\nfiles = [{ role = "head", path = "head.pt" }]\n'
-        )
+        (here / "ckpt-doctor.toml").write_text(HEAD % "")
         shutil.rmtree(checkpoint / "lora")
-        for loader, code in (("network.py:load", 0), ("network.py:load_nothing", 1)):
-            result = run("verify", "run", "--model", "network.py:build", "--loader", loader)
-            assert result.exit_code == code, result.output
+        assert proven("network.py:build", "network.py:load").complete
+        assert not proven("network.py:build", "network.py:load_nothing").complete
 
     @pytest.mark.parametrize("mode", ["load", "keys", "forward"])
     def test_nobody_else_knows_how_to_load_it(self, checkpoint: Path, mode: str) -> None:
-        result = run("verify", "run", "--model", FIXTURES / "healthy/transformers/single_safetensors", "--mode", mode)
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert "only your own code knows how to load a scored checkpoint (lora adapter, head)" in result.stderr
+        with pytest.raises(VerificationError, match=r"how to load a scored checkpoint \(lora adapter, head\)"):
+            proven(BASE, mode=mode)
 
     def test_keys_against_ones_own_model(self, checkpoint: Path) -> None:
-        result = run("verify", "run", "--model", "network.py:build", "--loader", "auto", "--mode", "keys")
-        assert result.exit_code == 1
-        assert run("verify", "run", "--model", "network.py:build", "--loader", "auto").exit_code == 2
+        assert not proven("network.py:build", "auto", mode="keys").complete
+        with pytest.raises(VerificationError, match="name the model with --model"):
+            proven("network.py:build", "auto")
 
     def test_an_adapter_alone_is_loaded_by_peft(self, checkpoint: Path, here: Path) -> None:
         (here / "ckpt-doctor.toml").write_text(
             '[[layouts]]\nname = "l"\nfiles = [{ role = "adapter", path = "lora" }]\n'
         )
-        result = run("verify", "run", "--model", FIXTURES / "healthy/transformers/single_safetensors", "--mode", "keys")
-        assert result.exit_code == 0, result.output
+        (checkpoint / "head.pt").unlink()
+        assert proven(BASE, mode="keys").complete
 
     def test_a_key_that_is_missing_is_never_complete(self, checkpoint: Path, here: Path) -> None:
-        text = '[[layouts]]\nname = "h"\nfiles = [{ role = "head", path = "head.pt", keys = ["%s"] }]\n'
         shutil.rmtree(checkpoint / "lora")
-        for key, code in (("score.weight", 0), ("*.weight", 0), ("*.bias", 1)):
-            (here / "ckpt-doctor.toml").write_text(text % key)
-            result = run("verify", "run", "--model", "network.py:build", "--loader", "network.py:load")
-            assert result.exit_code == code, result.output
+        for key, complete in (("score.weight", True), ("*.weight", True), ("*.bias", False)):
+            (here / "ckpt-doctor.toml").write_text(HEAD % f', keys = ["{key}"]')
+            assert proven("network.py:build", "network.py:load").complete == complete
 
     def test_other_parameters_may_have_the_same_name(self, checkpoint: Path, here: Path) -> None:
-        (here / "ckpt-doctor.toml").write_text(
-            '[[layouts]]\nname = "h"\nfiles = [{ role = "head", path = "head.pt", keys = ["weight"] }]\n'
-        )
+        (here / "ckpt-doctor.toml").write_text(HEAD % ', keys = ["weight"]')
         shutil.rmtree(checkpoint / "lora")
         torch.save({"weight": torch.randn(1, 32)}, checkpoint / "head.pt")
         (here / "network.py").write_text(NETWORK.replace("model.load", "model.score.load"))
-        result = run("verify", "run", "--model", "network.py:build", "--loader", "network.py:load")
-        assert result.exit_code == 0, result.output
+        assert proven("network.py:build", "network.py:load").complete
 
 
 def test_from_python(checkpoint: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, REPOSITORY, run
+from settings_lines import FIXTURES, REPOSITORY, enter_project, run
 
 from ckpt_doctor.settings.keys import KEYS
 
@@ -30,6 +30,11 @@ severity          CKD109 = error                       ckpt-doctor.toml
 per-path-ignores  runs/** = CKD1, side-file-missing    ckpt-doctor.toml
 layouts           ours                                 ckpt-doctor.toml
 """
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return enter_project(tmp_path, monkeypatch)
 
 
 @pytest.fixture

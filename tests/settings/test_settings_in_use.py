@@ -8,13 +8,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, run
+from settings_lines import FIXTURES, enter_project, run
 
 import ckpt_doctor
 from ckpt_doctor import Policy, load_settings
 from ckpt_doctor.findings import Severity
 
 FAILURE = FIXTURES / "failures" / "both" / "weaver"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return enter_project(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from settings_lines import REPOSITORY
+from settings_lines import REPOSITORY, enter_project
 
 from ckpt_doctor import load_settings
 from ckpt_doctor.settings.keys import KEYS
@@ -14,6 +14,11 @@ from ckpt_doctor.settings.layout_tables import _FILE_KEYS, _LAYOUT_KEYS
 
 PAGE = (REPOSITORY / "docs" / "settings.md").read_text()
 BLOCKS = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return enter_project(tmp_path, monkeypatch)
 
 
 def keys_of_table(heading: str) -> list[str]:

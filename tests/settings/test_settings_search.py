@@ -7,13 +7,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, run
+from settings_lines import FIXTURES, enter_project, run
 
 from ckpt_doctor import SettingsError, load_settings
 
 OWN = 'ignore = ["CKD311"]\n'
 PROJECT = '[tool.ckpt-doctor]\nignore = ["CKD403"]\n'
 EVERYTHING = 'ignore = ["CKD"]\nfail-on = "never"\n'
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return enter_project(tmp_path, monkeypatch)
 
 
 def ignored(**options: object) -> tuple[str, ...]:

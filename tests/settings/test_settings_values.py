@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, run
+from settings_lines import FIXTURES, enter_project, run
 
 import ckpt_doctor
 from ckpt_doctor import Policy, SettingsError, load_settings
@@ -31,6 +31,11 @@ weights-format-mismatch = "note"
 [per-path-ignores]
 "runs/**" = "CKD1"
 """
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return enter_project(tmp_path, monkeypatch)
 
 
 def written(folder: Path, text: str) -> Path:
