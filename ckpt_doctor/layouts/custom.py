@@ -76,16 +76,19 @@ def _claimed(definition: LayoutDefinition, top: Folder) -> Iterator[str]:
     for item in definition.parts:
         for path in item.paths:
             folder = item.folder_of(path)
-            words = folder.split("/") if folder else []
-            yield from ("/".join(words[:depth]) for depth in range(1, len(words) + 1))
-            if item.role != "adapter":
-                continue
-            if folder:
-                yield from (join(folder, name) for name in _below(top, folder).folders)
-            elif _holds(_below(top, item.name)):
+            yield from _with_parents(folder)
+            if item.role == "adapter" and folder:
+                yield from (join(folder, name) for name in top.child(folder).folders)
+            elif item.role == "adapter" and _holds(top.child(item.name)):
                 yield item.name
-    yield from (posixpath.dirname(size.path) for size in definition.sizes if "/" in size.path)
+    for size in definition.sizes:
+        yield from _with_parents(posixpath.dirname(size.path))
     yield from state_folders(top.folders)
+
+
+def _with_parents(folder: str) -> Iterator[str]:
+    words = folder.split("/") if folder else []
+    return ("/".join(words[:depth]) for depth in range(1, len(words) + 1))
 
 
 def _parts(reader: CheckpointReader, item: PartDefinition) -> list[Part]:
@@ -105,7 +108,7 @@ def _parts(reader: CheckpointReader, item: PartDefinition) -> list[Part]:
     if item.role == "adapter":
         found = _adapters(reader, item, item.paths[0] if place is None else place)
     elif item.form == "folder" and place is not None:
-        found = model_parts(reader, place)
+        found = [part._replace(name=part.name.replace("model", item.name, 1)) for part in model_parts(reader, place)]
     else:
         found = _files(reader, item, place)
     return [part._replace(entries=item.entries, complete_entries=item.complete) for part in found[:1]] + found[1:]

@@ -15,6 +15,7 @@ PROJECT_FILE = "pyproject.toml"
 TABLE = "ckpt-doctor"
 """Our table in a project's file is ``[tool.ckpt-doctor]``."""
 
+_MISSPELT = "ckpt_doctor"  # what the package is called, so that people write the table so
 _LIMIT = 16 << 20  # bytes
 
 
@@ -52,7 +53,7 @@ def search(start: Path, inspected: Sequence[str | os.PathLike[str]]) -> Search:
     passed_over: list[Path] = []
     for path in _candidates(start):
         data = _data(path)
-        if path.name == PROJECT_FILE and TABLE.encode() not in data:
+        if path.name == PROJECT_FILE and not any(name.encode() in data for name in (TABLE, _MISSPELT)):
             continue  # most projects say nothing about us, and their files need not be parsed
         if inspected and _is_inspected(path.parent, inspected):
             passed_over.append(path)
@@ -119,8 +120,11 @@ def _parsed(path: Path, data: bytes) -> SettingsFile | None:
     if path.name != PROJECT_FILE:
         return SettingsFile(path, document)
     tools = document.get("tool")
-    ours = tools.get(TABLE) if isinstance(tools, dict) else None
-    return None if ours is None else SettingsFile(path, ours, ("tool", TABLE))
+    if not isinstance(tools, dict):
+        return None
+    if _MISSPELT in tools:
+        raise SettingsError(f"{_shown(path)}: there is no tool.{_MISSPELT}; did you mean tool.{TABLE}?")
+    return SettingsFile(path, tools[TABLE], ("tool", TABLE)) if TABLE in tools else None
 
 
 def _shown(path: Path) -> str:

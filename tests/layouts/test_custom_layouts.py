@@ -298,6 +298,7 @@ name = "tower"
 marker = "tower"
 [[layouts.files]]
 role = "model"
+name = "lm"
 path = "tower"
 keys = ["lm_head.weight"]
 [[layouts.files]]
@@ -317,6 +318,7 @@ def test_a_model_in_a_folder(fixture: str, tmp_path: Path) -> None:
     assert codes(root / "tower", tower) == []
     (found,) = discover(root, layouts=(tower,))
     assert found.layout == "tower"
+    assert [part.name for part in found.parts] == ["lm", "critic"]
     assert {file.path.partition("/")[0] for file in found.files} == {"tower", "critic.safetensors"}
 
 

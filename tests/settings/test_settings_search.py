@@ -58,6 +58,14 @@ def test_a_project_without_our_table_is_passed_over(here: Path, text: str) -> No
     assert ignored(start="sub") == ("CKD311",)
 
 
+def test_a_misspelt_table_is_no_silence(here: Path) -> None:
+    (here / "pyproject.toml").write_text("[tool.ckpt_doctor]\nexpect = 'bin'\n")
+    with pytest.raises(SettingsError, match=r"pyproject.toml: there is no tool.ckpt_doctor; did you mean tool.ckpt-"):
+        load_settings()
+    (here / "pyproject.toml").write_text("[tool.mypy]\npackages = ['ckpt_doctor']\n[tool]\nckpt = 1\n")
+    assert load_settings().file is None
+
+
 def test_a_named_file_holds_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "ckpt-doctor.toml").write_text(OWN)
     (here / "team.toml").write_text('ignore = ["CKD1"]\n')
