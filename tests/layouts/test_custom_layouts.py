@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 import ckpt_doctor
 from ckpt_doctor import NoCheckpointError, Policy, Report, UnknownNameError, load_settings, open_checkpoint
+from ckpt_doctor.checkpoint import Entry
 from ckpt_doctor.layout_definition import LayoutDefinition
 from ckpt_doctor.layouts import discover
 
@@ -462,3 +463,41 @@ def test_the_json_report_names_layout_and_roles(checkpoint: Path, rl: LayoutDefi
     (document,) = json.loads(ckpt_doctor.inspect(checkpoint, Policy(layouts=(rl,))).to_json())["checkpoints"]
     assert (document["layout"], document["variant"], document["healthy"]) == ("rl", "rl", True)
     assert {file["role"] for file in document["files"]} == {"adapter", "value-head"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "meant"),
+    [
+        ("a.b", "a.b", True),
+        ("a.b", "aXb", False),
+        ("layers.*.weight", "layers.0.weight", True),
+        ("layers.*.weight", "layers.a-b c.weight", True),
+        ("layers.*.weight", "layers..weight", True),
+        ("layers.*.weight", "layers.0.mlp.weight", False),
+        ("layers.*.weight", "layers.weight", False),
+        ("layers.*.weight", "x.layers.0.weight", False),
+        ("layers.*.weight", "layers.0.weight\n", False),
+        ("layers.*.weight", "layers.\n.weight", True),
+        ("block_*.w", "block_12.w", True),
+        ("block_*.w", "block.w", False),
+        ("*", "weight", True),
+        ("*", "a.b", False),
+        ("a+.*", "aa.x", False),
+    ],
+)
+def test_what_a_star_means(pattern: str, name: str, meant: bool) -> None:
+    assert Entry(pattern).matches(name) == meant
+    assert Entry(pattern).is_among({name}) == meant
+
+
+def test_what_lies_on_the_way_to_an_entry() -> None:
+    entry = Entry("blocks.*.weight")
+    assert [
+        entry.matches_start(name) for name in ("blocks", "blocks.3", "blocks.3.weight", "block", "blocks.3.x.y")
+    ] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
