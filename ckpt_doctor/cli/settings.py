@@ -6,6 +6,8 @@ import os
 
 import click
 
+from ckpt_doctor.wording import from_here
+
 from .console import write
 from .errors import say
 from .settings_options import read_settings, settings_options
@@ -28,8 +30,8 @@ def command(paths: tuple[str, ...], output_format: str, config: str | None, no_c
 
     settings = read_settings(config, no_config)
     infos = overview(settings)
-    file = None if settings.file is None else os.path.relpath(settings.file)
-    passed_over = [os.path.relpath(path) for path in settings.passed_over]
+    file = None if settings.file is None else from_here(settings.file)
+    passed_over = [from_here(path) for path in settings.passed_over]
     write([document(file, passed_over, infos)] if output_format == "json" else lines(file, passed_over, infos))
     for name, close in unknown_variables(os.environ):
         say(f"{name} is no variable of ckpt-doctor{close}")

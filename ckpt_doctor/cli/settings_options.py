@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from ckpt_doctor.wording import from_here
 
 from .errors import say
 
@@ -40,10 +41,10 @@ def settings_for(config: str | None, no_config: bool, **options: Any) -> Setting
     """
     settings = read_settings(config, no_config)
     for path in settings.passed_over:
-        shown = os.path.relpath(path)
+        shown = from_here(path)
         say(f"{shown} is not used, as it lies in a checkpoint that is looked at; to use it: --config {quote(shown)}")
     if settings.file is not None and settings.inside:
-        say(f"using the settings of {os.path.relpath(settings.file)}; --no-config goes without them")
+        say(f"using the settings of {from_here(settings.file)}; --no-config goes without them")
     given = _given(options)
     return settings.overlaid(given, dict.fromkeys(given, "the command line"))
 

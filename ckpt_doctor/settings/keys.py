@@ -86,7 +86,7 @@ def _severity(value: Any, place: Place) -> Mapping[str, Severity]:
 
 
 def _per_path_ignores(value: Any, place: Place) -> tuple[PathIgnore, ...]:
-    base = os.path.dirname(os.path.abspath(place.source))  # noqa: PTH120
+    base = str(Path(os.path.abspath(place.source)).parent)
     found = []
     for pattern, rules in table(value, place).items():
         here = place.at(pattern)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckpt_doctor.errors import SettingsError
+from ckpt_doctor.wording import from_here
 
 OWN_FILE = "ckpt-doctor.toml"
 PROJECT_FILE = "pyproject.toml"
@@ -29,7 +30,7 @@ class SettingsFile(NamedTuple):
     @property
     def shown(self) -> str:
         """The file as it is called from the current folder."""
-        return _shown(self.path)
+        return from_here(self.path)
 
 
 class Search(NamedTuple):
@@ -99,11 +100,11 @@ def _data(path: Path) -> bytes:
     try:
         with FileSource(path) as source:
             if source.size > _LIMIT:
-                raise SettingsError(f"{_shown(path)}: this is too large to be a settings file")
+                raise SettingsError(f"{from_here(path)}: this is too large to be a settings file")
             return source.read_at(0, source.size)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SettingsError(f"{_shown(path)}: it cannot be read: {reason}; --no-config goes without it") from error
+        raise SettingsError(f"{from_here(path)}: it cannot be read: {reason}; --no-config goes without it") from error
 
 
 def _parsed(path: Path, data: bytes) -> SettingsFile | None:
@@ -116,16 +117,12 @@ def _parsed(path: Path, data: bytes) -> SettingsFile | None:
         document: Any = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise SettingsError(f"{_shown(path)}: this is not TOML: {reason}; --no-config goes without it") from error
+        raise SettingsError(f"{from_here(path)}: this is not TOML: {reason}; --no-config goes without it") from error
     if path.name != PROJECT_FILE:
         return SettingsFile(path, document)
     tools = document.get("tool")
     if not isinstance(tools, dict):
         return None
     if _MISSPELT in tools:
-        raise SettingsError(f"{_shown(path)}: there is no tool.{_MISSPELT}; did you mean tool.{TABLE}?")
+        raise SettingsError(f"{from_here(path)}: there is no tool.{_MISSPELT}; did you mean tool.{TABLE}?")
     return SettingsFile(path, tools[TABLE], ("tool", TABLE)) if TABLE in tools else None
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path)

@@ -82,6 +82,11 @@ def test_a_folder_that_is_gone(here: Path) -> None:
     os.chdir(gone)
     gone.rmdir()
     assert load_settings().file is None
+    (here / "team.toml").write_text(OWN)
+    assert ignored(file=here / "team.toml") == ("CKD311",)
+    (here / "team.toml").write_text("x = 1\n")
+    with pytest.raises(SettingsError, match=r"team\.toml: x: there is no such key"):
+        load_settings(file=here / "team.toml")
 
 
 @pytest.mark.parametrize(
