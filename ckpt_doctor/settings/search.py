@@ -53,13 +53,12 @@ def search(start: Path, inspected: Sequence[str | os.PathLike[str]]) -> Search:
     """
     passed_over: list[Path] = []
     for path in _candidates(start):
-        data = _data(path)
-        if path.name == PROJECT_FILE and not any(name.encode() in data for name in (TABLE, _MISSPELT)):
-            continue  # most projects say nothing about us, and their files need not be parsed
+        if path.name == PROJECT_FILE and not _mentions_us(path):
+            continue
         if inspected and _is_inspected(path.parent, inspected):
             passed_over.append(path)
             continue
-        found = _parsed(path, data)
+        found = _parsed(path)
         if found is not None:
             return Search(found, _is_below(path.parent, inspected), tuple(passed_over))
     return Search(None, passed_over=tuple(passed_over))
@@ -69,7 +68,7 @@ def read(path: Path) -> SettingsFile:
     """The settings file that the user named. Raises ``SettingsError``."""
     if not path.is_file():
         raise SettingsError(f"{path}: there is no such settings file")
-    found = _parsed(path, _data(path))
+    found = _parsed(path)
     if found is None:
         raise SettingsError(f"{path}: there is no [tool.{TABLE}] in it")
     return found
@@ -80,6 +79,12 @@ def _candidates(start: Path) -> Iterator[Path]:
         for name in (OWN_FILE, PROJECT_FILE):
             if os.path.lexists(folder / name):
                 yield folder / name
+
+
+def _mentions_us(path: Path) -> bool:
+    """Whether our table may stand in a project's file: most say nothing about us, and need not be parsed."""
+    data = _data(path)
+    return any(name.encode() in data for name in (TABLE, _MISSPELT))
 
 
 def _is_inspected(folder: Path, paths: Iterable[str | os.PathLike[str]]) -> bool:
@@ -107,14 +112,14 @@ def _data(path: Path) -> bytes:
         raise SettingsError(f"{from_here(path)}: it cannot be read: {reason}; --no-config goes without it") from error
 
 
-def _parsed(path: Path, data: bytes) -> SettingsFile | None:
+def _parsed(path: Path) -> SettingsFile | None:
     """The file with our table; ``None`` for the file of a project that has none."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
     try:
-        document: Any = tomllib.loads(data.decode("utf-8-sig"))
+        document: Any = tomllib.loads(_data(path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise SettingsError(f"{from_here(path)}: this is not TOML: {reason}; --no-config goes without it") from error

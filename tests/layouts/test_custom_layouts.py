@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -212,8 +213,10 @@ HARM = [
 
 
 @pytest.mark.parametrize(("harm", "expected"), HARM, ids=range(len(HARM)))
-def test_every_rule_judges_it(harm: object, expected: list[str], checkpoint: Path, rl: LayoutDefinition) -> None:
-    harm(checkpoint)  # type: ignore[operator]
+def test_every_rule_judges_it(
+    harm: Callable[[Path], object], expected: list[str], checkpoint: Path, rl: LayoutDefinition
+) -> None:
+    harm(checkpoint)
     assert codes(checkpoint, rl) == expected
     assert codes(checkpoint.parent, rl) == expected
 

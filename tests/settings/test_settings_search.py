@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,8 @@ def test_a_folder_that_is_gone(here: Path) -> None:
     ],
     ids=["cut", "bytes", "nested", "twice", "folder", "fifo", "link"],
 )
-def test_what_cannot_be_read_is_named(here: Path, make: object, problem: str) -> None:
-    make(here / "ckpt-doctor.toml")  # type: ignore[operator]
+def test_what_cannot_be_read_is_named(here: Path, make: Callable[[Path], object], problem: str) -> None:
+    make(here / "ckpt-doctor.toml")
     with pytest.raises(SettingsError, match=f"^ckpt-doctor.toml: {problem}.*--no-config"):
         load_settings()
     assert run("inspect", FIXTURES / "healthy" / "peft" / "lora").exit_code == 2
@@ -152,6 +153,19 @@ def test_a_checkpoint_has_no_say_over_itself(here: Path, folder: str, cwd: str, 
     # From the outer folder nobody looks into the inner one.
     seen = (weaver / folder) in (weaver / cwd, *(weaver / cwd).parents)
     assert ("ckpt-doctor.toml is not used" in result.stderr) == seen
+
+
+@pytest.mark.parametrize(
+    "make", [lambda file: file.write_text("no TOML"), lambda file: file.mkdir(), lambda file: os.mkfifo(file)]
+)
+def test_what_a_checkpoint_brings_is_not_even_read(here: Path, make: Callable[[Path], object]) -> None:
+    weaver = hostile("failures/both/weaver", here)
+    (weaver / "ckpt-doctor.toml").unlink()
+    make(weaver / "ckpt-doctor.toml")
+    os.chdir(weaver)
+    result = run("inspect")
+    assert result.exit_code == 1
+    assert "ckpt-doctor.toml is not used" in result.stderr
 
 
 def test_through_a_link_and_as_a_project(here: Path) -> None:
