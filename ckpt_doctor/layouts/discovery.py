@@ -10,6 +10,7 @@ from ckpt_doctor.errors import NoCheckpointError, PathNotFoundError, UnknownName
 
 from . import lone_file
 from .disk import DISK, Disk
+from .match import Found
 
 LAYOUTS = ("weaver", "trigger", "memgen", "peft", "transformers", "file")
 """Names of the layouts, as ``--layout`` takes them."""
@@ -19,7 +20,12 @@ _CONFIGS = ("adapter_config.json", "config.json")
 
 
 def discover(path: str | os.PathLike[str], layout: str | None = None, disk: Disk = DISK) -> list[Checkpoint]:
-    """Every checkpoint at ``path``, read and ready to be judged, in the order of their paths.
+    """Every checkpoint at ``path``, read and ready to be judged, in the order of their paths. See :func:`find`."""
+    return [found.read() for found in find(path, layout, disk)]
+
+
+def find(path: str | os.PathLike[str], layout: str | None = None, disk: Disk = DISK) -> list[Found]:
+    """Every checkpoint at ``path``, not read yet, in the order of their paths.
 
     A path inside a checkpoint means the whole checkpoint, and so does its index or config. ``layout`` keeps only the
     checkpoints of that layout, and ``disk`` is what is looked at. Raises ``PathNotFoundError``, ``NoCheckpointError``,
@@ -35,17 +41,17 @@ def discover(path: str | os.PathLike[str], layout: str | None = None, disk: Disk
         if not disk.has_file(path):
             raise PathNotFoundError(f"{path} does not exist")
         if path.name in _CONFIGS or path.name.endswith(_INDEX_ENDING):
-            return discover(path.parent, layout, disk)
+            return find(path.parent, layout, disk)
         if layout not in (None, lone_file.NAME):
             raise NoCheckpointError(f"{path} is a file, and a {layout} checkpoint is a folder: name the folder")
-        return [lone_file.build(path, str(path), disk)]
+        return [lone_file.found(path, str(path), disk)]
     # A lone file needs none of the other layouts, so it does not pay for them.
     from .search import search
 
     found = search(path, layout, disk)
     if not found:
         raise NoCheckpointError(_nothing_found(path, layout))
-    return sorted(found, key=lambda checkpoint: (checkpoint.path, checkpoint.layout))
+    return sorted(found, key=lambda item: (item.path, item.layout))
 
 
 def _nothing_found(path: Path, layout: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, Part
@@ -11,7 +12,7 @@ from ckpt_doctor.checkpoint import Checkpoint, Part
 from . import lone_file, memgen, peft, transformers, trigger, weaver
 from .disk import Disk
 from .folder import Folder
-from .match import Match
+from .match import Found, Match
 from .names import has_weight_ending, is_training_state
 from .reading import CheckpointReader, is_foreign
 
@@ -23,18 +24,33 @@ _GENERAL = {peft.NAME: peft.match, transformers.NAME: transformers.match}
 _LEVELS_UP = 3
 
 
-def search(path: Path, layout: str | None, disk: Disk) -> list[Checkpoint]:
+def search(path: Path, layout: str | None, disk: Disk) -> list[Found]:
     """The checkpoint that encloses the folder ``path``, or those below it; only those of ``layout`` if one is given."""
     if layout == lone_file.NAME:
         return list(_lone_files(Folder(path, disk)))
     matches = _enclosing(path, disk) or _matches_below(Folder(path, disk))
-    found = [item if isinstance(item, Checkpoint) else _read(item, path, disk) for item in matches]
-    if layout is not None:
-        found = [item for item in found if item.layout == layout] or _forced(Folder(path, disk), layout)
-    return [_note_nesting(checkpoint, path, disk) for checkpoint in found]
+    found = [item if isinstance(item, Found) else _found(item, path, disk) for item in matches]
+    if layout is None:
+        return found
+    # Only the names of its tensors tell a whole MemGen model from any other.
+    found = [_already_read(item, item.read()) for item in found]
+    return [item for item in found if item.layout == layout] or _forced(Folder(path, disk), layout)
 
 
-def _enclosing(path: Path, disk: Disk) -> list[Match | Checkpoint]:
+def _found(match: Match, asked: Path, disk: Disk) -> Found:
+    shown = _shown(match.root, asked)
+    return Found(match.layout, match.root, shown, match.claimed, partial(_read, match, shown, asked, disk))
+
+
+def _already_read(found: Found, checkpoint: Checkpoint) -> Found:
+    return found._replace(layout=checkpoint.layout, read=partial(_given, checkpoint))
+
+
+def _given(checkpoint: Checkpoint) -> Checkpoint:
+    return checkpoint
+
+
+def _enclosing(path: Path, disk: Disk) -> list[Match | Found]:
     """The checkpoint that claims ``path`` as one of its inner folders; the outermost where several do."""
     # As it was typed, and where a link leads: a link to an inner folder means the same checkpoint as the folder.
     for here in dict.fromkeys((Path(os.path.abspath(path)), Path(os.path.realpath(path)))):
@@ -47,7 +63,7 @@ def _enclosing(path: Path, disk: Disk) -> list[Match | Checkpoint]:
     return []
 
 
-def _matches_below(top: Folder) -> Iterator[Match | Checkpoint]:
+def _matches_below(top: Folder) -> Iterator[Match | Found]:
     waiting = [top]
     while waiting:
         folder = waiting.pop()
@@ -76,24 +92,28 @@ def _matches(folder: Folder) -> list[Match]:
     return matches
 
 
-def _forced(folder: Folder, layout: str) -> list[Checkpoint]:
+def _forced(folder: Folder, layout: str) -> list[Found]:
     """The folder itself as what the user says it is, though it does not look so; nothing where it is empty."""
     match = {**_FAMILY, **_GENERAL}[layout](folder, forced=True) if folder.files or folder.folders else None
-    return [_read(match, folder.path, folder.disk)] if match else []
+    return [_found(match, folder.path, folder.disk)] if match else []
 
 
-def _lone_files(folder: Folder) -> Iterator[Checkpoint]:
+def _lone_files(folder: Folder) -> Iterator[Found]:
     for name in folder.files:
         if not has_weight_ending(name) or is_training_state(name):
             continue
-        checkpoint = lone_file.build(folder.path / name, os.path.normpath(folder.path / name), folder.disk)
+        found = lone_file.found(folder.path / name, os.path.normpath(folder.path / name), folder.disk)
         # ".bin" is everybody's ending: in a folder of anything, only what holds tensors counts as a weight file.
-        if not (name.endswith(".bin") and is_foreign(checkpoint.files[0])):
-            yield checkpoint
+        if name.endswith(".bin"):
+            checkpoint = found.read()
+            if is_foreign(checkpoint.files[0]):
+                continue
+            found = _already_read(found, checkpoint)
+        yield found
 
 
-def _read(match: Match, asked: Path, disk: Disk) -> Checkpoint:
-    return match.build(CheckpointReader(match.root, _shown(match.root, asked), disk))
+def _read(match: Match, shown: str, asked: Path, disk: Disk) -> Checkpoint:
+    return _note_nesting(match.build(CheckpointReader(match.root, shown, disk)), asked, disk)
 
 
 def _shown(root: Path, asked: Path) -> str:
@@ -117,6 +137,8 @@ def _note_nesting(checkpoint: Checkpoint, asked: Path, disk: Disk) -> Checkpoint
     return checkpoint._replace(parts=parts)
 
 
-def _unreadable(folder: Folder) -> Checkpoint:
+def _unreadable(folder: Folder) -> Found:
     part = Part(folder.name, "file", files=(folder.as_unreadable_file("."),))
-    return Checkpoint(folder.path, os.path.normpath(folder.path), lone_file.NAME, "unreadable folder", (part,))
+    shown = os.path.normpath(folder.path)
+    checkpoint = Checkpoint(folder.path, shown, lone_file.NAME, "unreadable folder", (part,))
+    return Found(lone_file.NAME, folder.path, shown, (), partial(_given, checkpoint))
