@@ -19,6 +19,7 @@ WORDS = {
     "sharding",
     "tensor_names",
     "checkpoint",
+    "cores",
     "coverage",
     "findings",
     "policy",
@@ -44,8 +45,13 @@ MAY_IMPORT = {
 # The package's own front door and `python -m` stand above all rooms.
 ABOVE_ALL = {"__init__", "__main__"}
 NEVER = {"torch", "peft", "transformers", "safetensors", "pickle", "pickletools"}
-# Torch's own format is written by torch, and models are loaded by the libraries that made them.
-EXCEPT = {"conversion/to_bin.py": {"torch"}}
+# Torch's own format is written by torch, and models are loaded by the libraries that made them. What the processes of
+# an inspection tell each other is made by this package at both ends.
+EXCEPT = {
+    "conversion/to_bin.py": {"torch"},
+    "inspection/worker.py": {"pickle"},
+    "inspection/workers.py": {"pickle"},
+}
 LIBRARIES = {"torch", "peft", "transformers", "safetensors"}
 ROOMS_EXCEPT = {"verification": LIBRARIES, "integrations": LIBRARIES}
 

@@ -31,13 +31,13 @@ def command(paths: tuple[str, ...], options: InspectOptions) -> None:
     from ckpt_doctor.inspection import inspect
 
     from .output_file import check_output_file, write_file
-    from .progress import ByteProgress
+    from .progress import ByteProgress, CountProgress
 
     policy = options.policy
     if options.output_file is not None and options.to_file:
         check_output_file(options.output_file)
-    with ByteProgress() as progress:
-        report = inspect(paths or (".",), policy, progress=progress)
+    with ByteProgress() as progress, CountProgress("inspecting") as counter:
+        report = inspect(paths or (".",), policy, progress=progress, counter=counter, jobs=options.processes)
     lines = report_lines(report, options.output_format, options.look)
     if options.output_file is not None and options.to_file:
         write_file(options.output_file, lines, protected=_files(report))

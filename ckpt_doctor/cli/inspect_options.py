@@ -21,6 +21,7 @@ class InspectOptions(NamedTuple):
     expect: str | None
     layout: str | None
     deep: bool
+    jobs: int | None
     preview: bool
     select: tuple[str, ...]
     ignore: tuple[str, ...]
@@ -47,6 +48,13 @@ class InspectOptions(NamedTuple):
         )
 
     @property
+    def processes(self) -> int:
+        """How many processes may inspect."""
+        from ckpt_doctor.cores import available_cores
+
+        return self.jobs or available_cores()
+
+    @property
     def to_file(self) -> bool:
         """Whether the report goes to a file."""
         return self.output_file is not None and self.output_file != "-"
@@ -66,6 +74,14 @@ _OPTIONS = (
     ),
     click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]"),
     click.option("--deep", is_flag=True, help="Read the tensor bytes too: NaN, Inf, zeros, checksums."),
+    click.option(
+        "--jobs",
+        metavar="N",
+        type=click.IntRange(min=1),
+        envvar="CKPT_DOCTOR_JOBS",
+        show_envvar=True,
+        help="Processes that inspect a tree of many checkpoints.  [default: one for each core]",
+    ),
     click.option("--preview", is_flag=True, help="Also run rules that are not stable yet."),
     click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),
     click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names out."),
