@@ -45,3 +45,15 @@ class IncompleteLoadError(CkptDoctorError):
 
 class RepairError(CkptDoctorError):
     """A repair cannot be done, or not be undone. The checkpoint is as it was, unless the text says otherwise."""
+
+
+class GateError(CkptDoctorError):
+    """The gate stays shut though no finding is to blame: what was judged changed, or nobody can tell what to judge."""
+
+
+class CommandError(GateError):
+    """The command behind the gate could not be started; ``code`` is the exit code that shells give then."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code

@@ -38,9 +38,10 @@ MAY_IMPORT = {
     "reporting": WORDS,
     "verification": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
     "integrations": WORDS | {"rules", "inspection", "verification"},
+    "gate": WORDS | {"layouts", "inspection"},
     "cli": WORDS
     | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"}
-    | {"repair", "verification", "reporting"},
+    | {"repair", "verification", "gate", "reporting"},
 }
 # The package's own front door and `python -m` stand above all rooms.
 ABOVE_ALL = {"__init__", "__main__"}

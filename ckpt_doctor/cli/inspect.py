@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ def command(paths: tuple[str, ...], options: InspectOptions) -> None:
     # Imported here so that --help and usage errors do not pay for the rules.
     from ckpt_doctor.inspection import inspect
 
-    from .output_file import check_output_file, write_file
+    from .output_file import check_output_file
     from .progress import ByteProgress, CountProgress
 
     policy = options.policy
@@ -39,14 +39,22 @@ def command(paths: tuple[str, ...], options: InspectOptions) -> None:
     with ByteProgress() as progress, CountProgress("inspecting") as counter:
         report = inspect(paths or (".",), policy, progress=progress, counter=counter, jobs=options.processes)
     lines = report_lines(report, options.output_format, options.look)
-    if options.output_file is not None and options.to_file:
-        write_file(options.output_file, lines, protected=_files(report))
-        if report.findings and not options.quiet:
-            say(f"{len(report.findings):,} findings: see {options.output_file}")
-    else:
+    if not written_to_file(lines, report, options):
         write(lines)
     if any(report.failing(policy.fail_on)):
         raise click.exceptions.Exit(FINDINGS)
+
+
+def written_to_file(lines: Iterable[str], report: Report, options: InspectOptions) -> bool:
+    """Write the report to the file that was asked for, if one was."""
+    from .output_file import write_file
+
+    if options.output_file is None or not options.to_file:
+        return False
+    write_file(options.output_file, lines, protected=_files(report))
+    if report.findings and not options.quiet:
+        say(f"{len(report.findings):,} findings: see {options.output_file}")
+    return True
 
 
 def _files(report: Report) -> Iterator[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import click
@@ -21,16 +21,16 @@ class InspectOptions(NamedTuple):
     expect: str | None
     layout: str | None
     deep: bool
-    jobs: int | None
     preview: bool
     select: tuple[str, ...]
     ignore: tuple[str, ...]
     fail_on: str
-    output_format: str
-    output_file: str | None
-    statistics: bool
-    quiet: bool
-    color: str
+    jobs: int | None = None
+    output_format: str = FORMATS[0]
+    output_file: str | None = None
+    statistics: bool = False
+    quiet: bool = False
+    color: str = "auto"
 
     @property
     def policy(self) -> Policy:
@@ -62,10 +62,18 @@ class InspectOptions(NamedTuple):
     @property
     def look(self) -> Presentation:
         """How the report should look."""
-        return presentation(self.color, quiet=self.quiet, statistics=self.statistics, to_file=self.to_file)
+        return self._presentation()
+
+    @property
+    def look_aside(self) -> Presentation:
+        """How the report should look on standard error."""
+        return self._presentation(aside=True)
+
+    def _presentation(self, *, aside: bool = False) -> Presentation:
+        return presentation(self.color, quiet=self.quiet, statistics=self.statistics, to_file=self.to_file, aside=aside)
 
 
-_OPTIONS = (
+_POLICY = (
     click.option(
         "--expect",
         type=click.Choice(EXPECTATIONS),
@@ -74,6 +82,14 @@ _OPTIONS = (
     ),
     click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]"),
     click.option("--deep", is_flag=True, help="Read the tensor bytes too: NaN, Inf, zeros, checksums."),
+    click.option("--preview", is_flag=True, help="Also run rules that are not stable yet."),
+    click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),
+    click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names out."),
+    click.option(
+        "--fail-on", type=click.Choice(FAIL_ON), default="error", show_default=True, help="What makes the exit code 1."
+    ),
+)
+_REPORT = (
     click.option(
         "--jobs",
         metavar="N",
@@ -81,12 +97,6 @@ _OPTIONS = (
         envvar="CKPT_DOCTOR_JOBS",
         show_envvar=True,
         help="Processes that inspect a tree of many checkpoints.  [default: one for each core]",
-    ),
-    click.option("--preview", is_flag=True, help="Also run rules that are not stable yet."),
-    click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),
-    click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names out."),
-    click.option(
-        "--fail-on", type=click.Choice(FAIL_ON), default="error", show_default=True, help="What makes the exit code 1."
     ),
     click.option(
         "--output-format", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="How to report."
@@ -100,13 +110,21 @@ _OPTIONS = (
 
 def inspect_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give ``command`` all options of an inspection; it gets them as one argument, ``options``."""
+    return _packed(command, (*_POLICY, *_REPORT))
 
+
+def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those that say what is healthy, for a command that reports nothing; in ``options`` the others are defaults."""
+    return _packed(command, _POLICY)
+
+
+def _packed(command: Callable[..., Any], options: Iterable[Callable[..., Any]]) -> Callable[..., Any]:
     @functools.wraps(command)
     def packed(**values: Any) -> Any:
-        options = InspectOptions(**{name: values.pop(name) for name in InspectOptions._fields})
-        return command(options=options, **values)
+        given = {name: values.pop(name) for name in InspectOptions._fields if name in values}
+        return command(options=InspectOptions(**given), **values)
 
     result: Callable[..., Any] = packed
-    for option in reversed(_OPTIONS):
+    for option in reversed(tuple(options)):
         result = option(result)
     return result

@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import click
 
-from ckpt_doctor.coverage import MODES
-
 from .console import color_option, presentation, write
 from .errors import FINDINGS
+from .load_options import LoadOptions, load_options
 
 
 @click.command("verify", short_help="Load a checkpoint and say which tensors arrived.")
 @click.argument("path", metavar="[PATH]", default=".", type=click.Path())
-@click.option(
-    "--model",
-    metavar="SPEC",
-    help="Base model (folder or hub id), MemGen *.yaml, or MODULE:NAME or FILE.py:NAME of a function that returns the "
-    "model.  [default: the base that the checkpoint names, if it is a folder here]",
-)
-@click.option(
-    "--loader",
-    metavar="auto|SPEC",
-    help="The loader to judge: MODULE:NAME or FILE.py:NAME, called as function(model, PATH).  "
-    "[default: auto, the ecosystem's own loader for this layout]",
-)
-@click.option(
-    "--mode",
-    type=click.Choice(MODES),
-    default=MODES[0],
-    show_default=True,
-    help="load compares values; keys only names and shapes, without memory for weights; forward also runs one pass.",
-)
-@click.option("--weaver-model", metavar="SPEC", help="MemGen: base model of the weaver, where it is another one.")
+@load_options
 @click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]")
-@click.option("--trust-checkpoint", is_flag=True, help="Let your own loader read files that could run code.")
 @click.option(
     "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
 )
@@ -42,12 +21,8 @@ from .errors import FINDINGS
 @color_option
 def command(
     path: str,
-    model: str | None,
-    loader: str | None,
-    mode: str,
-    weaver_model: str | None,
+    load: LoadOptions,
     layout: str | None,
-    trust_checkpoint: bool,
     output_format: str,
     output_file: str | None,
     quiet: bool,
@@ -55,11 +30,12 @@ def command(
 ) -> None:
     """Load the checkpoint at PATH and prove which of its tensors reached the model.
 
-    A function for --model that has a required parameter is given PATH and returns a model that is loaded already.
+    Without --model it is loaded into the base that it names, if that is a folder here. A function for --model that has
+    a required parameter is given PATH and returns a model that is loaded already.
+
     Exit code: 0 if every tensor arrived, 1 if not, 2 if nothing could be judged.
     """
     from ckpt_doctor.reporting.coverage_text import lines
-    from ckpt_doctor.verification import verify
 
     from .output_file import check_output_file, write_file
     from .progress import ByteProgress
@@ -69,16 +45,7 @@ def command(
     if output_file is not None and to_file:
         check_output_file(output_file)
     with ByteProgress("comparing") as progress:
-        coverage = verify(
-            path,
-            model,
-            loader=loader,
-            mode=mode,
-            weaver_model=weaver_model,
-            layout=layout,
-            trust_checkpoint=trust_checkpoint,
-            progress=progress,
-        )
+        coverage = load.verify(path, layout, progress)
     pieces = [coverage.to_json()] if output_format == "json" else list(lines(coverage, look))
     if output_file is not None and to_file:
         write_file(output_file, pieces)

@@ -24,12 +24,15 @@ def discover(path: str | os.PathLike[str], layout: str | None = None, disk: Disk
     return [found.read() for found in find(path, layout, disk)]
 
 
-def find(path: str | os.PathLike[str], layout: str | None = None, disk: Disk = DISK) -> list[Found]:
+def find(
+    path: str | os.PathLike[str], layout: str | None = None, disk: Disk = DISK, *, force: bool = True
+) -> list[Found]:
     """Every checkpoint at ``path``, not read yet, in the order of their paths.
 
     A path inside a checkpoint means the whole checkpoint, and so does its index or config. ``layout`` keeps only the
-    checkpoints of that layout, and ``disk`` is what is looked at. Raises ``PathNotFoundError``, ``NoCheckpointError``,
-    and ``UnknownNameError`` for a layout that does not exist.
+    checkpoints of that layout; where there is none, the folder itself is taken for one, unless ``force`` is unset.
+    ``disk`` is what is looked at. Raises ``PathNotFoundError``, ``NoCheckpointError``, and ``UnknownNameError`` for a
+    layout that does not exist.
     """
     # Path("") is the current directory: an unset variable in a script must not be taken for it.
     if not os.fspath(path):
@@ -41,14 +44,14 @@ def find(path: str | os.PathLike[str], layout: str | None = None, disk: Disk = D
         if not disk.has_file(path):
             raise PathNotFoundError(f"{path} does not exist")
         if path.name in _CONFIGS or path.name.endswith(_INDEX_ENDING):
-            return find(path.parent, layout, disk)
+            return find(path.parent, layout, disk, force=force)
         if layout not in (None, lone_file.NAME):
             raise NoCheckpointError(f"{path} is a file, and a {layout} checkpoint is a folder: name the folder")
         return [lone_file.found(path, str(path), disk)]
     # A lone file needs none of the other layouts, so it does not pay for them.
     from .search import search
 
-    found = search(path, layout, disk)
+    found = search(path, layout, disk, force=force)
     if not found:
         raise NoCheckpointError(_nothing_found(path, layout))
     return sorted(found, key=lambda item: (item.path, item.layout))

@@ -24,8 +24,11 @@ _GENERAL = {peft.NAME: peft.match, transformers.NAME: transformers.match}
 _LEVELS_UP = 3
 
 
-def search(path: Path, layout: str | None, disk: Disk) -> list[Found]:
-    """The checkpoint that encloses the folder ``path``, or those below it; only those of ``layout`` if one is given."""
+def search(path: Path, layout: str | None, disk: Disk, *, force: bool) -> list[Found]:
+    """The checkpoint that encloses the folder ``path``, or those below it; only those of ``layout`` if one is given.
+
+    ``force`` takes the folder itself for one of that layout where none is there.
+    """
     if layout == lone_file.NAME:
         return list(_lone_files(Folder(path, disk)))
     matches = _enclosing(path, disk) or _matches_below(Folder(path, disk))
@@ -34,7 +37,8 @@ def search(path: Path, layout: str | None, disk: Disk) -> list[Found]:
         return found
     # Only the names of its tensors tell a whole MemGen model from any other.
     found = [_already_read(item, item.read()) for item in found]
-    return [item for item in found if item.layout == layout] or _forced(Folder(path, disk), layout)
+    wanted = [item for item in found if item.layout == layout]
+    return wanted or (_forced(Folder(path, disk), layout) if force else [])
 
 
 def _found(match: Match, asked: Path, disk: Disk) -> Found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from ckpt_doctor.results import Report
 
@@ -11,14 +12,18 @@ from .presentation import Presentation
 
 
 def lines(report: Report, look: Presentation) -> Iterator[str]:
+    """The document as text."""
+    yield json.dumps(document(report, look), indent=2)
+
+
+def document(report: Report, look: Presentation) -> dict[str, Any]:
     """The document of version 1; with ``statistics`` the counts by rule stand in it too, under that name."""
+    values = report.to_dict()
     if not look.statistics:
-        yield report.to_json()
-        return
+        return values
     from .statistics import counts
 
-    document = report.to_dict()
-    document["statistics"] = [
+    values["statistics"] = [
         {
             "code": row.code,
             "name": row.name,
@@ -28,4 +33,4 @@ def lines(report: Report, look: Presentation) -> Iterator[str]:
         }
         for row in counts(report)
     ]
-    yield json.dumps(document, indent=2)
+    return values
