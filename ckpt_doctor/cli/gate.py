@@ -38,7 +38,12 @@ class GateCommand(click.Command):
             if not ctx.meta[_COMMAND]:
                 # An unset variable must not turn "evaluate" into "say yes".
                 raise click.UsageError("There is no command behind --.", ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if _COMMAND not in ctx.meta and not isinstance(error, click.BadParameter):
+                error.message = f"{error.message.rstrip('.')}. What is to be run stands behind --."
+            raise
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """See :class:`click.Command`."""

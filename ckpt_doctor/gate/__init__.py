@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from .launch import CHECKPOINT_VARIABLE, launch, placed
+from .command import CHECKPOINT_VARIABLE, launch, placed
 from .run import Load, decide, latest_path
 from .verdict import PassedOver, Verdict
 

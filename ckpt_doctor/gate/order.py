@@ -43,7 +43,7 @@ def newest_first(saves: Sequence[Save]) -> Iterator[Save]:
 
 def written_later(save: Save, saves: Sequence[Save]) -> Save | None:
     """The one whose files say that it is newer than ``save``, which the names say is the newest; if there is one."""
-    last = max(saves, key=lambda other: other.written)
+    last = max((other for other in saves if other.found), key=lambda other: other.written, default=save)
     return last if last.written > save.written else None
 
 

@@ -122,10 +122,11 @@ def _newest(tree: str | os.PathLike[str], policy: Policy) -> Iterator[_Subject]:
     from .order import newest_first, written_later
     from .saves import saves
 
-    everything = saves(tree, policy.layout)
-    for save in newest_first(everything):
-        later = written_later(save, everything)
+    left = saves(tree, policy.layout)
+    for save in newest_first(left):
+        later = written_later(save, left)
         yield _Subject(save.path, absolute(save.path), save.found, later.path if later else None)
+        left = [other for other in left if other is not save]
 
 
 def _failure(report: Report, policy: Policy) -> str | None:

@@ -12,6 +12,8 @@ from ckpt_doctor.errors import CommandError
 CHECKPOINT_VARIABLE = "CKPT_DOCTOR_CHECKPOINT"
 """In the environment of the command: the absolute path of what was judged."""
 
+_BECOMES = os.name != "nt"  # whether a process can become another program
+
 _PLACE = "{checkpoint}"
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells, env and nohup have it
 
@@ -37,7 +39,7 @@ def launch(command: Sequence[str], checkpoint: str, environment: Mapping[str, st
     if not words[0]:
         raise CommandError("the name of the command is empty: is a variable unset?", _NOT_FOUND)
     try:
-        if os.name == "nt":
+        if not _BECOMES:
             return run_as_child(words, environment)
         _restore_signals()
         os.execvpe(words[0], words, environment)
