@@ -19,6 +19,8 @@ from .inspect_options import InspectOptions, inspect_options
 from .load_options import LoadOptions, load_options
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ckpt_doctor.coverage import Coverage
     from ckpt_doctor.gate import PassedOver, Verdict
     from ckpt_doctor.reporting.presentation import Presentation
@@ -35,15 +37,24 @@ class GateCommand(click.Command):
         if "--" in args:
             at = args.index("--")
             args, ctx.meta[_COMMAND] = args[:at], args[at + 1 :]
-            if not ctx.meta[_COMMAND]:
+            if not ctx.meta[_COMMAND] and not ctx.resilient_parsing:
                 # An unset variable must not turn "evaluate" into "say yes".
                 raise click.UsageError("There is no command behind --.", ctx)
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            if _COMMAND not in ctx.meta and not isinstance(error, click.BadParameter):
-                error.message = f"{error.message.rstrip('.')}. What is to be run stands behind --."
-            raise
+            if _COMMAND in ctx.meta or isinstance(error, click.BadParameter):
+                raise
+            problem = error.format_message().rstrip(".")
+            raise click.UsageError(f"{problem}. What is to be run stands behind --.", ctx) from error
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """See :class:`click.Command`; of another program's arguments only files are known."""
+        if _COMMAND in ctx.meta:
+            from click.shell_completion import CompletionItem
+
+            return [CompletionItem(incomplete, type="file")]
+        return super().shell_complete(ctx, incomplete)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """See :class:`click.Command`."""

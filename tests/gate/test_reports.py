@@ -1,0 +1,98 @@
+"""What the gate reports: the inspection, then the load; in JSON, one document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from trees import MODEL, broken, light, weaver
+
+from ckpt_doctor.version import __version__
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+from command_line import run
+
+BUILD = ("--model", f"{MODEL}:build", "--loader")
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    light(tmp_path / "model")
+    return "model"
+
+
+def test_without_a_command_the_verdict_is_the_code(tmp_path: Path) -> None:
+    result = run("gate", weaver(tmp_path))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.rstrip().endswith("healthy")
+    result = run("gate", broken(tmp_path / "other"))
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "CKD202" in result.stdout
+    assert run("gate", tmp_path / "other", "-q").exit_code == 1
+    assert run("gate", tmp_path / "weaver", "-q").output == ""
+
+
+def test_text_and_lines(model: str) -> None:
+    text = run("gate", model, *BUILD, f"{MODEL}:right").stdout
+    assert text.startswith("model · transformers")
+    assert "\n\nload coverage of model by " in text
+    assert text.endswith("complete: every tensor arrived\n")
+    lines = run("gate", model, *BUILD, f"{MODEL}:forgets_the_bias", "--output-format", "concise").stdout
+    assert lines.endswith("not complete: 1 tensor did not arrive\n")
+    assert run("gate", model, *BUILD, f"{MODEL}:right", "-q").output == ""
+
+
+def test_one_document(model: str) -> None:
+    result = run("gate", model, *BUILD, f"{MODEL}:right", "--output-format", "json", "--statistics")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert document["tool"] == {"name": "ckpt-doctor", "version": __version__}
+    assert (document["schema_version"], document["summary"]["healthy"], document["statistics"]) == (1, 1, [])
+    assert document["verification"]["coverage"] == {"expected": 2, "restored": 2, "ratio": 1.0}
+    checkpoint = str(Path.cwd() / "model")
+    assert document["gate"] == {"passed": True, "checkpoint": checkpoint, "reason": None, "passed_over": []}
+
+
+def test_a_document_of_what_did_not_arrive(model: str) -> None:
+    result = run("gate", model, *BUILD, f"{MODEL}:forgets_the_bias", "--output-format", "json")
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["verification"]["complete"]) == (1, False)
+    assert document["gate"]["passed"] is False
+    assert document["gate"]["reason"] == "1 of 2 tensors arrived: CKD001 tensor-not-restored"
+
+
+def test_a_document_of_what_could_not_be_judged(model: str) -> None:
+    result = run("gate", model, *BUILD, f"{MODEL}:no_such_loader", "--output-format", "json")
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["verification"], document["gate"]["passed"]) == (2, None, False)
+    assert document["gate"]["reason"].startswith("the load could not be judged: ")
+    assert document["summary"]["errors"] == 0
+    assert result.stderr.startswith("error: ")
+
+
+def test_nothing_is_loaded_that_is_not_healthy(model: str) -> None:
+    file = Path(model) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    result = run("gate", model, "--model", "nowhere.py:build", "--loader", "auto", "--output-format", "json")
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["verification"]) == (1, None)
+    assert document["gate"]["reason"] == "1 error: CKD104 safetensors-truncated"
+
+
+def test_reasons_are_counted(tmp_path: Path) -> None:
+    broken(tmp_path / "a")
+    broken(tmp_path / "b")
+    result = run("gate", tmp_path, "--fail-on", "note", "--output-format", "json")
+    assert json.loads(result.stdout)["gate"]["reason"] == "2 errors: CKD202 side-file-missing"
+
+
+def test_names_do_not_break_out(tmp_path: Path) -> None:
+    path = broken(tmp_path / "a\n\x1b[2J\u202eb")
+    result = run("gate", path, "--", "echo", "x\n\x1b[2J")
+    assert result.exit_code == 1
+    assert "\x1b" not in result.output
+    assert "\u202e" not in result.output
+    assert len(result.stderr.splitlines()) == 1
