@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from command_line import run
+from command_line import run, start
 from damages import DAMAGES
 from hostile import hostile_files
 
@@ -253,3 +253,43 @@ def test_no_number_of_processes_is_2(args: tuple[str, ...]) -> None:
     result = run("inspect", WEAVER, *args, env={} if args else {"CKPT_DOCTOR_JOBS": "many"})
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--jobs" in result.stderr
+
+
+@NOT_WINDOWS
+def test_a_terminal_sees_how_many_are_done(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    for name in "abc":
+        shutil.copytree(WEAVER, tmp_path / name / "weaver")
+    leader, follower = pty.openpty()
+    running = start("inspect", tmp_path, stderr=follower, env={"TERM": "xterm"})
+    os.close(follower)
+    out, _ = running.communicate(timeout=60)
+    shown = os.read(leader, 65536)
+    os.close(leader)
+    assert (running.returncode, b"inspecting" in shown, b"3/3" in shown) == (0, True, True)
+    assert b"inspecting" not in out
+
+
+@NOT_WINDOWS
+def test_paths_that_are_no_utf8_are_the_same_in_every_process(tmp_path: Path) -> None:
+    tree = tmp_path / os.fsdecode(b"bad\xff")
+    try:
+        for name in "abcd":
+            shutil.copytree(WEAVER, tree / name / "weaver")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    program = """
+        import os, sys
+        from ckpt_doctor.inspection import inspect, several
+        several._WORTH = 1e-9
+        report = inspect(sys.argv[1], jobs=2)
+        sys.exit(not (report.healthy and len(report.diagnoses) == 4 and "subprocess" in sys.modules))
+    """
+    for settings in (
+        {"LC_ALL": "C"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONUTF8": "1"},
+    ):
+        command = [sys.executable, "-c", textwrap.dedent(program), str(tree)]
+        env = {**os.environ, **settings}
+        assert subprocess.run(command, cwd=REPOSITORY, env=env, check=False).returncode == 0
