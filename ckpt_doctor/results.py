@@ -62,9 +62,7 @@ class Report(NamedTuple):
 
     def failing(self, fail_on: str) -> Iterator[Finding]:
         """The findings that turn the exit code to 1 under this ``--fail-on``."""
-        for finding in self.findings:
-            if finding.always_fails or (fail_on != "never" and finding.severity.rank <= Severity(fail_on).rank):
-                yield finding
+        return (finding for finding in self.findings if finding.fails(fail_on))
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--output-format json``, version 1, as plain values."""

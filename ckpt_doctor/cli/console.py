@@ -14,6 +14,8 @@ import click
 from ckpt_doctor.errors import OutputError
 from ckpt_doctor.reporting.presentation import Presentation
 
+from .runner import inert
+from .selection import rule_info
 from .table import COMMANDS
 
 _COLOUR_CHOICES = ("auto", "always", "never")
@@ -35,7 +37,13 @@ def color_option(command: Command) -> Command:
 
 
 def presentation(
-    color: str, *, quiet: bool = False, statistics: bool = False, to_file: bool = False, aside: bool = False
+    color: str,
+    *,
+    quiet: bool = False,
+    statistics: bool = False,
+    to_file: bool = False,
+    aside: bool = False,
+    fail_on: str = "error",
 ) -> Presentation:
     """How a report for people should look on standard output, in a file, or ``aside``: on standard error."""
     stream = sys.stderr if aside else sys.stdout
@@ -46,11 +54,13 @@ def presentation(
         quiet=quiet,
         statistics=statistics,
         commands=frozenset(COMMANDS),
+        fail_on=fail_on,
+        rule=rule_info,
     )
 
 
-def write(pieces: Iterable[str]) -> None:
-    """Write each piece and a newline to standard output.
+def write(pieces: Iterable[str], *, commands: bool = False) -> None:
+    """Write each piece and a newline to standard output. ``commands`` says that they are for a workflow's runner.
 
     A reader that went away (``| head``) ends the output and nothing else: the verdict stands. Raises ``OutputError``
     where the output cannot be written for another reason.
@@ -59,7 +69,7 @@ def write(pieces: Iterable[str]) -> None:
         raise OutputError("standard output is closed")
     try:
         for piece in pieces:
-            sys.stdout.write(piece + "\n")
+            sys.stdout.write((piece if commands else inert(piece)) + "\n")
         sys.stdout.flush()
     except OSError as error:
         _discard_output()
@@ -67,14 +77,14 @@ def write(pieces: Iterable[str]) -> None:
             raise OutputError(f"cannot write to standard output: {error.strerror or error}") from error
 
 
-def write_aside(pieces: Iterable[str]) -> None:
-    """Write each piece and a newline to standard error, where standard output is for somebody else."""
+def write_aside(pieces: Iterable[str], *, commands: bool = False) -> None:
+    """Write the same to standard error, where standard output is for somebody else."""
     if sys.stderr is None:
         return
     # Nobody may be listening there, and what comes next matters more.
     with contextlib.suppress(OSError):
         for piece in pieces:
-            sys.stderr.write(piece + "\n")
+            sys.stderr.write((piece if commands else inert(piece)) + "\n")
         sys.stderr.flush()
 
 

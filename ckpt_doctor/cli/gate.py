@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ckpt_doctor.reporting import report_lines
+from ckpt_doctor.reporting import gate_lines, report_lines
 
-from .console import write, write_aside
 from .errors import FINDINGS, say
-from .inspect import written_to_file
 from .inspect_options import InspectOptions, inspect_options
 from .load_options import LoadOptions, load_options
+from .outputs import Output
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -92,10 +90,9 @@ def command(
     verdict = _judged(path, latest, fallback, load, options)
     starts = bool(words) and verdict.passed
     _tell(verdict, options)
-    _report(verdict, options, aside=starts)
+    _report(verdict, options, aside=starts and "-" not in options.output_file)
     if starts:
-        own = Path(options.output_file) if options.output_file is not None else None
-        verdict.seal.check(verdict.report.checkpoints, own=own)
+        verdict.seal.check(verdict.report.checkpoints, own=options.outputs.files)
         _start(words, verdict, environment)
     if words:
         say(f"{shlex.join(words)} was not started: {verdict.reason}")
@@ -109,12 +106,10 @@ def _judged(path: str, latest: bool, fallback: bool, load: LoadOptions, options:
     # Imported here so that --help and usage errors do not pay for the rules.
     from ckpt_doctor.gate import decide
 
-    from .output_file import check_output_file
     from .progress import ByteProgress, CountProgress
 
     policy = options.policy
-    if options.output_file is not None and options.to_file:
-        check_output_file(options.output_file)
+    options.outputs.check()
 
     def verified(given: str) -> Coverage:
         with ByteProgress("comparing") as progress:
@@ -157,29 +152,27 @@ def say_written_later(path: str, other: str) -> None:
 
 
 def _report(verdict: Verdict, options: InspectOptions, *, aside: bool) -> None:
-    aside = aside and options.output_file is None
-    lines = _lines(verdict, options.output_format, options.look_aside if aside else options.look)
-    if written_to_file(lines, verdict.report, options):
-        return
-    (write_aside if aside else write)(lines)
+    outputs, report = options.outputs, verdict.report
+
+    def render(output: Output) -> Iterator[str]:
+        return _lines(verdict, output.format, options.look(output, aside=aside))
+
+    outputs.write(render, lambda: report.checkpoints, aside=aside)
+    if report.findings and not (outputs.on_stdout or options.quiet):
+        say(f"{len(report.findings):,} findings: see {', '.join(outputs.files)}")
 
 
 def _lines(verdict: Verdict, output_format: str, look: Presentation) -> Iterator[str]:
-    """The report of the inspection, then that of the load; in JSON they are one document."""
     if output_format == "json":
         import json
 
         from ckpt_doctor.reporting.json_document import document
 
         yield json.dumps({**document(verdict.report, look), **verdict.to_dict()}, indent=2)
-        return
-    yield from report_lines(verdict.report, output_format, look)
-    if verdict.coverage is not None:
-        from ckpt_doctor.reporting.coverage_text import lines
-
-        if not (look.quiet and verdict.coverage.complete):
-            yield ""
-        yield from lines(verdict.coverage, look)
+    elif verdict.coverage is None:
+        yield from report_lines(verdict.report, output_format, look)
+    else:
+        yield from gate_lines(verdict.report, verdict.coverage, output_format, look)
 
 
 def _start(words: list[str], verdict: Verdict, environment: dict[str, str]) -> None:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import click
 
 from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON, Policy
-from ckpt_doctor.reporting import FORMATS
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import color_option, presentation
+from .outputs import Output, Outputs, output_options
 
 
 class InspectOptions(NamedTuple):
@@ -26,8 +26,8 @@ class InspectOptions(NamedTuple):
     ignore: tuple[str, ...]
     fail_on: str
     jobs: int | None = None
-    output_format: str = FORMATS[0]
-    output_file: str | None = None
+    output_format: tuple[str, ...] = ()
+    output_file: tuple[str, ...] = ()
     statistics: bool = False
     quiet: bool = False
     color: str = "auto"
@@ -55,22 +55,20 @@ class InspectOptions(NamedTuple):
         return self.jobs or available_cores()
 
     @property
-    def to_file(self) -> bool:
-        """Whether the report goes to a file."""
-        return self.output_file is not None and self.output_file != "-"
+    def outputs(self) -> Outputs:
+        """Where the report goes. Raises ``UsageError`` where formats and files do not fit together."""
+        return Outputs.parse(self.output_format, self.output_file)
 
-    @property
-    def look(self) -> Presentation:
-        """How the report should look."""
-        return self._presentation()
-
-    @property
-    def look_aside(self) -> Presentation:
-        """How the report should look on standard error."""
-        return self._presentation(aside=True)
-
-    def _presentation(self, *, aside: bool = False) -> Presentation:
-        return presentation(self.color, quiet=self.quiet, statistics=self.statistics, to_file=self.to_file, aside=aside)
+    def look(self, output: Output, *, aside: bool = False) -> Presentation:
+        """How the report should look there; ``aside`` stands for standard error in the place of standard output."""
+        return presentation(
+            self.color,
+            quiet=self.quiet,
+            statistics=self.statistics,
+            to_file=output.file is not None,
+            aside=aside,
+            fail_on=self.fail_on,
+        )
 
 
 _POLICY = (
@@ -98,12 +96,13 @@ _REPORT = (
         show_envvar=True,
         help="Processes that inspect a tree of many checkpoints.  [default: one for each core]",
     ),
+    output_options,
     click.option(
-        "--output-format", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="How to report."
+        "--statistics", is_flag=True, help="Count by rule; in json, sarif, junit and github beside the findings."
     ),
-    click.option("--output-file", metavar="FILE", help="Write the report there instead of to standard output."),
-    click.option("--statistics", is_flag=True, help="Count by rule; in json, beside the findings."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing about what is healthy."),
+    click.option(
+        "-q", "--quiet", is_flag=True, help="Say nothing about what is healthy; json, sarif and junit are always whole."
+    ),
     color_option,
 )
 

@@ -37,10 +37,10 @@ class LoadOptions(NamedTuple):
         return [name for name, is_given in given.items() if is_given]
 
     def verify(self, path: str, layout: str | None, progress: Callable[[int, int], None]) -> Coverage:
-        """See :func:`ckpt_doctor.verification.verify`, which this imports."""
-        from ckpt_doctor.verification import verify
+        """See :func:`ckpt_doctor.verification.verify_apart`, which this imports."""
+        from ckpt_doctor.verification import verify_apart
 
-        return verify(
+        return verify_apart(
             path,
             self.model,
             loader=self.loader,

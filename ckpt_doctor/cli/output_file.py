@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.errors import OutputError
+
+if TYPE_CHECKING:
+    from ckpt_doctor.checkpoint import Checkpoint
 
 
 def check_output_file(name: str) -> None:
@@ -36,6 +40,17 @@ def write_file(name: str, pieces: Iterable[str], *, protected: Iterable[Path] = 
         _replace(target, data)
     except OSError as error:
         raise OutputError(f"cannot write the report to {name}: {error.strerror or error}") from error
+
+
+def files_of(checkpoints: Iterable[Checkpoint]) -> Iterator[Path]:
+    """What no report may be written over."""
+    for checkpoint in checkpoints:
+        yield from (checkpoint.root / file.path for file in checkpoint.files)
+        yield from (checkpoint.root / other.path for other in checkpoint.others)
+        for part in checkpoint.parts:
+            if part.config is not None:
+                yield checkpoint.root / part.config.path
+            yield from (checkpoint.root / index.path for index in part.indexes)
 
 
 def _replace(target: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ckpt_doctor.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from ckpt_doctor.results import RuleInfo
     from ckpt_doctor.rules.rule import Rule
 
 
@@ -40,6 +41,13 @@ def find_rule(text: str) -> type[Rule]:
         if text.upper() == rule.code or text.lower() == rule.name:
             return rule.load()
     raise UnknownNameError(f"there is no rule {text!r}{_suggestion(text)}")
+
+
+def rule_info(code: str) -> RuleInfo | None:
+    """The rule of this code with its documentation, if there is one."""
+    from ckpt_doctor.rules import TABLE
+
+    return next((rule.load().info() for rule in TABLE if rule.code == code), None)
 
 
 def _suggestion(text: str) -> str:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
-from .console import color_option, presentation, write
-from .errors import FINDINGS
+from .console import color_option, presentation
+from .errors import FAILED, FINDINGS, say
 from .load_options import LoadOptions, load_options
+from .outputs import Output, Outputs, output_options
 
 
 @click.command("verify", short_help="Load a checkpoint and say which tensors arrived.")
 @click.argument("path", metavar="[PATH]", default=".", type=click.Path())
 @load_options
 @click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]")
+@output_options
 @click.option(
-    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Say nothing about a load that is complete; json, sarif and junit are always whole.",
 )
-@click.option("--output-file", metavar="FILE", help="Write the report there instead of to standard output.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing about a load that is complete.")
 @color_option
 def command(
     path: str,
     load: LoadOptions,
     layout: str | None,
-    output_format: str,
-    output_file: str | None,
+    output_format: tuple[str, ...],
+    output_file: tuple[str, ...],
     quiet: bool,
     color: str,
 ) -> None:
@@ -35,21 +40,23 @@ def command(
 
     Exit code: 0 if every tensor arrived, 1 if not, 2 if nothing could be judged.
     """
-    from ckpt_doctor.reporting.coverage_text import lines
+    from ckpt_doctor.inspection import open_checkpoint
+    from ckpt_doctor.reporting import coverage_lines
 
-    from .output_file import check_output_file, write_file
     from .progress import ByteProgress
 
-    to_file = output_file is not None and output_file != "-"
-    look = presentation(color, quiet=quiet, to_file=to_file)
-    if output_file is not None and to_file:
-        check_output_file(output_file)
+    outputs = Outputs.parse(output_format, output_file)
+    outputs.check()
     with ByteProgress("comparing") as progress:
         coverage = load.verify(path, layout, progress)
-    pieces = [coverage.to_json()] if output_format == "json" else list(lines(coverage, look))
-    if output_file is not None and to_file:
-        write_file(output_file, pieces)
-    else:
-        write(pieces)
+
+    def render(output: Output) -> Iterator[str]:
+        look = presentation(color, quiet=quiet, to_file=output.file is not None)
+        return coverage_lines(coverage, output.format, look)
+
+    outputs.write(render, lambda: [open_checkpoint(path, layout)])
+    if coverage.arrived and coverage.unjudged:
+        say(f"error: the forward pass could not be judged: {coverage.unjudged}. --mode load judges the load alone")
+        raise click.exceptions.Exit(FAILED)
     if not coverage.complete:
         raise click.exceptions.Exit(FINDINGS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.errors import CkptDoctorError, NoCheckpointError
+from ckpt_doctor.errors import CkptDoctorError, NoCheckpointError, VerificationError
 from ckpt_doctor.findings import Severity
 from ckpt_doctor.inspection import Progress, judge
 from ckpt_doctor.layouts import Found, find
@@ -146,11 +146,15 @@ def _loaded(verdict: Verdict, subject: _Subject, load: Load | None) -> Verdict:
         coverage = load(subject.given)
     except CkptDoctorError as error:
         return verdict._replace(reason=f"the load could not be judged: {error}", error=error)
+    verdict = verdict._replace(coverage=coverage)
     if coverage.complete:
-        return verdict._replace(coverage=coverage)
+        return verdict
+    if coverage.arrived:
+        reason = f"the forward pass could not be judged: {coverage.unjudged}. --mode load judges the load alone"
+        return verdict._replace(reason=reason, error=VerificationError(reason))
     arrived = f"{coverage.restored:,} of {counted(coverage.expected, 'tensor')} arrived"
     rules = listed(dict.fromkeys(f"{item.code} {item.name}" for item in coverage.findings))
-    return verdict._replace(coverage=coverage, reason=f"{arrived}: {rules}" if rules else arrived)
+    return verdict._replace(reason=f"{arrived}: {rules}" if rules else arrived)
 
 
 def _sealed(verdict: Verdict) -> Verdict:

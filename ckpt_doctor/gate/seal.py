@@ -34,8 +34,8 @@ class Seal:
         files = [folder / name for folder in self._folders for name in Folder(folder).files]
         self._states = {path: _state(path) for path in (*files, *lone)}
 
-    def check(self, checkpoints: Iterable[Checkpoint], *, own: Path | None = None) -> None:
-        """Raise ``GateError`` if a file of ``checkpoints`` is another than before; ``own`` was written by us."""
+    def check(self, checkpoints: Iterable[Checkpoint], *, own: Iterable[str] = ()) -> None:
+        """Raise ``GateError`` if a file of ``checkpoints`` is another than before; ``own`` ones were written by us."""
         changed = self._telling_names() ^ self._names
         changed |= {
             path
@@ -43,8 +43,7 @@ class Seal:
             for path in judged_files(checkpoint)
             if self._states.setdefault(path, _state(path)) != _state(path)
         }
-        if own is not None:
-            changed.discard(Path(os.path.abspath(own)))
+        changed -= {Path(os.path.abspath(name)) for name in own}
         if changed:
             raise GateError(
                 f"{min(changed)} changed while it was judged: something is still writing there. Wait for it to end and "

@@ -6,31 +6,22 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.results import Report
 
 from .presentation import Presentation
 
 
-def lines(report: Report, look: Presentation) -> Iterator[str]:
+def lines(judged: Report | Coverage, look: Presentation) -> Iterator[str]:
     """The document as text."""
-    yield json.dumps(document(report, look), indent=2)
+    yield json.dumps(document(judged, look), indent=2)
 
 
-def document(report: Report, look: Presentation) -> dict[str, Any]:
+def document(judged: Report | Coverage, look: Presentation) -> dict[str, Any]:
     """The document of version 1; with ``statistics`` the counts by rule stand in it too, under that name."""
-    values = report.to_dict()
-    if not look.statistics:
-        return values
-    from .statistics import counts
+    values = judged.to_dict()
+    if look.statistics:
+        from .statistics import documents
 
-    values["statistics"] = [
-        {
-            "code": row.code,
-            "name": row.name,
-            "severity": row.severity.value,
-            "count": row.findings,
-            "fixable": row.fixable,
-        }
-        for row in counts(report)
-    ]
+        values["statistics"] = documents(judged.findings)
     return values

@@ -74,4 +74,4 @@ def _coverage(
     problems += broken(checkpoint)
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     name = type(model).__name__
-    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems))
+    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems), root=checkpoint.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -41,9 +42,8 @@ def right_while_it_is_saved_anew(model: Light, path: str) -> None:
     file.write_bytes(file.read_bytes())
 
 
-def right_and_leaves_a_log(model: Light, path: str) -> None:
-    right(model, path)
-    (Path(path) / "evaluation.log").write_text("loaded")
+def leaves(model: Light, path: str) -> None:
+    os._exit(0)
 
 
 def anything(model: Light, path: str) -> Light:

@@ -90,7 +90,7 @@ def test_a_report_that_was_sent_somewhere_goes_there(tmp_path: Path) -> None:
     path = weaver(tmp_path)
     target = path / "report.json"  # a new file beside the weights, but our own
     options = ("--output-format", "json", "--output-file", target)
-    result = ckpt_doctor("gate", path, *options, "--", "echo", "score", cwd=tmp_path)
+    result = ckpt_doctor("gate", path, "-q", *options, "--", "echo", "score", cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (0, "score\n", "")
     assert json.loads(target.read_text())["gate"]["passed"] is True
     result = ckpt_doctor("gate", path, "--output-file", "-", "--", "echo", "score", cwd=tmp_path)

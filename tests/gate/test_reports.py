@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from trees import MODEL, broken, light, weaver
 
+from ckpt_doctor.verification import verify
 from ckpt_doctor.version import __version__
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
@@ -19,6 +21,8 @@ BUILD = ("--model", f"{MODEL}:build", "--loader")
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A checkpoint, and loads that are proved in this process: a process of its own would import torch each time."""
+    monkeypatch.setattr("ckpt_doctor.verification.verify_apart", verify)
     monkeypatch.chdir(tmp_path)
     light(tmp_path / "model")
     return "model"
@@ -41,7 +45,7 @@ def test_text_and_lines(model: str) -> None:
     assert "\n\nload coverage of model by " in text
     assert text.endswith("complete: every tensor arrived\n")
     lines = run("gate", model, *BUILD, f"{MODEL}:forgets_the_bias", "--output-format", "concise").stdout
-    assert lines.endswith("not complete: 1 tensor did not arrive\n")
+    assert lines.startswith("model:model.safetensors: CKD001 error tensor-not-restored 1 tensor of the model (bias)")
     assert run("gate", model, *BUILD, f"{MODEL}:right", "-q").output == ""
 
 
@@ -71,6 +75,47 @@ def test_a_document_of_what_could_not_be_judged(model: str) -> None:
     assert document["gate"]["reason"].startswith("the load could not be judged: ")
     assert document["summary"]["errors"] == 0
     assert result.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("output_format", ["sarif", "junit", "github", "markdown"])
+@pytest.mark.parametrize("loader", ["right", "forgets_the_bias"])
+def test_both_are_one_report_in_every_format(model: str, output_format: str, loader: str) -> None:
+    result = run("gate", model, *BUILD, f"{MODEL}:{loader}", "--output-format", output_format)
+    complete = loader == "right"
+    assert result.exit_code == (0 if complete else 1)
+    shown = result.stdout
+    if output_format == "sarif":
+        (log,) = json.loads(shown)["runs"]
+        kinds = [item["kind"].partition(" by ")[0] for item in log["properties"]["checkpoints"]]
+        assert kinds == ["transformers", "loaded"]
+        assert [item["ruleId"] for item in log["results"]] == ([] if complete else ["CKD001"])
+    elif output_format == "junit":
+        suites = ElementTree.fromstring(shown)
+        assert (suites.get("tests"), suites.get("failures")) == ("2", "0" if complete else "1")
+    else:
+        verdict = "load complete" if complete else "load not complete · 1 error"
+        assert f"1 checkpoint · 1 healthy · {verdict}" in shown
+        assert ("CKD001" in shown) != complete
+
+
+def test_several_formats_at_once(model: str, tmp_path: Path) -> None:
+    first, second = (
+        ("--output-format", "json", "--output-file", "j"),
+        ("--output-format", "sarif", "--output-file", "s"),
+    )
+    result = run("gate", model, *BUILD, f"{MODEL}:forgets_the_bias", *first, *second)
+    assert (result.exit_code, "CKD001" in result.stdout) == (1, True)
+    assert json.loads((tmp_path / "j").read_text())["gate"]["passed"] is False
+    assert json.loads((tmp_path / "s").read_text())["version"] == "2.1.0"
+
+
+def test_a_pass_that_could_not_be_judged_is_2(model: str) -> None:
+    result = run("gate", model, *BUILD, f"{MODEL}:right", "--mode", "forward", "--output-format", "json")
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["gate"]["passed"]) == (2, False)
+    assert document["verification"]["coverage"]["ratio"] == 1.0
+    assert document["gate"]["reason"].startswith("the forward pass could not be judged")
+    assert result.stderr == f"error: {document['gate']['reason']}\n"
 
 
 def test_nothing_is_loaded_that_is_not_healthy(model: str) -> None:

@@ -17,7 +17,7 @@ from ckpt_doctor.gate.verdict import Verdict
 ADAPTER = "weaver_lora/adapter_model.safetensors"
 
 
-def check(verdict: Verdict, own: Path | None = None) -> None:
+def check(verdict: Verdict, *own: str) -> None:
     verdict.seal.check(verdict.report.checkpoints, own=own)
 
 
@@ -99,7 +99,7 @@ def test_the_own_report_may_come(tmp_path: Path) -> None:
     path = weaver(tmp_path)
     verdict = decide(path)
     (path / "report.json").write_text("{}")
-    check(verdict, own=path / "report.json")
+    check(verdict, str(path / "report.json"))
     with pytest.raises(GateError):
         check(verdict)
 

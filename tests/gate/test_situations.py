@@ -172,8 +172,6 @@ STARTS = {
         command=("--", "sh", "-c", f'[ "$1 $2 $3" = "-q -- --deep" ] && touch {MARKER}', "sh", "-q", "--", "--deep"),
     ),
     "everything arrives": Situation(light, (*BUILD, "--loader", f"{MODEL}:right")),
-    "every name fits": Situation(light, (*BUILD, "--loader", f"{MODEL}:right", "--mode", "keys")),
-    "a log that its loader leaves": Situation(light, (*BUILD, "--loader", f"{MODEL}:right_and_leaves_a_log")),
     "a pickle with code that two options let through": Situation(
         extra_pickle_with_code, (*BUILD, "--loader", f"{MODEL}:right", "--ignore", "CKD901", "--trust-checkpoint")
     ),
@@ -212,6 +210,7 @@ STAYS_SHUT = {
     "a loader without a model": stays_shut(light, "--loader", f"{MODEL}:right", code=2),
     "a tensor that does not arrive": stays_shut(light, *BUILD, "--loader", f"{MODEL}:forgets_the_bias"),
     "a loader that raises": stays_shut(light, *BUILD, "--loader", f"{MODEL}:raises"),
+    "a loader that leaves with 0": stays_shut(light, *BUILD, "--loader", f"{MODEL}:leaves"),
     "a model that cannot be built": stays_shut(
         light, "--model", f"{MODEL}:cannot_build", "--loader", f"{MODEL}:right", code=2
     ),
