@@ -99,14 +99,11 @@ def test_both_are_one_report_in_every_format(model: str, output_format: str, loa
 
 
 def test_several_formats_at_once(model: str, tmp_path: Path) -> None:
-    first, second = (
-        ("--output-format", "json", "--output-file", "j"),
-        ("--output-format", "sarif", "--output-file", "s"),
-    )
-    result = run("gate", model, *BUILD, f"{MODEL}:forgets_the_bias", *first, *second)
+    files = [word for name in ("json", "sarif") for word in ("--output-format", name, "--output-file", name)]
+    result = run("gate", model, *BUILD, f"{MODEL}:forgets_the_bias", *files)
     assert (result.exit_code, "CKD001" in result.stdout) == (1, True)
-    assert json.loads((tmp_path / "j").read_text())["gate"]["passed"] is False
-    assert json.loads((tmp_path / "s").read_text())["version"] == "2.1.0"
+    assert json.loads((tmp_path / "json").read_text())["gate"]["passed"] is False
+    assert json.loads((tmp_path / "sarif").read_text())["version"] == "2.1.0"
 
 
 def test_a_pass_that_could_not_be_judged_is_2(model: str) -> None:
