@@ -1,21 +1,15 @@
-"""What is at a path, judged."""
+"""What is at some paths, judged."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.errors import NoCheckpointError
-from ckpt_doctor.findings import Finding
-from ckpt_doctor.layouts import Found, discover, find
+from ckpt_doctor.layouts import Found, find
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Diagnosis, Report
-from ckpt_doctor.rules import rules_for
+from ckpt_doctor.results import Report
 
-Progress = Callable[[int, int], None]
-"""Called with what is done so far and what there is to do: bytes, or checkpoints."""
+from .diagnosis import Progress, judge_one
 
 _DEFAULT = Policy()
 
@@ -39,7 +33,7 @@ def inspect(
     for path in paths:
         for item in find(path, policy.layout):
             # Two paths may lead to one checkpoint: it is judged once, under the first name.
-            found.setdefault((os.path.abspath(item.root), item.layout, own_name(item)), item)
+            found.setdefault((os.path.abspath(item.root), item.layout, item.name), item)
     return judge(list(found.values()), policy, progress=progress, counter=counter, jobs=jobs)
 
 
@@ -62,65 +56,3 @@ def judge(
     from .several import judge_several
 
     return Report(judge_several(found, policy, counter=counter, jobs=jobs))
-
-
-def judge_one(
-    found: Found, policy: Policy, *, progress: Progress | None = None, threads: int | None = None
-) -> Diagnosis:
-    """Read and diagnose one checkpoint; with ``deep``, its tensor bytes in up to ``threads`` threads."""
-    checkpoint = found.read()
-    if policy.deep:
-        (checkpoint,) = scanned([checkpoint], progress, threads=threads)
-    return diagnose(checkpoint, policy)
-
-
-def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
-    """Judge one checkpoint that was read already."""
-    findings: list[Finding] = []
-    for rule in rules_for(checkpoint):
-        selected = policy.runs(rule.code, rule.name, stable=rule.stable)
-        found = rule().check(checkpoint, policy)
-        findings += [policy.adjusted(finding) for finding in found if selected or finding.always_fails]
-    findings.sort(key=lambda finding: (finding.severity.rank, finding.code, finding.path or "", finding.tensors))
-    return Diagnosis(checkpoint, tuple(findings))
-
-
-def open_checkpoint(path: str | os.PathLike[str], layout: str | None = None) -> Checkpoint:
-    """The one checkpoint at ``path``, with its tensors listed and nothing loaded.
-
-    Raises ``NoCheckpointError`` where several lie there, with their paths.
-    """
-    checkpoints = discover(path, layout)
-    if len(checkpoints) > 1:
-        own = [item for item in checkpoints if os.path.abspath(item.root) == os.path.abspath(path)]
-        if len(own) != 1:
-            names = ", ".join(item.path for item in checkpoints[:5])
-            raise NoCheckpointError(f"{path} holds {len(checkpoints)} checkpoints ({names}, …): name one of them")
-        checkpoints = own
-    return checkpoints[0]
-
-
-def own_name(found: Found) -> str:
-    """What tells two checkpoints of one folder apart: the file's name where each is a lone file."""
-    return Path(found.path).name if found.layout == "file" else ""
-
-
-def scanned(
-    checkpoints: list[Checkpoint], progress: Progress | None, *, threads: int | None = None
-) -> list[Checkpoint]:
-    """The checkpoints with what their tensor bytes say."""
-    from ckpt_doctor.scanning import bytes_to_scan, scan
-
-    total = sum(bytes_to_scan(checkpoint) for checkpoint in checkpoints)
-    done = 0
-    result = []
-    for checkpoint in checkpoints:
-        before = done
-
-        def advance(read: int, _: int, before: int = before) -> None:
-            if progress is not None:
-                progress(before + read, total)
-
-        result.append(scan(checkpoint, progress=advance, threads=threads))
-        done += bytes_to_scan(checkpoint)
-    return result

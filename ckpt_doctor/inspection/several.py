@@ -12,7 +12,7 @@ from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Diagnosis
 from ckpt_doctor.rules.file_unreadable import FileUnreadable
 
-from .run import Progress, judge_one, own_name
+from .diagnosis import Progress, judge_one
 
 _WORTH = 0.2
 """Seconds of work that a process must be spared to be started: twice the time in which it gets ready."""
@@ -60,7 +60,7 @@ def _attempt(found: Found, policy: Policy) -> Diagnosis:
 
 def unjudged(found: Found, policy: Policy, reason: str) -> Diagnosis:
     """What stands in a report for a checkpoint that could not be judged: it fails under any settings."""
-    name = own_name(found) or "."
+    name = found.name or "."
     part = Part(name, "file", files=(WeightFile(name, "unknown", 0, content="not judged"),))
     checkpoint = Checkpoint(found.root, found.path, found.layout, "not judged", (part,))
     finding = FileUnreadable().finding(f"Nothing was judged here: {reason}", path=name, always_fails=True)

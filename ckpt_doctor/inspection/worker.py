@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _answer(request: bytes) -> bytes:
-    from .run import judge_one
+    from .diagnosis import judge_one
 
     found, policy, threads = pickle.loads(request)
     try:

@@ -37,3 +37,8 @@ class Found(NamedTuple):
     path: str
     claimed: tuple[str, ...]
     read: Callable[[], Checkpoint]
+
+    @property
+    def name(self) -> str:
+        """The name of a lone file, which tells it apart from others in its folder; empty for anything else."""
+        return Path(self.path).name if self.layout == "file" else ""

@@ -222,9 +222,9 @@ def test_nothing_is_imported_from_the_current_directory(tmp_path: Path) -> None:
 
 @NOT_WINDOWS
 def test_a_process_that_dies_is_never_0(eager: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [*healthy(2), ending("os.kill(os.getpid(), signal.SIGKILL)")._replace(path="run/w\x1b[2J"), *healthy(2)]
+    found = [item._replace(root=Path(str(number))) for number, item in enumerate(healthy(4))]
+    found.insert(2, ending("os.kill(os.getpid(), signal.SIGKILL)")._replace(path="run/w\x1b[2J"))
     monkeypatch.setattr("ckpt_doctor.inspection.run.find", lambda *_: found)
-    monkeypatch.setattr("ckpt_doctor.inspection.run.own_name", lambda item: str(id(item)))
     result = run("inspect", "runs", "--jobs", "2", "--fail-on", "never", "--ignore", "CKD")
     assert (result.exit_code, result.stderr) == (1, "")
     assert "run/w\\x1b[2J" in result.stdout

@@ -1,0 +1,76 @@
+"""One checkpoint, judged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.errors import NoCheckpointError
+from ckpt_doctor.findings import Finding
+from ckpt_doctor.layouts import Found, discover
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import Diagnosis
+from ckpt_doctor.rules import rules_for
+
+Progress = Callable[[int, int], None]
+"""Called with what is done so far and what there is to do: bytes, or checkpoints."""
+
+_DEFAULT = Policy()
+
+
+def judge_one(
+    found: Found, policy: Policy, *, progress: Progress | None = None, threads: int | None = None
+) -> Diagnosis:
+    """Read and diagnose one checkpoint; with ``deep``, its tensor bytes in up to ``threads`` threads."""
+    checkpoint = found.read()
+    if policy.deep:
+        (checkpoint,) = scanned([checkpoint], progress, threads=threads)
+    return diagnose(checkpoint, policy)
+
+
+def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
+    """Judge one checkpoint that was read already."""
+    findings: list[Finding] = []
+    for rule in rules_for(checkpoint):
+        selected = policy.runs(rule.code, rule.name, stable=rule.stable)
+        found = rule().check(checkpoint, policy)
+        findings += [policy.adjusted(finding) for finding in found if selected or finding.always_fails]
+    findings.sort(key=lambda finding: (finding.severity.rank, finding.code, finding.path or "", finding.tensors))
+    return Diagnosis(checkpoint, tuple(findings))
+
+
+def open_checkpoint(path: str | os.PathLike[str], layout: str | None = None) -> Checkpoint:
+    """The one checkpoint at ``path``, with its tensors listed and nothing loaded.
+
+    Raises ``NoCheckpointError`` where several lie there, with their paths.
+    """
+    checkpoints = discover(path, layout)
+    if len(checkpoints) > 1:
+        own = [item for item in checkpoints if os.path.abspath(item.root) == os.path.abspath(path)]
+        if len(own) != 1:
+            names = ", ".join(item.path for item in checkpoints[:5])
+            raise NoCheckpointError(f"{path} holds {len(checkpoints)} checkpoints ({names}, …): name one of them")
+        checkpoints = own
+    return checkpoints[0]
+
+
+def scanned(
+    checkpoints: list[Checkpoint], progress: Progress | None, *, threads: int | None = None
+) -> list[Checkpoint]:
+    """The checkpoints with what their tensor bytes say."""
+    from ckpt_doctor.scanning import bytes_to_scan, scan
+
+    total = sum(bytes_to_scan(checkpoint) for checkpoint in checkpoints)
+    done = 0
+    result = []
+    for checkpoint in checkpoints:
+        before = done
+
+        def advance(read: int, _: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + read, total)
+
+        result.append(scan(checkpoint, progress=advance, threads=threads))
+        done += bytes_to_scan(checkpoint)
+    return result
