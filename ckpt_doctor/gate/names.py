@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from functools import cache
 
 _COUNTER = r"(?:checkpoint|ckpt|global_?step|step|epoch|iteration|iter)[-_=]?[0-9]+"
 # transformers' Trainer gathers a checkpoint under this prefix until it is whole.
@@ -29,6 +29,7 @@ Counter = tuple[tuple[str, ...], tuple[int, ...]]
 """What is counted, and how far: ``(("epoch", "step"), (3, 500))``."""
 
 
+@cache
 def counter_of(name: str) -> Counter | None:
     """The counters that a name consists of; ``None`` where it holds anything else.
 
@@ -41,14 +42,15 @@ def counter_of(name: str) -> Counter | None:
     return tuple(word.strip("_") for word, _ in pieces), tuple(int(number) for _, number in pieces)
 
 
-def time_of(names: Iterable[str]) -> tuple[int, ...] | None:
+@cache
+def time_of(names: tuple[str, ...]) -> tuple[int, ...] | None:
     """The time in the last of these names that bears one: year, month and day, or with hour, minute and second.
 
     A time of day alone counts below a folder that bears the date.
 
-    >>> time_of(["pn=1_pl=8_in=5_il=8_20250107-101500", "weaver"])
+    >>> time_of(("pn=1_pl=8_in=5_il=8_20250107-101500", "weaver"))
     (2025, 1, 7, 10, 15, 0)
-    >>> time_of(["2025-01-07", "10-15-00"]), time_of(["run_20250107"]), time_of(["seed_20251399"])
+    >>> time_of(("2025-01-07", "10-15-00")), time_of(("run_20250107",)), time_of(("seed_20251399",))
     ((2025, 1, 7, 10, 15, 0), (2025, 1, 7), None)
     """
     found: tuple[int, ...] | None = None
@@ -76,7 +78,7 @@ def family_of(name: str) -> str | None:
         return "saves"
     if _NO_RUN.search(name):
         return None
-    return "times" if time_of([name]) or _TIME_OF_DAY.fullmatch(name) else None
+    return "times" if time_of((name,)) or _TIME_OF_DAY.fullmatch(name) else None
 
 
 def _exists(time: tuple[int, ...]) -> bool:

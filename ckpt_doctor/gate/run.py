@@ -80,6 +80,8 @@ def decide(
         passed_over.append(PassedOver(subject.path, reason))
     if first is None:
         raise _unfinished(path, subject.path)
+    if len(passed_over) > 1:
+        first = first._replace(reason=f"{first.reason}; and no older save is healthy")
     return first
 
 

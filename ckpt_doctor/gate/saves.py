@@ -38,7 +38,7 @@ def saves(tree: str | os.PathLike[str], layout: str | None = None) -> list[Save]
     """
     found = find(tree, layout, force=False)
     complete = [_save(tree, group) for group in _groups(found)]
-    return sorted([*complete, *_without_checkpoint(tree, found, complete)], key=lambda save: save.path)
+    return sorted([*complete, *_without_checkpoint(tree, found)], key=lambda save: save.path)
 
 
 def _groups(found: Iterable[Found]) -> Iterable[list[Found]]:
@@ -88,7 +88,7 @@ def _mtime(path: Path) -> int:
         return 0
 
 
-def _without_checkpoint(tree: str | os.PathLike[str], found: list[Found], complete: list[Save]) -> Iterator[Save]:
+def _without_checkpoint(tree: str | os.PathLike[str], found: list[Found]) -> Iterator[Save]:
     """Folders that are named like those beside them that hold a checkpoint, and hold none.
 
     A run that has just begun, or whose save was interrupted, must not be passed over for an older one without a word.

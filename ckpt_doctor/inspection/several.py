@@ -34,19 +34,33 @@ def judge_several(
         if counter is not None:
             counter(len(diagnoses), len(found))
 
+    def share(indexes: deque[int], among: int) -> dict[int, str]:
+        """Let processes take from ``indexes``; index and reason of what none of them survived."""
+        from .workers import Workers
+
+        lost = {}
+        with Workers(found, policy, indexes, among) as workers:
+            for index, outcome in workers.outcomes():
+                if isinstance(outcome, str):
+                    lost[index] = outcome
+                else:
+                    done(index, outcome)
+        return lost
+
     begin = time.monotonic()
     while waiting:
         index = waiting.popleft()
         done(index, _attempt(found[index], policy))
-        spent = time.monotonic() - begin
-        size = min(jobs, len(waiting), int(spent / len(diagnoses) * len(waiting) / _WORTH))
+        pace = (time.monotonic() - begin) / len(diagnoses)
+        size = min(jobs, len(waiting), int(pace * len(waiting) / _WORTH))
         if size > 1:
-            from .workers import Workers
-
             jobs = 1  # what the processes leave is done here
-            with Workers(found, policy, waiting, size) as workers:
-                for index, outcome in workers.outcomes():
-                    done(index, unjudged(found[index], policy, outcome) if isinstance(outcome, str) else outcome)
+            # What was too large beside others may be no trouble by itself.
+            again = deque(sorted(share(waiting, size)))
+            if again:
+                for index, reason in share(again, 1).items():
+                    done(index, unjudged(found[index], policy, reason))
+                waiting.extend(again)
     return tuple(diagnoses[index] for index in range(len(found)))
 
 

@@ -102,7 +102,7 @@ def test_the_order_is_one_order(paths: list[str], shuffled: random.Random) -> No
 def test_any_name_can_be_asked(name: str) -> None:
     counter_of(name)
     family_of(name)
-    time = time_of([name])
+    time = time_of((name,))
     assert time is None or len(time) in (3, 6)
 
 

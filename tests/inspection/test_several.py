@@ -98,6 +98,32 @@ def test_a_process_that_dies_names_its_checkpoint(eager: None, how: str, said: s
     assert list(report.failing("never"))
 
 
+@NOT_WINDOWS
+def test_what_only_fails_beside_others_is_judged_alone(eager: None, tmp_path: Path) -> None:
+    # As where memory suffices for one: it is killed the first time.
+    note = f"""
+        import os, pathlib, signal
+        from ckpt_doctor.layouts import find
+        note = pathlib.Path({str(tmp_path / "note")!r})
+        if not note.exists():
+            note.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    large = find(WEAVER)[0]._replace(
+        read=partial(
+            eval,
+            "(exec(note), find(weaver)[0].read())[1]",
+            {
+                "note": textwrap.dedent(note),
+                "weaver": str(WEAVER),
+                "find": find,
+            },
+        )
+    )
+    assert verdicts(judge([*healthy(3), large, *healthy(3)], jobs=2)) == [True] * 7
+    assert (tmp_path / "note").exists()
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize(
     ("error", "said"), [("KeyError('x')", "KeyError: 'x'. This is a bug"), ("MemoryError()", "memory ran out")]
