@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .errors import (
         CkptDoctorError,
         ConversionError,
+        GateError,
         IncompleteLoadError,
         MissingDependencyError,
         NoCheckpointError,
@@ -42,6 +43,7 @@ __all__ = [
     "Conversion",
     "ConversionError",
     "Coverage",
+    "GateError",
     "IncompleteLoadError",
     "MissingDependencyError",
     "NoCheckpointError",
@@ -72,6 +74,7 @@ _HOMES = {
     "Conversion": "conversion",
     "ConversionError": "errors",
     "Coverage": "coverage",
+    "GateError": "errors",
     "IncompleteLoadError": "errors",
     "MissingDependencyError": "errors",
     "NoCheckpointError": "errors",

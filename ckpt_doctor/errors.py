@@ -49,3 +49,15 @@ class RepairError(CkptDoctorError):
 
 class SettingsError(CkptDoctorError):
     """A settings file or an environment variable says something that has no meaning; the text says where."""
+
+
+class GateError(CkptDoctorError):
+    """The gate stays shut though no finding is to blame: what was judged changed, or nobody can tell what to judge."""
+
+
+class CommandError(GateError):
+    """The command behind the gate could not be started; ``code`` is the exit code that shells give then."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code

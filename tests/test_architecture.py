@@ -19,6 +19,7 @@ WORDS = {
     "sharding",
     "tensor_names",
     "checkpoint",
+    "cores",
     "coverage",
     "findings",
     "layout_definition",
@@ -41,15 +42,21 @@ MAY_IMPORT = {
     "reporting": WORDS,
     "verification": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
     "integrations": WORDS | {"rules", "inspection", "verification"},
+    "gate": WORDS | {"layouts", "inspection"},
     "cli": WORDS
     | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"}
-    | {"repair", "verification", "reporting", "settings"},
+    | {"repair", "verification", "gate", "reporting", "settings"},
 }
 # The package's own front door and `python -m` stand above all rooms.
 ABOVE_ALL = {"__init__", "__main__"}
 NEVER = {"torch", "peft", "transformers", "safetensors", "pickle", "pickletools"}
-# Torch's own format is written by torch, and models are loaded by the libraries that made them.
-EXCEPT = {"conversion/to_bin.py": {"torch"}}
+# Torch's own format is written by torch, and models are loaded by the libraries that made them. What the processes of
+# an inspection tell each other is made by this package at both ends.
+EXCEPT = {
+    "conversion/to_bin.py": {"torch"},
+    "inspection/worker.py": {"pickle"},
+    "inspection/workers.py": {"pickle"},
+}
 LIBRARIES = {"torch", "peft", "transformers", "safetensors"}
 ROOMS_EXCEPT = {"verification": LIBRARIES, "integrations": LIBRARIES}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -38,13 +39,20 @@ def color_option(command: Command) -> Command:
 
 
 def presentation(
-    color: str, *, quiet: bool = False, statistics: bool = False, to_file: bool = False, fail_on: str = "error"
+    color: str,
+    *,
+    quiet: bool = False,
+    statistics: bool = False,
+    to_file: bool = False,
+    aside: bool = False,
+    fail_on: str = "error",
 ) -> Presentation:
-    """How a report for people should look on standard output, or in a file."""
+    """How a report for people should look on standard output, in a file, or ``aside``: on standard error."""
+    stream = sys.stderr if aside else sys.stdout
     return Presentation(
-        width=_WIDTH if to_file else _columns(),
-        colour=_wants_colour(color, to_file=to_file),
-        ascii_only=not to_file and not _encodes("·─…"),
+        width=_WIDTH if to_file else _columns(stream),
+        colour=_wants_colour(color, stream, to_file=to_file),
+        ascii_only=not to_file and not _encodes("·─…", stream),
         quiet=quiet,
         statistics=statistics,
         commands=frozenset(COMMANDS),
@@ -77,40 +85,51 @@ def write(pieces: Iterable[str], *, commands: bool = False) -> None:
             raise OutputError(f"cannot write to standard output: {error.strerror or error}") from error
 
 
+def write_aside(pieces: Iterable[str], *, commands: bool = False) -> None:
+    """Write the same to standard error, where standard output is for somebody else."""
+    if sys.stderr is None:
+        return
+    # Nobody may be listening there, and what comes next matters more.
+    with contextlib.suppress(OSError):
+        for piece in pieces:
+            sys.stderr.write((piece if commands else inert(piece)) + "\n")
+        sys.stderr.flush()
+
+
 def _discard_output() -> None:
     # What is still in the buffer would fail again when the interpreter ends, and turn the exit code into 120.
     with Path(os.devnull).open("wb") as devnull:
         os.dup2(devnull.fileno(), sys.stdout.fileno())
 
 
-def _columns() -> int:
-    if not _is_terminal(sys.stdout):
+def _columns(stream: Any) -> int:
+    if not _is_terminal(stream):
         return _WIDTH
     try:
-        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+        columns = os.get_terminal_size(stream.fileno()).columns
     except OSError:
         return _WIDTH
     # Some terminals say 0 when they do not know.
     return min(max(columns, _NARROWEST), _WIDEST) if columns else _WIDTH
 
 
-def _wants_colour(choice: str, *, to_file: bool) -> bool:
+def _wants_colour(choice: str, stream: Any, *, to_file: bool) -> bool:
     if choice != "auto":
         return choice == "always"
     if to_file or os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
         return True
-    return _is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
+    return _is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
 def _is_terminal(stream: Any) -> bool:
     return stream is not None and stream.isatty()
 
 
-def _encodes(text: str) -> bool:
+def _encodes(text: str, stream: Any) -> bool:
     try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         return False
     return True

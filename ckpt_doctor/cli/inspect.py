@@ -22,12 +22,12 @@ def command(paths: tuple[str, ...], options: InspectOptions) -> None:
     # Imported here so that --help and usage errors do not pay for the rules.
     from ckpt_doctor.inspection import inspect
 
-    from .progress import ByteProgress
+    from .progress import ByteProgress, CountProgress
 
     outputs, policy = options.outputs, options.policy
     outputs.check()
-    with ByteProgress() as progress:
-        report = inspect(paths or (".",), policy, progress=progress)
+    with ByteProgress() as progress, CountProgress("inspecting") as counter:
+        report = inspect(paths or (".",), policy, progress=progress, counter=counter, jobs=options.processes)
     outputs.write(lambda output: report_lines(report, output.format, options.look(output)), lambda: report.checkpoints)
     if report.findings and not (outputs.on_stdout or options.quiet):
         say(f"{len(report.findings):,} findings: see {', '.join(outputs.files)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import click
@@ -19,38 +19,40 @@ from .settings_options import settings_for, settings_options
 class InspectOptions(NamedTuple):
     """What holds for an inspection: what was asked for on the command line, else what the settings say."""
 
-    expect: str | None
-    layout: str | None
-    deep: bool
-    preview: bool
-    select: tuple[str, ...]
-    ignore: tuple[str, ...]
-    fail_on: str
-    output_format: tuple[str, ...]
-    output_file: tuple[str, ...]
-    statistics: bool
-    quiet: bool
-    color: str
     policy: Policy
     """What the inspection is to expect."""
+    jobs: int | None = None
+    output_format: tuple[str, ...] = ()
+    output_file: tuple[str, ...] = ()
+    statistics: bool = False
+    quiet: bool = False
+    color: str = "auto"
+
+    @property
+    def processes(self) -> int:
+        """How many processes may inspect."""
+        from ckpt_doctor.cores import available_cores
+
+        return self.jobs or available_cores()
 
     @property
     def outputs(self) -> Outputs:
         """Where the report goes. Raises ``UsageError`` where formats and files do not fit together."""
         return Outputs.parse(self.output_format, self.output_file)
 
-    def look(self, output: Output) -> Presentation:
-        """How the report should look there."""
+    def look(self, output: Output, *, aside: bool = False) -> Presentation:
+        """How the report should look there; ``aside`` stands for standard error in the place of standard output."""
         return presentation(
             self.color,
             quiet=self.quiet,
             statistics=self.statistics,
             to_file=output.file is not None,
-            fail_on=self.fail_on,
+            aside=aside,
+            fail_on=self.policy.fail_on,
         )
 
 
-_OPTIONS = (
+_POLICY = (
     click.option(
         "--expect",
         type=click.Choice(EXPECTATIONS),
@@ -63,6 +65,17 @@ _OPTIONS = (
     click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),
     click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names out."),
     click.option("--fail-on", type=click.Choice(FAIL_ON), help="What makes the exit code 1.  [default: error]"),
+)
+_OF_THE_POLICY = ("expect", "layout", "deep", "preview", "select", "ignore", "fail_on")
+_REPORT = (
+    click.option(
+        "--jobs",
+        metavar="N",
+        type=click.IntRange(min=1),
+        envvar="CKPT_DOCTOR_JOBS",
+        show_envvar=True,
+        help="Processes that inspect a tree of many checkpoints.  [default: one for each core]",
+    ),
     output_options,
     click.option(
         "--statistics", is_flag=True, help="Count by rule; in json, sarif, junit and github beside the findings."
@@ -71,27 +84,29 @@ _OPTIONS = (
         "-q", "--quiet", is_flag=True, help="Say nothing about what is healthy; json, sarif and junit are always whole."
     ),
     color_option,
-    settings_options,
 )
-
-
-_OF_THE_POLICY = ("expect", "layout", "deep", "preview", "select", "ignore", "fail_on")
 
 
 def inspect_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give ``command`` all options of an inspection; it gets them as one argument, ``options``."""
+    return _packed(command, (*_POLICY, *_REPORT, settings_options))
 
+
+def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those that say what is healthy, for a command that reports nothing; in ``options`` the others are defaults."""
+    return _packed(command, (*_POLICY, settings_options))
+
+
+def _packed(command: Callable[..., Any], options: Iterable[Callable[..., Any]]) -> Callable[..., Any]:
     @functools.wraps(command)
     def packed(**values: Any) -> Any:
-        given = {name: values.pop(name) for name in InspectOptions._fields if name != "policy"}
-        flags = {name: given[name] for name in _OF_THE_POLICY}
+        flags = {name: values.pop(name) for name in _OF_THE_POLICY}
         settings = settings_for(values.pop("config"), values.pop("no_config"), **flags)
-        policy = settings.policy
-        given.update((name, getattr(policy, name)) for name in _OF_THE_POLICY)
-        given["output_format"] = given["output_format"] or settings.output_format
-        return command(options=InspectOptions(**given, policy=policy), **values)
+        given = {name: values.pop(name) for name in InspectOptions._fields if name in values}
+        given["output_format"] = given.get("output_format") or settings.output_format
+        return command(options=InspectOptions(settings.policy, **given), **values)
 
     result: Callable[..., Any] = packed
-    for option in reversed(_OPTIONS):
+    for option in reversed(tuple(options)):
         result = option(result)
     return result

@@ -11,7 +11,7 @@ import click
 from ckpt_doctor.errors import OutputError
 from ckpt_doctor.reporting import FORMATS
 
-from .console import write
+from .console import write, write_aside
 from .output_file import check_output_file, files_of, write_file
 from .step_summary import append_step_summary
 
@@ -101,15 +101,16 @@ class Outputs(NamedTuple):
         for name in self.files:
             check_output_file(name)
 
-    def write(self, render: Render, checkpoints: Callable[[], Iterable[Checkpoint]]) -> None:
+    def write(self, render: Render, checkpoints: Callable[[], Iterable[Checkpoint]], *, aside: bool = False) -> None:
         """Write every output, each file all or nothing, and none over a file of the ``checkpoints``.
 
         With the format ``github`` the markdown report also goes to the summary of the workflow's step. An output that
         cannot be written does not stand in the way of the others; the first ``OutputError`` is raised in the end.
+        ``aside`` writes to standard error what is for standard output.
         """
         for_github = any(output.format == "github" for output in self.outputs)
         protected = list(files_of(checkpoints())) if self.files or for_github else []
-        failures = [_failure(output, render(output), protected) for output in self.outputs]
+        failures = [_failure(output, render(output), protected, aside=aside) for output in self.outputs]
         if for_github:
             append_step_summary(lambda name: render(Output("markdown", name)), protected)
         for failure in failures:
@@ -117,11 +118,11 @@ class Outputs(NamedTuple):
                 raise failure
 
 
-def _failure(output: Output, pieces: Iterable[str], protected: list[Path]) -> OutputError | None:
+def _failure(output: Output, pieces: Iterable[str], protected: list[Path], *, aside: bool) -> OutputError | None:
     """Write one output; what went wrong, if anything did."""
     try:
         if output.file is None:
-            write(pieces, commands=output.format == "github")
+            (write_aside if aside else write)(pieces, commands=output.format == "github")
         else:
             write_file(output.file, pieces, protected=protected)
     except OutputError as error:

@@ -1,4 +1,4 @@
-"""A progress bar for what reads whole files, on standard error and on a terminal only."""
+"""Progress bars for what takes a while, on standard error and on a terminal only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import click
 class ByteProgress:
     """Called with the bytes done so far and the bytes in all. A context manager that tidies up behind it."""
 
+    _shows_numbers = False
+
     def __init__(self, label: str = "reading tensors") -> None:
         self._label = label
         self._bar: Any = None
@@ -22,7 +24,9 @@ class ByteProgress:
         if not self._visible or total <= 0:
             return
         if self._bar is None:
-            self._bar = click.progressbar(length=total, label=self._label, file=sys.stderr)
+            self._bar = click.progressbar(
+                length=total, label=self._label, file=sys.stderr, show_pos=self._shows_numbers
+            )
             self._bar.__enter__()
         self._bar.update(done - self._bar.pos)
 
@@ -34,3 +38,9 @@ class ByteProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.__exit__(kind, error, trace)
+
+
+class CountProgress(ByteProgress):
+    """Called with the number of things done so far and their number in all, and shows both."""
+
+    _shows_numbers = True

@@ -8,6 +8,8 @@ COMMANDS = {
     "convert": "convert",
     "fix": "fix",
     "verify": "verify",
+    "gate": "gate",
+    "latest": "latest",
     "explain": "explain",
     "rules": "rules",
     "settings": "settings",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ckpt_doctor.checkpoint import Record
+from ckpt_doctor.cores import available_cores
 from ckpt_doctor.errors import ConversionError
 from ckpt_doctor.wording import listed
 
@@ -49,7 +49,7 @@ def compare(
             read(nbytes)
 
     crew = _Crew(iter(jobs), lambda: _Desk(source, target, report))
-    crew.run(min(_threads(), len(jobs)), beside)
+    crew.run(min(_MAX_THREADS, available_cores(), len(jobs)), beside)
 
 
 def _jobs(placed: Iterable[tuple[Slot, int]], records: Sequence[Record], gather: Gather) -> Iterator[Job]:
@@ -187,12 +187,6 @@ def _difference(names: Sequence[str]) -> ConversionError:
         f"what was written differs from what was read, in {listed(names)}: the disk or the memory is at fault, or the "
         "source is being written to"
     )
-
-
-def _threads() -> int:
-    # Containers are often given fewer cores than the machine has.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MAX_THREADS, cores))
 
 
 class _Crew:

@@ -12,6 +12,7 @@ from ckpt_doctor.errors import NoCheckpointError, PathNotFoundError, UnknownName
 
 from . import lone_file
 from .disk import DISK, Disk
+from .match import Found
 
 if TYPE_CHECKING:
     from ckpt_doctor.layout_definition import LayoutDefinition
@@ -29,11 +30,24 @@ def discover(
     disk: Disk = DISK,
     layouts: Sequence[LayoutDefinition] = (),
 ) -> list[Checkpoint]:
-    """Every checkpoint at ``path``, read and ready to be judged, in the order of their paths.
+    """Every checkpoint at ``path``, read and ready to be judged, in the order of their paths. See :func:`find`."""
+    return [found.read() for found in find(path, layout, disk, layouts)]
+
+
+def find(
+    path: str | os.PathLike[str],
+    layout: str | None = None,
+    disk: Disk = DISK,
+    layouts: Sequence[LayoutDefinition] = (),
+    *,
+    force: bool = True,
+) -> list[Found]:
+    """Every checkpoint at ``path``, not read yet, in the order of their paths.
 
     A path inside a checkpoint means the whole checkpoint, and so does its index or config. ``layout`` keeps only the
-    checkpoints of that layout, ``disk`` is what is looked at, and ``layouts`` are those that a team has defined. Raises
-    ``PathNotFoundError``, ``NoCheckpointError``, and ``UnknownNameError`` for a layout that does not exist.
+    checkpoints of that layout; where there is none, the folder itself is taken for one, unless ``force`` is unset.
+    ``disk`` is what is looked at, and ``layouts`` are those that a team has defined. Raises ``PathNotFoundError``,
+    ``NoCheckpointError``, and ``UnknownNameError`` for a layout that does not exist.
     """
     # Path("") is the current directory: an unset variable in a script must not be taken for it.
     if not os.fspath(path):
@@ -46,17 +60,17 @@ def discover(
         if not disk.has_file(path):
             raise PathNotFoundError(f"{path} does not exist")
         if path.name in _CONFIGS or path.name.endswith(_INDEX_ENDING):
-            return discover(path.parent, layout, disk, layouts)
+            return find(path.parent, layout, disk, layouts, force=force)
         if layout not in (None, lone_file.NAME):
             raise NoCheckpointError(f"{path} is a file, and a {layout} checkpoint is a folder: name the folder")
-        return [lone_file.build(path, str(path), disk)]
+        return [lone_file.found(path, str(path), disk)]
     # A lone file needs none of the other layouts, so it does not pay for them.
     from .search import search
 
-    found = search(path, layout, disk, layouts)
+    found = search(path, layout, disk, layouts, force=force)
     if not found:
         raise NoCheckpointError(_nothing_found(path, layout))
-    return sorted(found, key=lambda checkpoint: (checkpoint.path, checkpoint.layout))
+    return sorted(found, key=lambda item: (item.path, item.layout))
 
 
 def _nothing_found(path: Path, layout: str | None) -> str:

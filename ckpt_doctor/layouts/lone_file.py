@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, Part
 
 from .disk import Disk
+from .match import Found
 
 NAME = "file"
+
+
+def found(path: Path, shown: str, disk: Disk) -> Found:
+    """The file at ``path`` as a checkpoint that is not read yet."""
+    return Found(NAME, path.parent, shown, (), partial(build, path, shown, disk))
 
 
 def build(path: Path, shown: str, disk: Disk) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""What a layout answers when it recognises a folder."""
+"""What a layout answers when it recognises a folder, and what a search makes of it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,31 @@ from .reading import CheckpointReader
 class Match(NamedTuple):
     """A checkpoint that was recognised and not yet read.
 
-    ``claimed`` are the folders, relative to ``root``, that belong to it and hold no checkpoint of their own.
+    ``claimed`` are the folders, relative to ``root``, that belong to it and hold no checkpoint of their own. ``build``
+    is no closure, so that it can be pickled.
     """
 
     layout: str
     root: Path
     claimed: tuple[str, ...]
     build: Callable[[CheckpointReader], Checkpoint]
+
+
+class Found(NamedTuple):
+    """A checkpoint that a search found, and what it takes to read it.
+
+    ``root`` is where it lies, and ``path`` how it is shown: of a lone file that is the file, and the root its folder.
+    ``claimed`` are the folders below the root that belong to it. Until ``read`` is called, nobody has looked into its
+    files, unless something in them decides what they are. It can be pickled: another process may do the reading.
+    """
+
+    layout: str
+    root: Path
+    path: str
+    claimed: tuple[str, ...]
+    read: Callable[[], Checkpoint]
+
+    @property
+    def name(self) -> str:
+        """The name of a lone file, which tells it apart from others in its folder; empty for anything else."""
+        return Path(self.path).name if self.layout == "file" else ""

@@ -27,22 +27,23 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     if not forced and (side_files + nested < 2 or not side_files):
         return None
 
-    def build(reader: CheckpointReader) -> Checkpoint:
-        parts = [
-            side_part(reader, "projs.bin", "projections", "projections", PROJECTIONS),
-            side_part(reader, "weaver.bin", "query latents", "latents", (*LATENTS, *LATENT_NORMS)),
-            side_part(reader, "trigger.bin", "trigger head", "trigger-head", TRIGGER_HEAD),
-        ]
-        for name in _ADAPTERS:
-            parts += adapters_below(reader, name, name, nesting_is_usual=True)
-        config = reader.config("config.json")
-        folders = ["", *_ADAPTERS, *(part.directory for part in parts)]
-        return reader.checkpoint(NAME, "MemGen", parts, folders, config=config, known_sizes=known_sizes(parts, config))
-
     claimed = [*_ADAPTERS]
     for name in _ADAPTERS:
         claimed += [join(name, child) for child in folder.child(name).folders]
-    return Match(NAME, folder.path, tuple(claimed), build)
+    return Match(NAME, folder.path, tuple(claimed), _build)
+
+
+def _build(reader: CheckpointReader) -> Checkpoint:
+    parts = [
+        side_part(reader, "projs.bin", "projections", "projections", PROJECTIONS),
+        side_part(reader, "weaver.bin", "query latents", "latents", (*LATENTS, *LATENT_NORMS)),
+        side_part(reader, "trigger.bin", "trigger head", "trigger-head", TRIGGER_HEAD),
+    ]
+    for name in _ADAPTERS:
+        parts += adapters_below(reader, name, name, nesting_is_usual=True)
+    config = reader.config("config.json")
+    folders = ["", *_ADAPTERS, *(part.directory for part in parts)]
+    return reader.checkpoint(NAME, "MemGen", parts, folders, config=config, known_sizes=known_sizes(parts, config))
 
 
 def is_whole_model(names: Iterable[str]) -> bool:

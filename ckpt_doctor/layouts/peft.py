@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ckpt_doctor.checkpoint import Checkpoint
 
 from .adapters import adapter_part, holds_adapter
@@ -24,14 +26,14 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
         return None
 
     state = state_folders(folder.folders)
+    return Match(NAME, folder.path, state, partial(_build, state))
 
-    def build(reader: CheckpointReader) -> Checkpoint:
-        adapter = adapter_part(reader, "", "adapter")
-        kind = adapter.config.data.get("peft_type") if adapter.config and adapter.config.data else None
-        variant = f"PEFT {kind}" if isinstance(kind, str) else "PEFT"
-        return reader.checkpoint(NAME, variant, [adapter, *model_parts(reader)], ["", *state])
 
-    return Match(NAME, folder.path, state, build)
+def _build(state: tuple[str, ...], reader: CheckpointReader) -> Checkpoint:
+    adapter = adapter_part(reader, "", "adapter")
+    kind = adapter.config.data.get("peft_type") if adapter.config and adapter.config.data else None
+    variant = f"PEFT {kind}" if isinstance(kind, str) else "PEFT"
+    return reader.checkpoint(NAME, variant, [adapter, *model_parts(reader)], ["", *state])
 
 
 def nested_below(folder: Folder) -> str | None:

@@ -13,7 +13,7 @@ from ckpt_doctor.checkpoint import Checkpoint, Part
 from . import lone_file, memgen, peft, transformers, trigger, weaver
 from .disk import Disk
 from .folder import Folder
-from .match import Match
+from .match import Found, Match
 from .names import has_weight_ending, is_training_state
 from .reading import CheckpointReader, is_foreign
 
@@ -33,19 +33,25 @@ _Matchers = Mapping[str, Callable[..., "Match | None"]]
 _NONE: _Matchers = {}
 
 
-def search(path: Path, layout: str | None, disk: Disk, layouts: Iterable[LayoutDefinition] = ()) -> list[Checkpoint]:
+def search(
+    path: Path, layout: str | None, disk: Disk, layouts: Iterable[LayoutDefinition] = (), *, force: bool = True
+) -> list[Found]:
     """The checkpoint that encloses the folder ``path``, or those below it; only those of ``layout`` if one is given.
 
-    ``layouts`` are those of a team, which come before all others.
+    ``layouts`` are those of a team, which come before all others. ``force`` takes the folder itself for one of
+    ``layout`` where none is there.
     """
     if layout == lone_file.NAME:
         return list(lone_files(Folder(path, disk)))
     own = {definition.name: _matcher(definition) for definition in layouts}
     matches = _enclosing(path, own, disk) or _matches_below(Folder(path, disk), own)
-    found = [item if isinstance(item, Checkpoint) else _read(item, path, disk) for item in matches]
-    if layout is not None:
-        found = [item for item in found if item.layout == layout] or _forced(Folder(path, disk), layout, own)
-    return [_note_nesting(checkpoint, path, disk) for checkpoint in found]
+    found = [item if isinstance(item, Found) else _found(item, path, disk) for item in matches]
+    if layout is None:
+        return found
+    # Only the names of its tensors tell a whole MemGen model from any other.
+    found = [_already_read(item, item.read()) for item in found]
+    wanted = [item for item in found if item.layout == layout]
+    return wanted or (_forced(Folder(path, disk), layout, own) if force else [])
 
 
 def _matcher(definition: LayoutDefinition) -> Callable[..., Match | None]:
@@ -54,7 +60,20 @@ def _matcher(definition: LayoutDefinition) -> Callable[..., Match | None]:
     return partial(custom.match, definition)
 
 
-def _enclosing(path: Path, own: _Matchers, disk: Disk) -> list[Match | Checkpoint]:
+def _found(match: Match, asked: Path, disk: Disk) -> Found:
+    shown = _shown(match.root, asked)
+    return Found(match.layout, match.root, shown, match.claimed, partial(_read, match, shown, asked, disk))
+
+
+def _already_read(found: Found, checkpoint: Checkpoint) -> Found:
+    return found._replace(layout=checkpoint.layout, read=partial(_given, checkpoint))
+
+
+def _given(checkpoint: Checkpoint) -> Checkpoint:
+    return checkpoint
+
+
+def _enclosing(path: Path, own: _Matchers, disk: Disk) -> list[Match | Found]:
     """The checkpoint that claims ``path`` as one of its inner folders; the outermost where several do."""
     # As it was typed, and where a link leads: a link to an inner folder means the same checkpoint as the folder.
     for here in dict.fromkeys((Path(os.path.abspath(path)), Path(os.path.realpath(path)))):
@@ -67,7 +86,7 @@ def _enclosing(path: Path, own: _Matchers, disk: Disk) -> list[Match | Checkpoin
     return []
 
 
-def _matches_below(top: Folder, own: _Matchers) -> Iterator[Match | Checkpoint]:
+def _matches_below(top: Folder, own: _Matchers) -> Iterator[Match | Found]:
     waiting = [top]
     claimed: set[Path] = set()
     while waiting:
@@ -104,26 +123,30 @@ def _asked(matchers: _Matchers, folder: Folder) -> list[Match]:
     return [match for matcher in matchers.values() if (match := matcher(folder))]
 
 
-def _forced(folder: Folder, layout: str, own: _Matchers) -> list[Checkpoint]:
+def _forced(folder: Folder, layout: str, own: _Matchers) -> list[Found]:
     """The folder itself as what the user says it is, though it does not look so; nothing where it is empty."""
     matcher = {**_FAMILY, **_GENERAL, **own}[layout]
     match = matcher(folder, forced=True) if folder.files or folder.folders else None
-    return [_read(match, folder.path, folder.disk)] if match else []
+    return [_found(match, folder.path, folder.disk)] if match else []
 
 
-def lone_files(folder: Folder) -> Iterator[Checkpoint]:
+def lone_files(folder: Folder) -> Iterator[Found]:
     """The weight files in a folder that is no checkpoint, each as one of its own."""
     for name in folder.files:
         if not has_weight_ending(name) or is_training_state(name):
             continue
-        checkpoint = lone_file.build(folder.path / name, os.path.normpath(folder.path / name), folder.disk)
+        found = lone_file.found(folder.path / name, os.path.normpath(folder.path / name), folder.disk)
         # ".bin" is everybody's ending: in a folder of anything, only what holds tensors counts as a weight file.
-        if not (name.endswith(".bin") and is_foreign(checkpoint.files[0])):
-            yield checkpoint
+        if name.endswith(".bin"):
+            checkpoint = found.read()
+            if is_foreign(checkpoint.files[0]):
+                continue
+            found = _already_read(found, checkpoint)
+        yield found
 
 
-def _read(match: Match, asked: Path, disk: Disk) -> Checkpoint:
-    return match.build(CheckpointReader(match.root, _shown(match.root, asked), disk))
+def _read(match: Match, shown: str, asked: Path, disk: Disk) -> Checkpoint:
+    return _note_nesting(match.build(CheckpointReader(match.root, shown, disk)), asked, disk)
 
 
 def _shown(root: Path, asked: Path) -> str:
@@ -147,6 +170,8 @@ def _note_nesting(checkpoint: Checkpoint, asked: Path, disk: Disk) -> Checkpoint
     return checkpoint._replace(parts=parts)
 
 
-def _unreadable(folder: Folder) -> Checkpoint:
+def _unreadable(folder: Folder) -> Found:
     part = Part(folder.name, "file", files=(folder.as_unreadable_file("."),))
-    return Checkpoint(folder.path, os.path.normpath(folder.path), lone_file.NAME, "unreadable folder", (part,))
+    shown = os.path.normpath(folder.path)
+    checkpoint = Checkpoint(folder.path, shown, lone_file.NAME, "unreadable folder", (part,))
+    return Found(lone_file.NAME, folder.path, shown, (), partial(_given, checkpoint))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from ckpt_doctor.checkpoint import Checkpoint, Part
 
@@ -24,18 +25,18 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     if not forced and not holds_model(folder) and not _lost_its_model(folder):
         return None
     state = state_folders(folder.folders)
+    return Match(NAME, folder.path, state, partial(_build, state))
 
-    def build(reader: CheckpointReader) -> Checkpoint:
-        parts = model_parts(reader)
-        if not parts:
-            config = reader.config("config.json")
-            parts = [Part("model", "model", config=config, expected_files=("model.safetensors", "pytorch_model.bin"))]
-        folders = ["", *state]
-        if memgen.is_whole_model(tensor.name for tensor in parts[0].tensors):
-            return reader.checkpoint(memgen.NAME, "MemGen whole model", memgen.whole_model(parts), folders)
-        return reader.checkpoint(NAME, _variant(parts), parts, folders)
 
-    return Match(NAME, folder.path, state, build)
+def _build(state: tuple[str, ...], reader: CheckpointReader) -> Checkpoint:
+    parts = model_parts(reader)
+    if not parts:
+        config = reader.config("config.json")
+        parts = [Part("model", "model", config=config, expected_files=("model.safetensors", "pytorch_model.bin"))]
+    folders = ["", *state]
+    if memgen.is_whole_model(tensor.name for tensor in parts[0].tensors):
+        return reader.checkpoint(memgen.NAME, "MemGen whole model", memgen.whole_model(parts), folders)
+    return reader.checkpoint(NAME, _variant(parts), parts, folders)
 
 
 def _lost_its_model(folder: Folder) -> bool:

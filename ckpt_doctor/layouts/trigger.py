@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ckpt_doctor.checkpoint import Checkpoint
 
 from .adapters import adapters_below, holds_adapter
@@ -25,12 +27,13 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     else:
         return None
 
-    def build(reader: CheckpointReader) -> Checkpoint:
-        adapters = adapters_below(reader, adapter_folder, NAME, nesting_is_usual=False)
-        return reader.checkpoint(
-            NAME, "MemGen trigger", adapters, ["", adapter_folder, *(part.directory for part in adapters)]
-        )
-
     below = folder.child(adapter_folder)
     nested = (join(adapter_folder, name) for name in below.folders if holds_adapter(below.child(name)))
-    return Match(NAME, folder.path, (*([adapter_folder] if adapter_folder else []), *nested), build)
+    claimed = (*([adapter_folder] if adapter_folder else []), *nested)
+    return Match(NAME, folder.path, claimed, partial(_build, adapter_folder))
+
+
+def _build(adapter_folder: str, reader: CheckpointReader) -> Checkpoint:
+    adapters = adapters_below(reader, adapter_folder, NAME, nesting_is_usual=False)
+    folders = ["", adapter_folder, *(part.directory for part in adapters)]
+    return reader.checkpoint(NAME, "MemGen trigger", adapters, folders)

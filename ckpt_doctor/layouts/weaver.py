@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ckpt_doctor.checkpoint import Checkpoint
 
 from .adapters import adapters_below, holds_adapter
@@ -40,14 +42,14 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     else:
         return None
 
-    def build(reader: CheckpointReader) -> Checkpoint:
-        adapters = adapters_below(reader, adapter_folder, "weaver", nesting_is_usual=False)
-        side = side_part(reader, SIDE_FILE, "projections", "projections", (*PROJECTIONS, *LATENTS))
-        folders = ["", adapter_folder, *(part.directory for part in adapters)]
-        return reader.checkpoint(NAME, variant, [*adapters, side], folders, known_sizes=known_sizes(adapters, None))
+    return Match(NAME, folder.path, _claimed(folder, adapter_folder), partial(_build, adapter_folder, variant))
 
-    claimed = _claimed(folder, adapter_folder)
-    return Match(NAME, folder.path, claimed, build)
+
+def _build(adapter_folder: str, variant: str, reader: CheckpointReader) -> Checkpoint:
+    adapters = adapters_below(reader, adapter_folder, "weaver", nesting_is_usual=False)
+    side = side_part(reader, SIDE_FILE, "projections", "projections", (*PROJECTIONS, *LATENTS))
+    folders = ["", adapter_folder, *(part.directory for part in adapters)]
+    return reader.checkpoint(NAME, variant, [*adapters, side], folders, known_sizes=known_sizes(adapters, None))
 
 
 def _claimed(folder: Folder, adapter_folder: str) -> tuple[str, ...]:

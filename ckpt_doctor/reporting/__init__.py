@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ckpt_doctor.results import Report
 
     from .presentation import Presentation
+    from .sections import Judged
 
 _MODULES = {
     "text": "text",
@@ -39,6 +40,17 @@ def coverage_lines(coverage: Coverage, output_format: str, look: Presentation) -
     return _lines("coverage_text" if output_format == "text" else _MODULES[output_format], coverage, look)
 
 
-def _lines(module: str, judged: Report | Coverage, look: Presentation) -> Iterator[str]:
+def gate_lines(report: Report, coverage: Coverage, output_format: str, look: Presentation) -> Iterator[str]:
+    """Both of them, in one of :data:`FORMATS` but JSON: the lines of one after the other, or one document."""
+    if output_format != "text":
+        yield from _lines(_MODULES[output_format], (report, coverage), look)
+        return
+    yield from report_lines(report, output_format, look)
+    if not (look.quiet and coverage.complete):
+        yield ""
+    yield from coverage_lines(coverage, output_format, look)
+
+
+def _lines(module: str, judged: Judged, look: Presentation) -> Iterator[str]:
     lines: Iterator[str] = import_module(f".{module}", __name__).lines(judged, look)
     return lines

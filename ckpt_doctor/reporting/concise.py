@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.results import Report
-
 from .escape import printable
 from .presentation import Presentation
-from .sections import all_findings, sections
+from .sections import Judged, all_findings, sections
 
 
-def lines(judged: Report | Coverage, look: Presentation) -> Iterator[str]:
+def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     """``checkpoint:file: CODE severity name message`` for each finding, each on a line of its own."""
     parts = sections(judged)
     if look.statistics:

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.results import Report
 
 from . import fixes
 from .escape import printable, shortened
 from .presentation import Presentation
-from .sections import Section, all_findings, sections, summary
+from .sections import Judged, Section, all_findings, sections, summary
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 
 
-def lines(judged: Report | Coverage, look: Presentation) -> Iterator[str]:
+def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     """``::error file=…,title=…::message`` for each finding, then the summary, which is no command.
 
     ``statistics`` adds the counts by rule to it, and ``quiet`` leaves it out where nothing was found.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.results import Report
@@ -12,12 +13,15 @@ from .presentation import Presentation
 
 
 def lines(judged: Report | Coverage, look: Presentation) -> Iterator[str]:
-    """The document of version 1; with ``statistics`` the counts by rule stand in it too, under that name."""
-    if not look.statistics:
-        yield judged.to_json()
-        return
-    from .statistics import documents
+    """The document as text."""
+    yield json.dumps(document(judged, look), indent=2)
 
-    document = judged.to_dict()
-    document["statistics"] = documents(judged.findings)
-    yield json.dumps(document, indent=2)
+
+def document(judged: Report | Coverage, look: Presentation) -> dict[str, Any]:
+    """The document of version 1; with ``statistics`` the counts by rule stand in it too, under that name."""
+    values = judged.to_dict()
+    if look.statistics:
+        from .statistics import documents
+
+        values["statistics"] = documents(judged.findings)
+    return values

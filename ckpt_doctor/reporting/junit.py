@@ -10,17 +10,15 @@ from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
-from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.findings import Finding
-from ckpt_doctor.results import Report
 
 from . import fixes
 from .escape import printable, shortened
 from .presentation import Presentation
-from .sections import Section, sections
+from .sections import Judged, Section, sections
 
 
-def lines(judged: Report | Coverage, look: Presentation) -> Iterator[str]:
+def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     """The document. With ``statistics`` each suite has the counts by rule as properties."""
     parts = sections(judged)
     cases = [_cases(part, look) for part in parts]

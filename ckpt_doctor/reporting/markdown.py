@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.findings import Finding
-from ckpt_doctor.results import Report
 
 from . import fixes
 from .escape import shortened
 from .markdown_escape import cell, code, prose, prose_cell
 from .presentation import Presentation
-from .sections import Section, all_findings, sections, summary
+from .sections import Judged, Section, all_findings, sections, summary
 
 _NAMES = 5
 
 
-def lines(judged: Report | Coverage, look: Presentation) -> Iterator[str]:
+def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     """The verdict, a table of the checkpoints, and what was found in each.
 
     ``quiet`` leaves out the checkpoints with nothing to report; ``statistics`` shows counts in the place of findings.

@@ -15,22 +15,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.findings import Finding
-from ckpt_doctor.results import Report, RuleInfo
+from ckpt_doctor.results import RuleInfo
 from ckpt_doctor.version import __version__
 
 from .escape import printable
 from .markdown_text import rendered
 from .presentation import Presentation
-from .sections import Section, all_findings, sections
+from .sections import Judged, Section, all_findings, sections
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _FINGERPRINT = "ckptDoctor/v1"
 _PLAIN = Presentation()
 
 
-def lines(judged: Report | Coverage, look: Presentation) -> Iterator[str]:
+def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     """The document. Its properties name every checkpoint that was judged, and with ``statistics`` count by rule."""
     parts = sections(judged)
     codes = sorted({(finding.code, finding.name) for finding in all_findings(parts)})

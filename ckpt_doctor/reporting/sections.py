@@ -15,6 +15,9 @@ from ckpt_doctor.wording import counted
 
 from .text import contents
 
+Judged = Report | Coverage | tuple[Report, Coverage]
+"""What an inspection said, or what a load restored, or both of one checkpoint."""
+
 
 class Section(NamedTuple):
     """One checkpoint. ``root`` is its place as seen from the working directory; paths of findings are below it.
@@ -55,11 +58,13 @@ class Section(NamedTuple):
         return not any(finding.fails(fail_on) for finding in self.findings)
 
 
-def sections(judged: Report | Coverage) -> list[Section]:
-    """The checkpoints of a report, or the one whose load was judged."""
+def sections(judged: Judged) -> list[Section]:
+    """The checkpoints of a report, or the one whose load was judged; the load comes last."""
     if isinstance(judged, Coverage):
         return [_loaded(judged)]
-    return [_inspected(diagnosis) for diagnosis in judged.diagnoses]
+    if isinstance(judged, Report):
+        return [_inspected(diagnosis) for diagnosis in judged.diagnoses]
+    return [section for part in judged for section in sections(part)]
 
 
 def all_findings(parts: Iterable[Section]) -> Iterator[Finding]:
@@ -69,10 +74,14 @@ def all_findings(parts: Iterable[Section]) -> Iterator[Finding]:
 
 def summary(parts: Sequence[Section], separator: str) -> str:
     """How many checkpoints there are, how many of them are sound, and how many findings of which severity."""
-    pieces = [counted(len(parts), "checkpoint")]
-    healthy = sum(part.healthy for part in parts)
+    sound = parts[0].sound if parts else ""
+    checkpoints = [part for part in parts if part.sound == sound]
+    pieces = [counted(len(checkpoints), "checkpoint")]
+    healthy = sum(part.healthy for part in checkpoints)
     if healthy:
-        pieces.append(f"{healthy:,} {parts[0].sound}")
+        pieces.append(f"{healthy:,} {sound}")
+    # Of one that was inspected and loaded, the load counts for itself.
+    pieces += [f"load {'' if part.healthy else 'not '}{part.sound}" for part in parts if part.sound != sound]
     return separator.join([*pieces, *_counts(tuple(all_findings(parts)))])
 
 

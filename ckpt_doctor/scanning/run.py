@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.cores import available_cores
 
 from .file_scan import FileScan, Job
 from .sweep import Reader
@@ -26,14 +27,20 @@ def bytes_to_scan(checkpoint: Checkpoint) -> int:
 
 
 def scan(
-    checkpoint: Checkpoint, *, progress: Progress | None = None, wants_digest: WantsDigest | None = None
+    checkpoint: Checkpoint,
+    *,
+    progress: Progress | None = None,
+    wants_digest: WantsDigest | None = None,
+    threads: int | None = None,
 ) -> Checkpoint:
     """Read the tensor bytes of every weight file once and attach what they said.
 
     The result equals ``checkpoint`` except for ``scans`` and further ``defects`` (checksums, I/O errors) of its files.
     ``progress`` is called from this thread with bytes done and bytes in all. ``wants_digest(file path, tensor name)``
-    adds tensors whose SHA-256 is needed; by default those whose name stands in several files of one part.
+    adds tensors whose SHA-256 is needed; by default those whose name stands in several files of one part. ``threads``
+    is how many may read at once: by default, one for each core.
     """
+    threads = min(_MAX_THREADS, threads or available_cores())
     repeated = _repeated_names(checkpoint)
     files = _by_path(checkpoint)
     total = bytes_to_scan(checkpoint)
@@ -48,7 +55,7 @@ def scan(
             if progress is not None:
                 progress(before + min(nbytes, limit), total)
 
-        scanned[path] = _scan_file(checkpoint.root / path, FileScan(file, wanted), advance)
+        scanned[path] = _scan_file(checkpoint.root / path, FileScan(file, wanted), advance, threads)
         done += file.nbytes
         advance(0, done)
     return checkpoint._replace(parts=tuple(_with_scans(part, scanned) for part in checkpoint.parts))
@@ -75,25 +82,19 @@ def _with_scans(part: Part, scanned: Mapping[str, WeightFile]) -> Part:
     return part._replace(files=files)
 
 
-def _threads() -> int:
-    # Containers are often given fewer cores than the machine has.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MAX_THREADS, cores))
-
-
 class _Crew:
     """Threads that work off the jobs of one open file.
 
     Plain threads, because ``concurrent.futures`` brings ``logging`` along, which takes longer than scanning an adapter.
     """
 
-    def __init__(self, jobs: list[Job], descriptor: int) -> None:
+    def __init__(self, jobs: list[Job], descriptor: int, threads: int) -> None:
         self._jobs = iter(jobs)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._complaints: list[str] = []
         self._failures: list[BaseException] = []
-        size = min(_threads(), len(jobs))
+        size = min(threads, len(jobs))
         self._counts = [0] * size
         self._threads = [threading.Thread(target=self._work, args=(number, descriptor)) for number in range(size)]
 
@@ -146,7 +147,7 @@ def _attempt(job: Job, reader: Reader, stopped: Callable[[], bool]) -> str | Non
     return None
 
 
-def _scan_file(path: Path, work: FileScan, advance: Callable[[int], None]) -> WeightFile:
+def _scan_file(path: Path, work: FileScan, advance: Callable[[int], None], threads: int) -> WeightFile:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
@@ -155,7 +156,7 @@ def _scan_file(path: Path, work: FileScan, advance: Callable[[int], None]) -> We
         before = os.fstat(descriptor)
         if before.st_size != work.file.nbytes:
             return _changed(work.file)
-        problem = _Crew(work.jobs, descriptor).work_off(advance)
+        problem = _Crew(work.jobs, descriptor, threads).work_off(advance)
         after = os.fstat(descriptor)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             return _changed(work.file)

@@ -24,8 +24,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """What the command passed on, in the place of a real inspection; ``answer`` is the report it gets."""
     seen: dict[str, object] = {"answer": report_with()}
 
-    def inspect(paths: object, policy: Policy, *, progress: object = None) -> object:
-        seen.update(paths=paths, policy=policy, progress=progress)
+    def inspect(paths: object, policy: Policy, **options: object) -> object:
+        seen.update(paths=paths, policy=policy, **options)
         return seen["answer"]
 
     monkeypatch.setattr(ckpt_doctor.inspection, "inspect", inspect)

@@ -1,52 +1,36 @@
-"""Paths and a policy to a report: the one way in for the command line, the gate and Python."""
+"""One checkpoint, judged."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .checkpoint import Checkpoint
-from .errors import NoCheckpointError
-from .findings import Finding
-from .layouts import discover
-from .policy import Policy
-from .results import Diagnosis, Report
-from .rules import rules_for
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.errors import NoCheckpointError
+from ckpt_doctor.findings import Finding
+from ckpt_doctor.layouts import Found, discover
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import Diagnosis
+from ckpt_doctor.rules import rules_for
 
 if TYPE_CHECKING:
-    from .layout_definition import LayoutDefinition
+    from ckpt_doctor.layout_definition import LayoutDefinition
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes read so far and the bytes in all."""
+"""Called with what is done so far and what there is to do: bytes, or checkpoints."""
 
 _DEFAULT = Policy()
 
 
-def inspect(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    policy: Policy = _DEFAULT,
-    *,
-    progress: Progress | None = None,
-) -> Report:
-    """Diagnose every checkpoint at ``paths``. Nothing is executed, nothing is written.
-
-    Raises ``PathNotFoundError`` or ``NoCheckpointError`` where a path leads to nothing, and ``UnknownNameError`` where
-    the policy names what does not exist.
-    """
-    if isinstance(paths, (str, os.PathLike)):
-        paths = [paths]
-    found: dict[tuple[Path, str, str], Checkpoint] = {}
-    for path in paths:
-        for checkpoint in discover(path, policy.layout, layouts=policy.layouts):
-            # Two paths may lead to one checkpoint: it is judged once, under the first name.
-            key = (Path(os.path.abspath(checkpoint.root)), checkpoint.layout, _own_name(checkpoint))
-            found.setdefault(key, checkpoint)
-    checkpoints = list(found.values())
+def judge_one(
+    found: Found, policy: Policy, *, progress: Progress | None = None, threads: int | None = None
+) -> Diagnosis:
+    """Read and diagnose one checkpoint; with ``deep``, its tensor bytes in up to ``threads`` threads."""
+    checkpoint = found.read()
     if policy.deep:
-        checkpoints = scanned(checkpoints, progress)
-    return Report(tuple(diagnose(checkpoint, policy) for checkpoint in checkpoints))
+        (checkpoint,) = scanned([checkpoint], progress, threads=threads)
+    return diagnose(checkpoint, policy)
 
 
 def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
@@ -82,14 +66,11 @@ def open_checkpoint(
     return checkpoints[0]
 
 
-def _own_name(checkpoint: Checkpoint) -> str:
-    """What tells two checkpoints of one folder apart: the file's name where each is a lone file."""
-    return checkpoint.files[0].path if checkpoint.layout == "file" else ""
-
-
-def scanned(checkpoints: list[Checkpoint], progress: Progress | None) -> list[Checkpoint]:
+def scanned(
+    checkpoints: list[Checkpoint], progress: Progress | None, *, threads: int | None = None
+) -> list[Checkpoint]:
     """The checkpoints with what their tensor bytes say."""
-    from .scanning import bytes_to_scan, scan
+    from ckpt_doctor.scanning import bytes_to_scan, scan
 
     total = sum(bytes_to_scan(checkpoint) for checkpoint in checkpoints)
     done = 0
@@ -101,6 +82,6 @@ def scanned(checkpoints: list[Checkpoint], progress: Progress | None) -> list[Ch
             if progress is not None:
                 progress(before + read, total)
 
-        result.append(scan(checkpoint, progress=advance))
+        result.append(scan(checkpoint, progress=advance, threads=threads))
         done += bytes_to_scan(checkpoint)
     return result

@@ -1,0 +1,187 @@
+"""``ckpt-doctor gate``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from ckpt_doctor.reporting import gate_lines, report_lines
+
+from .errors import FINDINGS, say
+from .inspect_options import InspectOptions, inspect_options
+from .load_options import LoadOptions, load_options
+from .outputs import Output
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from ckpt_doctor.coverage import Coverage
+    from ckpt_doctor.gate import PassedOver, Verdict
+    from ckpt_doctor.reporting.presentation import Presentation
+
+_COMMAND = "ckpt_doctor.command"
+_SHOWN = 10  # saves that were passed over; a tree may hold hundreds
+
+
+class GateCommand(click.Command):
+    """A command whose arguments end at the first ``--``: what comes behind it is run, and never read as options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See :class:`click.Command`."""
+        if "--" in args:
+            at = args.index("--")
+            args, ctx.meta[_COMMAND] = args[:at], args[at + 1 :]
+            if not ctx.meta[_COMMAND] and not ctx.resilient_parsing:
+                # An unset variable must not turn "evaluate" into "say yes".
+                raise click.UsageError("There is no command behind --.", ctx)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if _COMMAND in ctx.meta or isinstance(error, click.BadParameter):
+                raise
+            problem = error.format_message().rstrip(".")
+            raise click.UsageError(f"{problem}. What is to be run stands behind --.", ctx) from error
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """See :class:`click.Command`; of another program's arguments only files are known."""
+        if _COMMAND in ctx.meta:
+            from click.shell_completion import CompletionItem
+
+            return [CompletionItem(incomplete, type="file")]
+        return super().shell_complete(ctx, incomplete)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """See :class:`click.Command`."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+@click.command("gate", cls=GateCommand, short_help="Run a command only behind a healthy checkpoint.")
+@click.argument("path", metavar="PATH", type=click.Path())
+@click.option("--latest", is_flag=True, help="PATH is a tree: judge the newest save in it.")
+@click.option("--fallback", is_flag=True, help="With --latest: take an older healthy one where the newest is not.")
+@load_options
+@inspect_options
+@click.pass_context
+def command(
+    ctx: click.Context, path: str, latest: bool, fallback: bool, load: LoadOptions, options: InspectOptions
+) -> None:
+    """Run COMMAND only if the checkpoint at PATH is healthy and, with --model, every tensor of it arrives.
+
+    COMMAND takes the place of this process. In its arguments {checkpoint} stands for the absolute path of what was
+    judged, which is also in the environment as CKPT_DOCTOR_CHECKPOINT. Its standard output is its own: the report goes
+    to standard error then.
+
+    Exit code: that of COMMAND once it runs, 126 or 127 if it cannot be started. Else, and without COMMAND: 0 healthy
+    and complete, 1 not, 2 if nothing could be judged.
+    """
+    # Before anything of the user's code can change it.
+    environment = dict(os.environ)
+    words: list[str] = ctx.meta.get(_COMMAND, [])
+    if fallback and not latest:
+        raise click.UsageError("--fallback takes an older checkpoint than the latest: it needs --latest.")
+    if load.without_model:
+        raise click.UsageError(
+            f"{', '.join(load.without_model)} is about a load, and no load is judged without --model."
+        )
+    verdict = _judged(path, latest, fallback, load, options)
+    starts = bool(words) and verdict.passed
+    _tell(verdict, options)
+    _report(verdict, options, aside=starts and "-" not in options.output_file)
+    if starts:
+        verdict.seal.check(verdict.report.checkpoints, own=options.outputs.files)
+        _start(words, verdict, environment)
+    if words:
+        say(f"{shlex.join(words)} was not started: {verdict.reason}")
+    if verdict.error is not None:
+        raise verdict.error
+    if not verdict.passed:
+        raise click.exceptions.Exit(FINDINGS)
+
+
+def _judged(path: str, latest: bool, fallback: bool, load: LoadOptions, options: InspectOptions) -> Verdict:
+    # Imported here so that --help and usage errors do not pay for the rules.
+    from ckpt_doctor.gate import decide
+
+    from .progress import ByteProgress, CountProgress
+
+    policy = options.policy
+    options.outputs.check()
+
+    def verified(given: str) -> Coverage:
+        with ByteProgress("comparing") as progress:
+            return load.verify(given, policy, progress)
+
+    with ByteProgress() as progress, CountProgress("inspecting") as counter:
+        return decide(
+            path,
+            policy,
+            latest=latest,
+            fallback=fallback,
+            load=None if load.model is None else verified,
+            progress=progress,
+            counter=counter,
+            jobs=options.processes,
+        )
+
+
+def _tell(verdict: Verdict, options: InspectOptions) -> None:
+    """What has to be known of the choice, and is no part of the report."""
+    say_passed_over(verdict.passed_over, verdict.path)
+    if verdict.written_later is not None and not options.quiet:
+        say_written_later(verdict.path, verdict.written_later)
+
+
+def say_passed_over(passed_over: Iterable[PassedOver], path: str) -> None:
+    """Name the newer saves that were not taken."""
+    passed_over = tuple(passed_over)
+    for item in passed_over[:_SHOWN]:
+        say(f"passed over: {item.path}: {item.reason}")
+    if len(passed_over) > _SHOWN:
+        say(f"passed over: {len(passed_over) - _SHOWN:,} more")
+    if passed_over:
+        say(f"taken instead: {path}")
+
+
+def say_written_later(path: str, other: str) -> None:
+    """Say that names and times disagree about which one is the newest."""
+    say(f"note: {path} is the newest by its name, and {other} by the time of its files. If you mean that one, name it.")
+
+
+def _report(verdict: Verdict, options: InspectOptions, *, aside: bool) -> None:
+    outputs, report = options.outputs, verdict.report
+
+    def render(output: Output) -> Iterator[str]:
+        return _lines(verdict, output.format, options.look(output, aside=aside))
+
+    outputs.write(render, lambda: report.checkpoints, aside=aside)
+    if report.findings and not (outputs.on_stdout or options.quiet):
+        say(f"{len(report.findings):,} findings: see {', '.join(outputs.files)}")
+
+
+def _lines(verdict: Verdict, output_format: str, look: Presentation) -> Iterator[str]:
+    if output_format == "json":
+        import json
+
+        from ckpt_doctor.reporting.json_document import document
+
+        yield json.dumps({**document(verdict.report, look), **verdict.to_dict()}, indent=2)
+    elif verdict.coverage is None:
+        yield from report_lines(verdict.report, output_format, look)
+    else:
+        yield from gate_lines(verdict.report, verdict.coverage, output_format, look)
+
+
+def _start(words: list[str], verdict: Verdict, environment: dict[str, str]) -> None:
+    from ckpt_doctor.errors import CommandError
+    from ckpt_doctor.gate import launch
+
+    try:
+        code = launch(words, verdict.checkpoint, environment)
+    except CommandError as error:
+        say(f"error: {error}")
+        code = error.code
+    raise click.exceptions.Exit(code)

@@ -1,0 +1,63 @@
+"""``ckpt-doctor latest``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ckpt_doctor.errors import NoCheckpointError, OutputError
+
+from .console import write
+from .gate import say_passed_over, say_written_later
+from .inspect_options import InspectOptions, policy_options
+
+
+@click.command("latest", short_help="Print the path of the newest checkpoint.")
+@click.argument("tree", metavar="ROOT", type=click.Path())
+@click.option("--healthy", is_flag=True, help="The newest that is healthy; newer ones are named on standard error.")
+@policy_options
+def command(tree: str, healthy: bool, options: InspectOptions) -> None:
+    """Print the path of the newest checkpoint below ROOT, and nothing else.
+
+    Numbers and times in the names of folders decide, then the time at which the weights were written. Of a weaver and a
+    trigger that were saved together it is the weaver. The other options say what --healthy means.
+
+    Exit code: 0 if there is one, 2 if there is none, if the newest save holds none, or if nobody can tell which is the
+    newest.
+    """
+    path, later = _healthy(tree, options) if healthy else _newest(tree, options)
+    if later is not None:
+        say_written_later(path, later)
+    _print(path)
+
+
+def _newest(tree: str, options: InspectOptions) -> tuple[str, str | None]:
+    from ckpt_doctor.gate import latest_path
+
+    return latest_path(tree, options.policy)
+
+
+def _healthy(tree: str, options: InspectOptions) -> tuple[str, str | None]:
+    from ckpt_doctor.gate import decide
+
+    verdict = decide(tree, options.policy, latest=True, fallback=True)
+    if verdict.error is not None:
+        raise verdict.error
+    if not verdict.passed:
+        raise NoCheckpointError(f"no checkpoint in {tree} is healthy. The newest, {verdict.path}: {verdict.reason}")
+    say_passed_over(verdict.passed_over, verdict.path)
+    return verdict.path, verdict.written_later
+
+
+def _print(path: str) -> None:
+    """Exactly the bytes of the path, and a newline. Raises ``OutputError`` where a script would read another path."""
+    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in path):
+        raise OutputError(
+            f"the name of {path} holds control characters, and a script would read something else: rename it"
+        )
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding=sys.getfilesystemencoding(), errors="surrogateescape")
+    # Nobody shall take it for an option.
+    write([f"./{path}" if path.startswith("-") else path])

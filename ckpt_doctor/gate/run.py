@@ -1,0 +1,169 @@
+"""A path, or the newest save in a tree, to a verdict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ckpt_doctor.coverage import Coverage
+from ckpt_doctor.errors import CkptDoctorError, NoCheckpointError, VerificationError
+from ckpt_doctor.findings import Severity
+from ckpt_doctor.inspection import Progress, judge
+from ckpt_doctor.layouts import Found, find
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import Report
+from ckpt_doctor.wording import counted, listed
+
+from .seal import Seal
+from .verdict import PassedOver, Verdict
+
+Load = Callable[[str], Coverage]
+"""Proves a load from the path that it is given, as ``ckpt_doctor.verify`` does."""
+
+_DEFAULT = Policy()
+
+
+class _Subject(NamedTuple):
+    """What is to be judged: ``path`` as it is shown and ``given`` as a loader gets it."""
+
+    path: str
+    given: str
+    found: tuple[Found, ...]
+    written_later: str | None = None
+
+
+def decide(
+    path: str | os.PathLike[str],
+    policy: Policy = _DEFAULT,
+    *,
+    latest: bool = False,
+    fallback: bool = False,
+    load: Load | None = None,
+    progress: Progress | None = None,
+    counter: Progress | None = None,
+    jobs: int = 1,
+) -> Verdict:
+    """Whether the checkpoints at ``path`` are healthy and, with ``load``, whether all of it arrives.
+
+    With ``latest``, ``path`` is a tree and the newest save in it is judged; with ``fallback`` too, the newest one that
+    an inspection finds healthy. ``load`` is tried once and only on what is healthy. The other arguments are those of
+    ``inspection.judge``.
+
+    Raises ``NoCheckpointError`` where there is none, or the newest save holds none, ``GateError`` where nobody can tell
+    which is the newest, and what ``inspect`` raises.
+    """
+    passed_over: list[PassedOver] = []
+    first: Verdict | None = None
+    for subject in _newest(path, policy) if latest else [_asked_for(path, policy)]:
+        if subject.found:
+            seal = Seal(subject.found)
+            report = judge(subject.found, policy, progress=progress, counter=counter, jobs=jobs)
+            reason = _failure(report, policy)
+            verdict = Verdict(
+                subject.path,
+                absolute(subject.given),
+                report,
+                seal,
+                reason=reason,
+                passed_over=tuple(passed_over),
+                written_later=subject.written_later,
+            )
+            if reason is None:
+                return _sealed(_loaded(verdict, subject, load))
+            first = first or verdict
+        else:
+            reason = "no checkpoint is in it"
+        if not fallback:
+            break
+        passed_over.append(PassedOver(subject.path, reason))
+    if first is None:
+        raise _unfinished(path, subject.path)
+    if len(passed_over) > 1:
+        first = first._replace(reason=f"{first.reason}; and no older save is healthy")
+    return first
+
+
+def latest_path(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> tuple[str, str | None]:
+    """The checkpoint of the newest save in ``tree``, whatever its health, and one that its files say is newer still.
+
+    Raises ``NoCheckpointError`` where there is none, or the newest save holds none, and ``GateError`` where nobody can
+    tell which is the newest.
+    """
+    from .order import newest, written_later
+    from .saves import saves
+
+    everything = saves(tree, policy)
+    save = newest(everything)
+    if not save.found:
+        raise _unfinished(tree, save.path)
+    later = written_later(save, everything)
+    return save.path, later.path if later else None
+
+
+def _unfinished(tree: str | os.PathLike[str], path: str) -> NoCheckpointError:
+    return NoCheckpointError(
+        f"the newest save in {os.fspath(tree)} is {path}, and no checkpoint is in it: its run is not finished, or its "
+        "save was interrupted. Wait for it, or ask for an older one that is healthy (gate --fallback, latest --healthy)"
+    )
+
+
+def absolute(path: str) -> str:
+    """The path from the root, for a process that may look from elsewhere; it leads to the same place."""
+    # Behind a link, ".." leads out of the folder that the link points to: only the file system knows where.
+    return os.path.realpath(path) if ".." in Path(path).parts else os.path.abspath(path)
+
+
+def _asked_for(path: str | os.PathLike[str], policy: Policy) -> _Subject:
+    given = os.fspath(path)
+    return _Subject(given, given, tuple(find(path, policy.layout, layouts=policy.layouts)))
+
+
+def _newest(tree: str | os.PathLike[str], policy: Policy) -> Iterator[_Subject]:
+    from .order import newest_first, written_later
+    from .saves import saves
+
+    left = saves(tree, policy)
+    for save in newest_first(left):
+        later = written_later(save, left)
+        yield _Subject(save.path, absolute(save.path), save.found, later.path if later else None)
+        left = [other for other in left if other is not save]
+
+
+def _failure(report: Report, policy: Policy) -> str | None:
+    failing = list(report.failing(policy.fail_on))
+    if not failing:
+        return None
+    numbers = [(severity, sum(item.severity is severity for item in failing)) for severity in Severity]
+    counts = ", ".join(counted(number, severity.value) for severity, number in numbers if number)
+    rules = listed(dict.fromkeys(f"{item.code} {item.name}" for item in failing))
+    return f"{counts}: {rules}"
+
+
+def _loaded(verdict: Verdict, subject: _Subject, load: Load | None) -> Verdict:
+    if load is None:
+        return verdict
+    try:
+        coverage = load(subject.given)
+    except CkptDoctorError as error:
+        return verdict._replace(reason=f"the load could not be judged: {error}", error=error)
+    verdict = verdict._replace(coverage=coverage)
+    if coverage.complete:
+        return verdict
+    if coverage.arrived:
+        reason = f"the forward pass could not be judged: {coverage.unjudged}. --mode load judges the load alone"
+        return verdict._replace(reason=reason, error=VerificationError(reason))
+    arrived = f"{coverage.restored:,} of {counted(coverage.expected, 'tensor')} arrived"
+    rules = listed(dict.fromkeys(f"{item.code} {item.name}" for item in coverage.findings))
+    return verdict._replace(reason=f"{arrived}: {rules}" if rules else arrived)
+
+
+def _sealed(verdict: Verdict) -> Verdict:
+    if not verdict.passed:
+        return verdict
+    try:
+        verdict.seal.check(verdict.report.checkpoints)
+    except CkptDoctorError as error:
+        return verdict._replace(reason=str(error), error=error)
+    return verdict

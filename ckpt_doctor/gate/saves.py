@@ -1,0 +1,117 @@
+"""What the runs below a folder have saved: their checkpoints, and folders in which one should be and is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ckpt_doctor.layouts import Found, find
+from ckpt_doctor.layouts.folder import Folder
+from ckpt_doctor.layouts.names import has_weight_ending, is_training_state
+from ckpt_doctor.policy import Policy
+
+from .names import family_of
+
+_DEFAULT = Policy()
+
+_PAIR = ("weaver", "trigger")
+
+
+class Save(NamedTuple):
+    """What one save left.
+
+    ``path`` is the checkpoint as it is shown: of a weaver and a trigger that were saved together, the weaver. ``found``
+    are its checkpoints, and none for a folder that has the name of a save and nothing in it that could be loaded.
+    ``names`` are those of the folders that lead to it, from the tree down. ``written`` is the time at which the last of
+    its weights was written, in nanoseconds since 1970.
+    """
+
+    path: str
+    found: tuple[Found, ...]
+    names: tuple[str, ...]
+    written: int
+
+
+def saves(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> list[Save]:
+    """Every save in ``tree``, in the order of their paths; of ``policy`` only the layouts count.
+
+    Raises ``NoCheckpointError`` where no checkpoint is there at all, and what ``find`` raises.
+    """
+    found = find(tree, policy.layout, layouts=policy.layouts, force=False)
+    complete = [_save(tree, group) for group in _groups(found)]
+    return sorted([*complete, *_without_checkpoint(tree, found)], key=lambda save: save.path)
+
+
+def _groups(found: Iterable[Found]) -> Iterable[list[Found]]:
+    """The checkpoints that were saved together: a weaver and the trigger beside it, an adapter and those below it."""
+    groups: dict[tuple[Path, str], list[Found]] = {}
+    for item in sorted(found, key=lambda item: item.path):
+        place, kind = Path(os.path.abspath(item.path)), item.layout
+        if kind in _PAIR:
+            place, kind = place.parent if place.name in _PAIR else place, "pair"
+        elif (place.parent, kind) in groups and kind == "peft" and family_of(place.name) is None:
+            place = place.parent
+        groups.setdefault((place, kind), []).append(item)
+    return groups.values()
+
+
+def _save(tree: str | os.PathLike[str], group: list[Found]) -> Save:
+    group.sort(key=lambda item: item.layout not in _PAIR or _PAIR.index(item.layout))
+    return Save(group[0].path, tuple(group), _names(tree, group[0]), max(map(_written, group)))
+
+
+def _names(tree: str | os.PathLike[str], found: Found) -> tuple[str, ...]:
+    here, path = Path(os.path.abspath(tree)), Path(os.path.abspath(found.path))
+    if here not in path.parents:
+        return ()
+    if found.layout == "file":
+        path = path.with_suffix("")
+    return path.relative_to(here).parts
+
+
+def _written(found: Found) -> int:
+    if found.layout == "file":
+        return _mtime(Path(found.path))
+    files = [folder.path / name for folder in _folders(found) for name in folder.files]
+    weights = [path for path in files if has_weight_ending(path.name) and not is_training_state(path.name)]
+    return max(map(_mtime, weights or files or [found.root]))
+
+
+def _folders(found: Found) -> Iterator[Folder]:
+    for name in ("", *found.claimed):
+        yield Folder(found.root / name)
+
+
+def _mtime(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _without_checkpoint(tree: str | os.PathLike[str], found: list[Found]) -> Iterator[Save]:
+    """Folders that are named like those beside them that hold a checkpoint, and hold none.
+
+    A run that has just begun, or whose save was interrupted, must not be passed over for an older one without a word.
+    What is named otherwise (``logs``, ``evaluation``) is no save; nor is anything below a folder without checkpoints.
+    """
+    here = Path(os.path.abspath(tree))
+    families: dict[tuple[str, ...], set[str | None]] = {}
+    holding: set[tuple[str, ...]] = set()
+    for names in (_names(tree, item) for item in found):
+        for depth in range(len(names)):
+            families.setdefault(names[:depth], set()).add(family_of(names[depth]))
+            holding.add(names[: depth + 1])
+    claimed = {Path(os.path.abspath(item.root / name)) for item in found for name in item.claimed}
+    for above, wanted in families.items():
+        folder = Folder(here.joinpath(*above))
+        for name in folder.folders:
+            path = folder.path / name
+            if (*above, name) in holding or path in claimed or name.startswith(".") or path.is_symlink():
+                continue
+            if family_of(name) in wanted - {None}:
+                inside = [path / entry for entry in (*Folder(path).files, *Folder(path).folders)]
+                shown = os.path.normpath(Path(tree).joinpath(*above, name))
+                yield Save(shown, (), (*above, name), max(map(_mtime, [path, *inside])))

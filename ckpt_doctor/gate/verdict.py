@@ -1,0 +1,55 @@
+"""What the gate says of a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ckpt_doctor.coverage import Coverage
+from ckpt_doctor.errors import CkptDoctorError
+from ckpt_doctor.results import Report
+
+from .seal import Seal
+
+
+class PassedOver(NamedTuple):
+    """A newer save that was not taken, and why."""
+
+    path: str
+    reason: str
+
+
+class Verdict(NamedTuple):
+    """Whether a command may read this checkpoint.
+
+    ``path`` is the checkpoint as it is shown and ``checkpoint`` the same as an absolute path. ``reason`` says why it
+    does not pass, and ``error`` is set where that is because it could not be judged. ``passed_over`` are newer saves,
+    and ``written_later`` is one that is older by its name and newer by its files. ``seal`` tells whether what was
+    judged is still there.
+    """
+
+    path: str
+    checkpoint: str
+    report: Report
+    seal: Seal
+    coverage: Coverage | None = None
+    reason: str | None = None
+    error: CkptDoctorError | None = None
+    passed_over: tuple[PassedOver, ...] = ()
+    written_later: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing stands against it."""
+        return self.reason is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``gate`` adds to the document of an inspection."""
+        return {
+            "verification": None if self.coverage is None else self.coverage.to_dict(),
+            "gate": {
+                "passed": self.passed,
+                "checkpoint": self.checkpoint,
+                "reason": self.reason,
+                "passed_over": [item._asdict() for item in self.passed_over],
+            },
+        }

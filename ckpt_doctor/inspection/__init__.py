@@ -1,0 +1,8 @@
+"""Paths and a policy to a report: the one way in for the command line, the gate and Python."""
+
+from __future__ import annotations
+
+from .diagnosis import Progress, diagnose, open_checkpoint, scanned
+from .run import inspect, judge
+
+__all__ = ["Progress", "diagnose", "inspect", "judge", "open_checkpoint", "scanned"]

@@ -1,0 +1,58 @@
+"""What is at some paths, judged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from ckpt_doctor.layouts import Found, find
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import Report
+
+from .diagnosis import Progress, judge_one
+
+_DEFAULT = Policy()
+
+
+def inspect(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    policy: Policy = _DEFAULT,
+    *,
+    progress: Progress | None = None,
+    counter: Progress | None = None,
+    jobs: int = 1,
+) -> Report:
+    """Diagnose every checkpoint at ``paths``. Nothing is executed, nothing is written.
+
+    See :func:`judge` for the other arguments. Raises ``PathNotFoundError`` or ``NoCheckpointError`` where a path leads
+    to nothing, and ``UnknownNameError`` where the policy names what does not exist.
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    found: dict[tuple[str, str, str], Found] = {}
+    for path in paths:
+        for item in find(path, policy.layout, layouts=policy.layouts):
+            # Two paths may lead to one checkpoint: it is judged once, under the first name.
+            found.setdefault((os.path.abspath(item.root), item.layout, item.name), item)
+    return judge(list(found.values()), policy, progress=progress, counter=counter, jobs=jobs)
+
+
+def judge(
+    found: Sequence[Found],
+    policy: Policy = _DEFAULT,
+    *,
+    progress: Progress | None = None,
+    counter: Progress | None = None,
+    jobs: int = 1,
+) -> Report:
+    """Read and diagnose these checkpoints, in this order.
+
+    Of several, up to ``jobs`` processes read some each where that saves time, and one that cannot be judged at all is a
+    finding of its own. ``progress`` hears of the tensor bytes of a single checkpoint, ``counter`` of several
+    checkpoints.
+    """
+    if len(found) == 1:
+        return Report((judge_one(found[0], policy, progress=progress),))
+    from .several import judge_several
+
+    return Report(judge_several(found, policy, counter=counter, jobs=jobs))

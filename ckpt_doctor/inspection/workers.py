@@ -1,0 +1,176 @@
+"""Processes that judge checkpoints at the same time, each looked after by a thread.
+
+They are fresh interpreters, not forks: a program that uses this package may have threads. Nor are they those of
+``multiprocessing``, which would run the caller's main module again and look for modules in the current directory, where
+an untrusted checkpoint may lie. When one of them dies, the checkpoint that it read is known, and the others go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
+from types import TracebackType
+
+from ckpt_doctor.cores import available_cores
+from ckpt_doctor.layouts import Found
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import Diagnosis
+
+from .worker import READY, UNABLE, receive, send
+
+# In isolated mode neither the current directory nor the environment says what is imported: the caller's own path does.
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from ckpt_doctor.inspection.worker import main; main()"
+
+Outcome = Diagnosis | str
+"""A diagnosis, or why there is none."""
+
+
+class Workers:
+    """``size`` processes that judge those of ``found`` whose indexes are in ``waiting``.
+
+    What none of them can do stays in ``waiting``. A context manager: at its end every process has ended.
+    """
+
+    def __init__(self, found: Sequence[Found], policy: Policy, waiting: deque[int], size: int) -> None:
+        self._found = found
+        self._policy = policy
+        self._waiting = waiting
+        self._left: list[int] = []
+        self._scan_threads = max(1, available_cores() // size)
+        self._results: SimpleQueue[tuple[int, Outcome] | BaseException | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+        self._threads = [threading.Thread(target=self._look_after) for _ in range(size)]
+
+    def outcomes(self) -> Iterator[tuple[int, Outcome]]:
+        """Index and outcome of each, as they come."""
+        for thread in self._threads:
+            thread.start()
+        working = len(self._threads)
+        while working:
+            result = self._results.get()
+            if isinstance(result, BaseException):
+                raise result
+            if result is None:
+                working -= 1
+            else:
+                yield result
+        self._waiting.extend(sorted(self._left))
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.kill()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def _look_after(self) -> None:
+        try:
+            process = None
+            while (index := self._next()) is not None:
+                process = process or self._started()
+                if process is None:
+                    self._left.append(index)
+                    break
+                outcome = self._asked(process, index)
+                if isinstance(outcome, str):
+                    process = None  # it died of this one
+                if outcome is None:
+                    self._left.append(index)
+                else:
+                    self._results.put((index, outcome))
+            if process is not None:
+                self._ended(process)
+        except BaseException as error:  # raised again where somebody can catch it
+            self._results.put(error)
+        self._results.put(None)
+
+    def _next(self) -> int | None:
+        try:
+            return None if self._stopped else self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def _started(self) -> subprocess.Popen[bytes] | None:
+        """A process that said it is ready, or ``None`` where none can be had."""
+        if not sys.executable or getattr(sys, "frozen", False):
+            return None
+        options = ["-I", "-X", f"utf8={sys.flags.utf8_mode}"]
+        with self._lock:
+            if self._stopped:
+                return None
+            try:
+                # Ctrl-C at a terminal reaches the first process only, which ends the others.
+                process = subprocess.Popen(
+                    [sys.executable, *options, "-c", _PROGRAM, *map(str, sys.path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    start_new_session=True,
+                    creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                )
+            except OSError:
+                return None
+            self._running.add(process)
+        assert process.stdout is not None
+        if receive(process.stdout) == READY:
+            return process
+        self._ended(process)
+        return None
+
+    def _asked(self, process: subprocess.Popen[bytes], index: int) -> Outcome | None:
+        """What the process says of one checkpoint, or how it died; ``None`` where it cannot say."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            request = pickle.dumps((self._found[index], self._policy, self._scan_threads), pickle.HIGHEST_PROTOCOL)
+        except (pickle.PicklingError, AttributeError, TypeError, RecursionError):
+            return None
+        try:
+            send(process.stdin, request)
+            answer = receive(process.stdout)
+        except BrokenPipeError:
+            answer = None
+        if answer is None:
+            return f"the process that read it {_end(self._ended(process))}"
+        if answer == UNABLE:
+            return None
+        diagnosis: Diagnosis = pickle.loads(answer)
+        return diagnosis
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> int:
+        """Let a process end, and return its exit code."""
+        with process:
+            if process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+        with self._lock:
+            self._running.discard(process)
+        return process.returncode
+
+
+def _end(code: int) -> str:
+    if code >= 0:
+        return f"ended by itself with exit code {code}. Inspect it by itself to see why."
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    advice = "Inspect it by itself"
+    if name == "SIGKILL":
+        advice = "The system does that where memory runs out: inspect it by itself"
+    return f"was ended by {name}. {advice}."

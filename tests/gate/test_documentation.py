@@ -1,0 +1,111 @@
+"""What the documentation shows of a terminal is what a terminal shows, and the example does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from trees import MODEL, REPOSITORY, aged, broken, copied, light, weaver
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the examples are for POSIX shells")
+
+PAGE = REPOSITORY / "docs" / "gate.md"
+HOME = "/home/me"
+BLOCKS = re.findall(r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+EXAMPLE = REPOSITORY / "examples" / "evaluate_latest.sh"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with a weaver, two runs and an evaluation, and the programs of the documentation."""
+    weaver(tmp_path)
+    for age, day in enumerate((6, 7)):
+        aged(weaver(tmp_path / f"runs/2025010{day}-101500"), age)
+    (tmp_path / "evaluate.py").write_text("import sys\nprint('evaluating', *sys.argv[1:])\n")
+    programs = tmp_path / ".bin"
+    programs.mkdir()
+    for name, command in {
+        "ckpt-doctor": f'PYTHONPATH={REPOSITORY} exec {sys.executable} -m ckpt_doctor "$@"',
+        "python": f'exec {sys.executable} "$@"',
+        "evaluate_latest.sh": f'exec {EXAMPLE} "$@"',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{command}\n")
+        (programs / name).chmod(0o755)
+    return tmp_path
+
+
+def shell(program: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of the shell with both streams in one."""
+    path = f"{home / '.bin'}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", program],
+        cwd=home,
+        env={**os.environ, "PATH": path, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_transcript(block: str, home: Path) -> None:
+    commands = re.findall(r"^\$ (.*)$", block, re.MULTILINE)
+    shown = re.sub(r"^\$ .*\n", "", block, flags=re.MULTILINE)
+    assert shell("\n".join(commands), home).stdout.replace(str(home), HOME) == shown
+
+
+def test_there_are_transcripts() -> None:
+    assert len(BLOCKS) >= 6
+    assert {"gate", "latest"} <= set(re.findall(r"ckpt-doctor (\w+)", "".join(BLOCKS)))
+
+
+def test_the_program_in_the_documentation(home: Path) -> None:
+    program = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert program is not None
+    for age, day in enumerate((6, 7)):
+        aged(light(home / f"light/2025010{day}"), age)
+    code = program[1].replace('"runs"', '"light"')
+    given = "from light_model import build, right as load\nevaluate = print\n"
+    done = shell(f"python -c '{given}{code}'", home, PYTHONPATH=f"{REPOSITORY}{os.pathsep}{MODEL.parent}")
+    assert (done.returncode, done.stdout) == (0, f"{home / 'light' / '20250107'}\n")
+
+
+class TestExample:
+    EVALUATE = "evaluate_latest.sh runs python evaluate.py '{checkpoint}'"
+
+    def test_the_code_is_that_of_the_evaluation(self, home: Path) -> None:
+        assert shell("evaluate_latest.sh runs sh -c 'exit 7'", home).returncode == 7
+
+    @pytest.mark.parametrize("arguments", ["", "runs"])
+    def test_too_few_arguments(self, home: Path, arguments: str) -> None:
+        done = shell(f"evaluate_latest.sh {arguments}", home)
+        assert (done.returncode, done.stdout.startswith("usage: ")) == (2, True)
+
+    def test_nothing_runs_where_there_is_nothing(self, home: Path) -> None:
+        done = shell("mkdir empty; evaluate_latest.sh empty python evaluate.py", home)
+        assert (done.returncode, "evaluating" in done.stdout) == (2, False)
+
+    def test_nothing_runs_where_the_newest_is_broken(self, home: Path) -> None:
+        broken(home / "runs/20250108-101500")
+        done = shell(self.EVALUATE, home)
+        assert (done.returncode, "evaluating" in done.stdout) == (1, False)
+        done = shell(self.EVALUATE, home, GATE_OPTIONS="--fallback -q")
+        assert (done.returncode, "runs/20250107-101500/weaver\n" in done.stdout) == (0, True)
+
+    def test_options_can_be_given(self, home: Path) -> None:
+        copied("weaver_bin/weaver", home / "runs/20250109-101500/weaver")
+        assert shell(self.EVALUATE, home).returncode == 1
+        assert shell(self.EVALUATE, home, GATE_OPTIONS="--expect bin").returncode == 0
+
+    def test_a_load_is_proved_where_it_is_named(self, home: Path) -> None:
+        light(home / "light/20250107")
+        command = self.EVALUATE.replace("runs", "light")
+        done = shell(command, home, MODEL=f"{MODEL}:build", LOADER=f"{MODEL}:forgets_the_bias", GATE_OPTIONS="-q")
+        assert (done.returncode, "CKD001" in done.stdout, "evaluating" in done.stdout) == (1, True, False)
+        done = shell(command, home, MODEL=f"{MODEL}:build", LOADER=f"{MODEL}:right", GATE_OPTIONS="-q")
+        assert (done.returncode, done.stdout) == (0, f"evaluating {home / 'light/20250107'}\n")

@@ -1,0 +1,321 @@
+"""Many checkpoints at once: the same report from one process or many, and none hides the others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+from command_line import run, start
+from damages import DAMAGES
+from hostile import hostile_files
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.cores import available_cores
+from ckpt_doctor.inspection import inspect, judge, several
+from ckpt_doctor.layouts import Found, find
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import Report
+
+REPOSITORY = Path(__file__).parents[2]
+HEALTHY = REPOSITORY / "fixtures" / "healthy"
+WEAVER = HEALTHY / "weaver_safetensors" / "weaver"
+NOT_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are started as soon as there are two checkpoints left."""
+    monkeypatch.setattr(several, "_WORTH", 1e-9)
+
+
+def acting(program: str, name: str = "acting") -> Found:
+    """A checkpoint whose reading runs a program."""
+    return Found("weaver", Path(name), name, (), partial(exec, textwrap.dedent(program)))
+
+
+def ending(how: str) -> Found:
+    return acting(f"import os, signal; {how}", "ending")
+
+
+def healthy(count: int) -> list[Found]:
+    return find(WEAVER) * count
+
+
+def verdicts(report: Report) -> list[bool]:
+    return [diagnosis.healthy for diagnosis in report.diagnoses]
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["headers", "deep"])
+def test_processes_say_what_one_says(eager: None, tmp_path: Path, deep: bool) -> None:
+    for number, damages in enumerate(DAMAGES.values()):
+        folder = tmp_path / f"damage-{number}"
+        folder.mkdir()
+        damages[0].make(folder)
+    for name, case in hostile_files(tmp_path / "marker").items():
+        folder = tmp_path / name.replace("/", "_")
+        folder.mkdir()
+        (folder / case.filename).write_bytes(case.data)
+    policy = Policy(deep=deep)
+    alone = inspect([HEALTHY, tmp_path], policy)
+    assert len(alone.diagnoses) >= 140
+    assert inspect([HEALTHY, tmp_path], policy, jobs=3) == alone
+
+
+def test_the_order_is_that_of_one_process(eager: None, tmp_path: Path) -> None:
+    for name in "abcdef":
+        shutil.copytree(WEAVER, tmp_path / name / "weaver")
+    found = find(tmp_path)
+    found.insert(1, acting("import time; time.sleep(0.3); raise KeyError", "slow"))
+    paths = [Path(item.checkpoint.path).parent.name or "slow" for item in judge(found, jobs=2).diagnoses]
+    assert paths == ["a", "slow", *"bcdef"]
+
+
+@NOT_WINDOWS
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL. The system does that where memory runs out"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV. Inspect it by itself."),
+        ("os._exit(3)", "ended by itself with exit code 3"),
+    ],
+)
+def test_a_process_that_dies_names_its_checkpoint(eager: None, how: str, said: str) -> None:
+    report = judge([*healthy(4), ending(how), *healthy(4), ending(how)], jobs=2)
+    assert verdicts(report) == [*[True] * 4, False, *[True] * 4, False]
+    (finding,) = report.diagnoses[4].findings
+    assert (finding.code, finding.always_fails) == ("CKD112", True)
+    assert said in finding.message
+    assert list(report.failing("never"))
+
+
+@NOT_WINDOWS
+def test_what_only_fails_beside_others_is_judged_alone(eager: None, tmp_path: Path) -> None:
+    # As where memory suffices for one: it is killed the first time.
+    note = f"""
+        import os, pathlib, signal
+        from ckpt_doctor.layouts import find
+        note = pathlib.Path({str(tmp_path / "note")!r})
+        if not note.exists():
+            note.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    large = find(WEAVER)[0]._replace(
+        read=partial(
+            eval,
+            "(exec(note), find(weaver)[0].read())[1]",
+            {
+                "note": textwrap.dedent(note),
+                "weaver": str(WEAVER),
+                "find": find,
+            },
+        )
+    )
+    assert verdicts(judge([*healthy(3), large, *healthy(3)], jobs=2)) == [True] * 7
+    assert (tmp_path / "note").exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("error", "said"), [("KeyError('x')", "KeyError: 'x'. This is a bug"), ("MemoryError()", "memory ran out")]
+)
+def test_an_exception_is_a_finding_of_its_checkpoint(eager: None, jobs: int, error: str, said: str) -> None:
+    report = judge([*healthy(3), acting(f"raise {error}"), *healthy(3)], jobs=jobs)
+    assert verdicts(report) == [*[True] * 3, False, *[True] * 3]
+    (finding,) = report.findings
+    assert finding.always_fails
+    assert said in finding.message
+
+
+def test_of_one_checkpoint_an_exception_is_an_exception() -> None:
+    with pytest.raises(KeyError):
+        judge([acting("raise KeyError('x')")])
+
+
+def test_what_cannot_be_handed_over_is_done_here(eager: None) -> None:
+    (found,) = find(WEAVER)
+
+    def closure() -> Checkpoint:
+        return found.read()
+
+    assert verdicts(judge([*healthy(2), found._replace(read=closure), *healthy(2)], jobs=2)) == [True] * 5
+
+
+@pytest.mark.parametrize("executable", ["", "/nonexistent/python", shutil.which("false") or "false"])
+def test_without_processes_it_is_done_here(eager: None, monkeypatch: pytest.MonkeyPatch, executable: str) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    assert verdicts(judge(healthy(5), jobs=2)) == [True] * 5
+
+
+def test_progress_counts_checkpoints(eager: None) -> None:
+    seen: list[tuple[int, int]] = []
+    judge(healthy(6), jobs=2, counter=lambda done, total: seen.append((done, total)))
+    assert seen == [(number, 6) for number in range(1, 7)]
+
+
+def test_a_small_tree_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ckpt_doctor.inspection.workers", None)  # importing it would raise
+    assert judge(healthy(5), jobs=8).healthy
+
+
+PROGRAM = """
+    import sys
+    from functools import partial
+    from pathlib import Path
+    from ckpt_doctor.inspection import run, several
+    from ckpt_doctor.layouts import Found, find
+
+    several._WORTH = 1e-9
+    note = "import os, time; open(os.path.join({folder!r}, str(os.getpid())), 'w').close(); time.sleep({seconds})"
+    sleeper = Found("weaver", Path("x"), "x", (), partial(exec, note))
+    healthy = find({weaver!r})
+    run.find = lambda *_: [healthy[0], *(sleeper._replace(root=Path(str(n))) for n in range(4))]
+    from ckpt_doctor.cli.root import cli
+    cli.main(["inspect", "whatever", "--jobs", "2"])
+"""
+
+
+def sleeping(folder: Path, seconds: float) -> tuple[subprocess.Popen[str], list[int]]:
+    """An inspection whose two processes are asleep, and their numbers."""
+    folder.mkdir()
+    program = textwrap.dedent(PROGRAM).format(folder=str(folder), seconds=seconds, weaver=str(WEAVER))
+    running = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 30
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return running, [int(path.name) for path in folder.iterdir()]
+
+
+def is_alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@NOT_WINDOWS
+def test_control_c_ends_every_process_at_once(tmp_path: Path) -> None:
+    running, numbers = sleeping(tmp_path / "pids", 60)
+    assert len(numbers) == 2
+    begin = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=20)
+    assert time.monotonic() - begin < 5
+    assert (running.returncode, out, err.strip()) == (130, "", "interrupted")
+    assert not [number for number in numbers if is_alive(number)]
+
+
+@NOT_WINDOWS
+def test_processes_end_when_the_first_is_killed(tmp_path: Path) -> None:
+    running, numbers = sleeping(tmp_path / "pids", 1)
+    assert len(numbers) == 2
+    running.kill()
+    running.communicate(timeout=20)
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, numbers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [number for number in numbers if is_alive(number)]
+
+
+def test_nothing_is_imported_from_the_current_directory(tmp_path: Path) -> None:
+    for name in ("pickle", "json", "numpy", "ckpt_doctor", "signal", "encodings", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')\nraise SystemExit(9)\n")
+    program = f"""
+        import sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from ckpt_doctor.inspection import inspect, several
+        several._WORTH = 1e-9
+        report = inspect({str(HEALTHY)!r}, jobs=2)
+        sys.exit(not ("ckpt_doctor.inspection.workers" in sys.modules and len(report.diagnoses) > 5))
+    """
+    command = [sys.executable, "-I", "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "marker").exists()
+
+
+@NOT_WINDOWS
+def test_a_process_that_dies_is_never_0(eager: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [item._replace(root=Path(str(number))) for number, item in enumerate(healthy(4))]
+    found.insert(2, ending("os.kill(os.getpid(), signal.SIGKILL)")._replace(path="run/w\x1b[2J"))
+    monkeypatch.setattr("ckpt_doctor.inspection.run.find", lambda *_: found)
+    result = run("inspect", "runs", "--jobs", "2", "--fail-on", "never", "--ignore", "CKD")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "run/w\\x1b[2J" in result.stdout
+    assert "CKD112" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "jobs"), [((), {}, None), (("--jobs", "3"), {}, 3), ((), {"CKPT_DOCTOR_JOBS": "4"}, 4)]
+)
+def test_the_number_of_processes(
+    monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], env: dict[str, str], jobs: int | None
+) -> None:
+    seen: list[object] = []
+
+    def inspected(*_: object, jobs: int, **__: object) -> Report:
+        seen.append(jobs)
+        return Report(())
+
+    monkeypatch.setattr("ckpt_doctor.inspection.inspect", inspected)
+    assert run("inspect", *args, env={"CKPT_DOCTOR_JOBS": None, **env}).exit_code == 0  # type: ignore[dict-item]
+    assert seen == [jobs or available_cores()]
+
+
+@pytest.mark.parametrize("args", [("--jobs", "0"), ("--jobs", "two"), ()])
+def test_no_number_of_processes_is_2(args: tuple[str, ...]) -> None:
+    result = run("inspect", WEAVER, *args, env={} if args else {"CKPT_DOCTOR_JOBS": "many"})
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--jobs" in result.stderr
+
+
+@NOT_WINDOWS
+def test_a_terminal_sees_how_many_are_done(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    for name in "abc":
+        shutil.copytree(WEAVER, tmp_path / name / "weaver")
+    leader, follower = pty.openpty()
+    running = start("inspect", tmp_path, stderr=follower, env={"TERM": "xterm"})
+    os.close(follower)
+    out, _ = running.communicate(timeout=60)
+    shown = os.read(leader, 65536)
+    os.close(leader)
+    assert (running.returncode, b"inspecting" in shown, b"3/3" in shown) == (0, True, True)
+    assert b"inspecting" not in out
+
+
+@NOT_WINDOWS
+def test_paths_that_are_no_utf8_are_the_same_in_every_process(tmp_path: Path) -> None:
+    tree = tmp_path / os.fsdecode(b"bad\xff")
+    try:
+        for name in "abcd":
+            shutil.copytree(WEAVER, tree / name / "weaver")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    program = """
+        import os, sys
+        from ckpt_doctor.inspection import inspect, several
+        several._WORTH = 1e-9
+        report = inspect(sys.argv[1], jobs=2)
+        sys.exit(not (report.healthy and len(report.diagnoses) == 4 and "subprocess" in sys.modules))
+    """
+    for settings in (
+        {"LC_ALL": "C"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONUTF8": "1"},
+    ):
+        command = [sys.executable, "-c", textwrap.dedent(program), str(tree)]
+        env = {**os.environ, **settings}
+        assert subprocess.run(command, cwd=REPOSITORY, env=env, check=False).returncode == 0
