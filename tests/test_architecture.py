@@ -25,6 +25,7 @@ WORDS = {
     "layout_definition",
     "path_ignores",
     "policy",
+    "processes",
     "results",
 }
 MAY_IMPORT = {

@@ -1,17 +1,13 @@
 """Processes that judge checkpoints at the same time, each looked after by a thread.
 
-They are fresh interpreters, not forks: a program that uses this package may have threads. Nor are they those of
-``multiprocessing``, which would run the caller's main module again and look for modules in the current directory, where
-an untrusted checkpoint may lie. When one of them dies, the checkpoint that it read is known, and the others go on.
+When one of them dies, the checkpoint that it read is known, and the others go on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import pickle
-import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,12 +17,10 @@ from types import TracebackType
 from ckpt_doctor.cores import available_cores
 from ckpt_doctor.layouts import Found
 from ckpt_doctor.policy import Policy
+from ckpt_doctor.processes import how_it_ended, receive, send, start
 from ckpt_doctor.results import Diagnosis
 
-from .worker import READY, UNABLE, receive, send
-
-# In isolated mode neither the current directory nor the environment says what is imported: the caller's own path does.
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from ckpt_doctor.inspection.worker import main; main()"
+from .worker import READY, UNABLE
 
 Outcome = Diagnosis | str
 """A diagnosis, or why there is none."""
@@ -108,21 +102,11 @@ class Workers:
 
     def _started(self) -> subprocess.Popen[bytes] | None:
         """A process that said it is ready, or ``None`` where none can be had."""
-        if not sys.executable or getattr(sys, "frozen", False):
-            return None
-        options = ["-I", "-X", f"utf8={sys.flags.utf8_mode}"]
         with self._lock:
             if self._stopped:
                 return None
             try:
-                # Ctrl-C at a terminal reaches the first process only, which ends the others.
-                process = subprocess.Popen(
-                    [sys.executable, *options, "-c", _PROGRAM, *map(str, sys.path)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    start_new_session=True,
-                    creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-                )
+                process = start("ckpt_doctor.inspection.worker")
             except OSError:
                 return None
             self._running.add(process)
@@ -146,7 +130,7 @@ class Workers:
         except BrokenPipeError:
             answer = None
         if answer is None:
-            return f"the process that read it {_end(self._ended(process))}"
+            return f"the process that read it {how_it_ended(self._ended(process))}. Inspect it by itself to see why."
         if answer == UNABLE:
             return None
         diagnosis: Diagnosis = pickle.loads(answer)
@@ -161,16 +145,3 @@ class Workers:
         with self._lock:
             self._running.discard(process)
         return process.returncode
-
-
-def _end(code: int) -> str:
-    if code >= 0:
-        return f"ended by itself with exit code {code}. Inspect it by itself to see why."
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    advice = "Inspect it by itself"
-    if name == "SIGKILL":
-        advice = "The system does that where memory runs out: inspect it by itself"
-    return f"was ended by {name}. {advice}."

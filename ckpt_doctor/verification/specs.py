@@ -33,19 +33,21 @@ class MemGenConfig:
 
 @dataclass(frozen=True)
 class UserCode:
-    """A callable of the user, with the name it was given under, the file it stands in and what its import said."""
+    """A callable of the user, with the name it was given under, the file it stands in and what its import said.
+
+    ``folder`` is where it was imported from: what it imports when it runs is looked for there first.
+    """
 
     name: str
     call: Callable[..., Any]
     file: str | None
     lines: tuple[str, ...] = ()
+    folder: str | None = None
 
     def __call__(self, *args: Any) -> Any:
         """Call it, and wait for what an ``async`` function promises."""
-        # What it imports when it runs is found as at its own import.
-        if self.file is not None:
-            sys.path.insert(0, str(Path(self.file).resolve().parent))
-        sys.path.insert(0, str(Path.cwd()))
+        if self.folder is not None:
+            sys.path.insert(0, self.folder)
         result = self.call(*args)
         if not inspect.isawaitable(result):
             return result
@@ -113,9 +115,11 @@ def _code(text: str) -> UserCode | None:
     if home.endswith(".py"):
         if not Path(home).is_file():
             raise VerificationError(f"{text}: there is no file {home}")
-        outcome = run(lambda: _import_file(Path(home)), own_file=home)
+        folder = str(Path(home).resolve().parent)
+        outcome = run(lambda: _import_file(Path(home), folder), own_file=home)
     elif all(word.isidentifier() for word in home.split(".")):
-        outcome = run(lambda: _import_module(home))
+        folder = str(Path.cwd())
+        outcome = run(lambda: _import_module(home, folder))
     else:
         return None
     module = _imported(text, home, outcome)
@@ -126,7 +130,7 @@ def _code(text: str) -> UserCode | None:
         value = getattr(value, word)
     if not callable(value):
         raise VerificationError(f"{text}: {attribute} is no function")
-    return UserCode(text, value, module.__file__, tuple(outcome.lines))
+    return UserCode(text, value, module.__file__, tuple(outcome.lines), folder)
 
 
 def _imported(text: str, home: str, outcome: Outcome) -> ModuleType:
@@ -137,7 +141,7 @@ def _imported(text: str, home: str, outcome: Outcome) -> ModuleType:
     return outcome.result
 
 
-def _import_file(path: Path) -> ModuleType:
+def _import_file(path: Path, folder: str) -> ModuleType:
     """Import a file as a script would be run: with its folder first in the search path."""
     name = path.stem if path.stem.isidentifier() else "loader_under_test"
     existing = sys.modules.get(name)
@@ -147,13 +151,13 @@ def _import_file(path: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their module up there
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.path.insert(0, folder)
     spec.loader.exec_module(module)
     return module
 
 
-def _import_module(name: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))
+def _import_module(name: str, folder: str) -> ModuleType:
+    sys.path.insert(0, folder)
     return importlib.import_module(name)
 
 

@@ -84,7 +84,10 @@ def test_the_order_is_that_of_one_process(eager: None, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL. The system does that where memory runs out"),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "was ended by SIGKILL, as the system does where memory runs out. Inspect it by itself",
+        ),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV. Inspect it by itself."),
         ("os._exit(3)", "ended by itself with exit code 3"),
     ],
