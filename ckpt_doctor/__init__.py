@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .contract import Contract
+    from .contracts import diff, inspect_against, lock
     from .conversion import Conversion, convert
     from .coverage import Coverage
+    from .difference import Difference
     from .errors import (
         CkptDoctorError,
+        ContractError,
         ConversionError,
         IncompleteLoadError,
+        LockRefusedError,
         MissingDependencyError,
         NoCheckpointError,
         OutputError,
@@ -37,10 +42,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CkptDoctorError",
+    "Contract",
+    "ContractError",
     "Conversion",
     "ConversionError",
     "Coverage",
+    "Difference",
     "IncompleteLoadError",
+    "LockRefusedError",
     "MissingDependencyError",
     "NoCheckpointError",
     "OutputError",
@@ -53,9 +62,12 @@ __all__ = [
     "VerificationError",
     "__version__",
     "convert",
+    "diff",
     "fix",
     "inspect",
+    "inspect_against",
     "load_coverage",
+    "lock",
     "open_checkpoint",
     "undo",
     "verify",
@@ -64,10 +76,14 @@ __all__ = [
 
 _HOMES = {
     "CkptDoctorError": "errors",
+    "Contract": "contract",
+    "ContractError": "errors",
     "Conversion": "conversion",
     "ConversionError": "errors",
     "Coverage": "coverage",
+    "Difference": "difference",
     "IncompleteLoadError": "errors",
+    "LockRefusedError": "errors",
     "MissingDependencyError": "errors",
     "NoCheckpointError": "errors",
     "OutputError": "errors",
@@ -79,9 +95,12 @@ _HOMES = {
     "UnknownNameError": "errors",
     "VerificationError": "errors",
     "convert": "conversion",
+    "diff": "contracts",
     "fix": "repair",
     "inspect": "inspection",
+    "inspect_against": "contracts",
     "load_coverage": "verification",
+    "lock": "contracts",
     "open_checkpoint": "inspection",
     "undo": "repair",
     "verify": "verification",

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .dtypes import DType
+
+if TYPE_CHECKING:
+    from .contract import Comparison
 
 NOTHING: Mapping[str, Any] = {}
 """The default of every mapping here; nobody writes to it."""
@@ -340,7 +343,7 @@ class Checkpoint(NamedTuple):
 
     ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders, and
     every symlink. ``config`` is a ``config.json`` that concerns no single part; ``known_sizes`` are sizes of named
-    dimensions that configs and adapters tell.
+    dimensions that configs and adapters tell. ``comparison`` is there once it was held against a contract.
     """
 
     root: Path
@@ -351,6 +354,7 @@ class Checkpoint(NamedTuple):
     others: tuple[OtherFile, ...] = ()
     config: ConfigFile | None = None
     known_sizes: tuple[KnownSize, ...] = ()
+    comparison: Comparison | None = None
 
     @property
     def files(self) -> tuple[WeightFile, ...]:

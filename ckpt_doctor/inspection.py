@@ -31,6 +31,16 @@ def inspect(
     Raises ``PathNotFoundError`` or ``NoCheckpointError`` where a path leads to nothing, and ``UnknownNameError`` where
     the policy names what does not exist.
     """
+    checkpoints = found_at(paths, policy)
+    if policy.deep:
+        checkpoints = scanned(checkpoints, progress)
+    return Report(tuple(diagnose(checkpoint, policy) for checkpoint in checkpoints))
+
+
+def found_at(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], policy: Policy = _DEFAULT
+) -> list[Checkpoint]:
+    """Every checkpoint at ``paths``, each once, with its headers read. Raises as :func:`inspect`."""
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
     found: dict[tuple[Path, str, str], Checkpoint] = {}
@@ -39,10 +49,7 @@ def inspect(
             # Two paths may lead to one checkpoint: it is judged once, under the first name.
             key = (Path(os.path.abspath(checkpoint.root)), checkpoint.layout, _own_name(checkpoint))
             found.setdefault(key, checkpoint)
-    checkpoints = list(found.values())
-    if policy.deep:
-        checkpoints = scanned(checkpoints, progress)
-    return Report(tuple(diagnose(checkpoint, policy) for checkpoint in checkpoints))
+    return list(found.values())
 
 
 def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
@@ -76,8 +83,13 @@ def _own_name(checkpoint: Checkpoint) -> str:
     return checkpoint.files[0].path if checkpoint.layout == "file" else ""
 
 
-def scanned(checkpoints: list[Checkpoint], progress: Progress | None) -> list[Checkpoint]:
-    """The checkpoints with what their tensor bytes say."""
+def scanned(
+    checkpoints: list[Checkpoint],
+    progress: Progress | None,
+    *,
+    wants_digest: Callable[[str, str], bool] | None = None,
+) -> list[Checkpoint]:
+    """The checkpoints with what their tensor bytes say; ``wants_digest`` as in ``scanning.scan``."""
     from .scanning import bytes_to_scan, scan
 
     total = sum(bytes_to_scan(checkpoint) for checkpoint in checkpoints)
@@ -90,6 +102,6 @@ def scanned(checkpoints: list[Checkpoint], progress: Progress | None) -> list[Ch
             if progress is not None:
                 progress(before + read, total)
 
-        result.append(scan(checkpoint, progress=advance))
+        result.append(scan(checkpoint, progress=advance, wants_digest=wants_digest))
         done += bytes_to_scan(checkpoint)
     return result

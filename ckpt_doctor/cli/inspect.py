@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from itertools import chain
 
 import click
 
@@ -13,9 +11,6 @@ from ckpt_doctor.reporting import report_lines
 from .console import write
 from .errors import FINDINGS, say
 from .inspect_options import InspectOptions, inspect_options
-
-if TYPE_CHECKING:
-    from ckpt_doctor.results import Report
 
 
 @click.command("inspect", short_help="Diagnose checkpoints.")
@@ -27,33 +22,20 @@ def command(paths: tuple[str, ...], options: InspectOptions) -> None:
     The default PATH is the current directory. RULES are separated by commas, and the option can be repeated.
     Exit code: 0 if nothing is at or above --fail-on, 1 if something is, 2 if nothing could be judged.
     """
-    # Imported here so that --help and usage errors do not pay for the rules.
-    from ckpt_doctor.inspection import inspect
-
-    from .output_file import check_output_file, write_file
+    from .output_file import check_output_file, files_of, write_file
     from .progress import ByteProgress
 
     policy = options.policy
     if options.output_file is not None and options.to_file:
         check_output_file(options.output_file)
     with ByteProgress() as progress:
-        report = inspect(paths or (".",), policy, progress=progress)
+        report = options.inspect(paths or (".",), policy, progress=progress)
     lines = report_lines(report, options.output_format, options.look)
     if options.output_file is not None and options.to_file:
-        write_file(options.output_file, lines, protected=_files(report))
+        write_file(options.output_file, lines, protected=chain.from_iterable(map(files_of, report.checkpoints)))
         if report.findings and not options.quiet:
             say(f"{len(report.findings):,} findings: see {options.output_file}")
     else:
         write(lines)
     if any(report.failing(policy.fail_on)):
         raise click.exceptions.Exit(FINDINGS)
-
-
-def _files(report: Report) -> Iterator[Path]:
-    for checkpoint in report.checkpoints:
-        yield from (checkpoint.root / file.path for file in checkpoint.files)
-        yield from (checkpoint.root / other.path for other in checkpoint.others)
-        for part in checkpoint.parts:
-            if part.config is not None:
-                yield checkpoint.root / part.config.path
-            yield from (checkpoint.root / index.path for index in part.indexes)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,12 +14,16 @@ from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import color_option, presentation
 
+if TYPE_CHECKING:
+    from ckpt_doctor.results import Report
+
 
 class InspectOptions(NamedTuple):
     """What was asked for on the command line; ``None`` and ``()`` where nothing was."""
 
     expect: str | None
     layout: str | None
+    against: str | None
     deep: bool
     preview: bool
     select: tuple[str, ...]
@@ -46,6 +50,18 @@ class InspectOptions(NamedTuple):
             fail_on=self.fail_on,
         )
 
+    def inspect(
+        self, paths: Sequence[str], policy: Policy, *, progress: Callable[[int, int], None] | None = None
+    ) -> Report:
+        """The report on the checkpoints at ``paths``, held against the contract where one was given."""
+        if self.against is None:
+            from ckpt_doctor.inspection import inspect
+
+            return inspect(paths, policy, progress=progress)
+        from ckpt_doctor.contracts import inspect_against
+
+        return inspect_against(paths, self.against, policy, progress=progress)
+
     @property
     def to_file(self) -> bool:
         """Whether the report goes to a file."""
@@ -65,6 +81,9 @@ _OPTIONS = (
         "[default: safetensors for weaver and trigger, else any]",
     ),
     click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]"),
+    click.option(
+        "--against", metavar="FILE", help="Compare each checkpoint with this contract, which `ckpt-doctor lock` wrote."
+    ),
     click.option("--deep", is_flag=True, help="Read the tensor bytes too: NaN, Inf, zeros, checksums."),
     click.option("--preview", is_flag=True, help="Also run rules that are not stable yet."),
     click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),

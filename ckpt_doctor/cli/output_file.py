@@ -5,22 +5,39 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.errors import OutputError
 
+if TYPE_CHECKING:
+    from ckpt_doctor.checkpoint import Checkpoint
 
-def check_output_file(name: str) -> None:
-    """Fail before the work is done if nothing could be written to ``name``. Raises ``OutputError``."""
+
+def check_output_file(name: str, what: str = "report") -> None:
+    """Fail before the work is done if nothing could be written to ``name``. Raises ``OutputError``.
+
+    ``what`` is how the message calls that which is to be written.
+    """
     target = Path(name)
     if target.is_dir():
-        raise OutputError(f"cannot write the report: {name} is a directory")
+        raise OutputError(f"cannot write the {what}: {name} is a directory")
     if not target.parent.is_dir():
-        raise OutputError(f"cannot write the report: {target.parent} is not a directory")
+        raise OutputError(f"cannot write the {what}: {target.parent} is not a directory")
 
 
-def write_file(name: str, pieces: Iterable[str], *, protected: Iterable[Path] = ()) -> None:
+def files_of(checkpoint: Checkpoint) -> Iterator[Path]:
+    """Every file that was found in a checkpoint: what a report may not overwrite."""
+    yield from (checkpoint.root / file.path for file in checkpoint.files)
+    yield from (checkpoint.root / other.path for other in checkpoint.others)
+    for part in checkpoint.parts:
+        if part.config is not None:
+            yield checkpoint.root / part.config.path
+        yield from (checkpoint.root / index.path for index in part.indexes)
+
+
+def write_file(name: str, pieces: Iterable[str], *, protected: Iterable[Path] = (), what: str = "report") -> None:
     """Write each piece and a newline to ``name``, all or nothing.
 
     A link is followed, and the mode of a file that is replaced is kept. None of the ``protected`` files is overwritten.
@@ -28,14 +45,14 @@ def write_file(name: str, pieces: Iterable[str], *, protected: Iterable[Path] = 
     """
     target = Path(name).resolve()
     if target in {path.resolve() for path in protected}:
-        raise OutputError(f"cannot write the report: {name} is a file of the checkpoint")
+        raise OutputError(f"cannot write the {what}: {name} is a file of the checkpoint")
     text = "".join(piece + "\n" for piece in pieces)
     # A surrogate is a byte of a file name that was no UTF-8.
     data = text.encode("utf-8", errors="backslashreplace")
     try:
         _replace(target, data)
     except OSError as error:
-        raise OutputError(f"cannot write the report to {name}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write the {what} to {name}: {error.strerror or error}") from error
 
 
 def _replace(target: Path, data: bytes) -> None:

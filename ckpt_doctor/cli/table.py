@@ -8,6 +8,8 @@ COMMANDS = {
     "convert": "convert",
     "fix": "fix",
     "verify": "verify",
+    "lock": "lock",
+    "diff": "diff",
     "explain": "explain",
     "rules": "rules",
 }

@@ -1,0 +1,96 @@
+"""A checkpoint to a contract."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.contract import Contract, PinnedPart, PinnedTensor
+from ckpt_doctor.errors import LockRefusedError
+from ckpt_doctor.findings import Severity
+from ckpt_doctor.inspection import diagnose, open_checkpoint, scanned
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import Diagnosis, Report
+from ckpt_doctor.wording import counted, listed
+
+from .contents import Contents, loaded_parts
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes read so far and the bytes in all."""
+
+
+def lock(
+    path: str | os.PathLike[str],
+    *,
+    values: bool = False,
+    layout: str | None = None,
+    ignore: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> Contract:
+    """The contract that the checkpoint at ``path`` fulfils. Nothing is executed, nothing is written.
+
+    Raises ``PathNotFoundError`` and ``NoCheckpointError``, the latter also where several checkpoints lie there, and
+    what :func:`locked` raises.
+    """
+    return locked(open_checkpoint(path, layout), values=values, ignore=ignore, progress=progress)
+
+
+def locked(
+    checkpoint: Checkpoint, *, values: bool = False, ignore: Iterable[str] = (), progress: Progress | None = None
+) -> Contract:
+    """The contract that ``checkpoint`` fulfils; ``values`` reads its tensors and pins their values, too.
+
+    Raises ``LockRefusedError`` for a checkpoint that is not healthy, in whatever format it is: a contract with a broken
+    one would call what is right wrong. ``ignore`` names rules whose errors do not count; what cannot be read always
+    does.
+    """
+    if values:
+        (checkpoint,) = scanned([checkpoint], progress, wants_digest=lambda file, name: True)
+    policy = Policy(expect="any", deep=values, ignore=tuple(ignore))
+    found = diagnose(checkpoint, policy).findings
+    errors = tuple(item for item in found if item.severity is Severity.ERROR or item.always_fails)
+    contract = contract_of(checkpoint)
+    reasons = list(_what_cannot_be_pinned(checkpoint, contract, values=values))
+    if errors or reasons:
+        named = [counted(len(errors), "error")] if errors else []
+        raise LockRefusedError(
+            f"no contract is made of {checkpoint.path}: {'; '.join([*named, *reasons])}",
+            Report((Diagnosis(checkpoint, errors),)),
+        )
+    return contract
+
+
+def contract_of(checkpoint: Checkpoint, *, secondary: bool = False) -> Contract:
+    """What ``checkpoint`` is now, with the digests that are known; ``secondary`` as in :func:`.comparing.compare`."""
+    parts = [_pinned(item) for item in loaded_parts(checkpoint, secondary=secondary) if item.part.files]
+    return Contract(checkpoint.layout, tuple(parts), checkpoint.path)
+
+
+def _pinned(contents: Contents) -> PinnedPart:
+    originals = contents.originals
+    return PinnedPart(
+        role=contents.part.role,
+        name=contents.part.name,
+        tensors={
+            name: PinnedTensor(held.dtype, held.shape, held.digest, originals.get(name))
+            for name, held in contents.tensors.items()
+        },
+        config=contents.config,
+        files={file.path: file.format for file in contents.part.preferred},
+    )
+
+
+def _what_cannot_be_pinned(checkpoint: Checkpoint, contract: Contract, *, values: bool) -> Iterable[str]:
+    for item in loaded_parts(checkpoint):
+        if item.unread is not None:
+            yield item.unread
+        # That there is none is an error of its own, or it is a lone file.
+        if item.unread_config is not None and item.part.config is not None:
+            yield item.unread_config
+        if values:
+            blind = [name for name, held in item.tensors.items() if held.digest is None]
+            if blind:
+                yield f"the values of {counted(len(blind), 'tensor')} cannot be read as they are ({listed(blind)})"
+    if not contract.tensors:
+        yield "it holds no tensors"
