@@ -1,8 +1,8 @@
 """Measures ``ckpt-doctor diff --values`` against ``cmp`` of the same bytes: ``python benchmarks/diff.py [--quick]``.
 
 Whole processes, start-up included: the median wall time over several runs, and the highest resident memory. The sides
-take turns and everything is in the page cache; only the ratios mean something. ``cmp`` is given two files that are equal
-byte for byte; it cannot compare the two formats, and it ends at the first difference. Exit code 1 if a bar is missed.
+take turns and everything is in the page cache; only the ratios mean something. ``cmp`` is given two files that are
+equal byte for byte; it cannot compare two formats, and ends at the first difference. Exit code 1 if a bar is missed.
 """
 
 from __future__ import annotations

@@ -16,6 +16,10 @@ KIND = "ckpt-doctor contract"
 """What a document calls itself, so that no other JSON file is taken for a contract."""
 
 
+UNNAMED = "the contract"
+"""How messages call a contract that lies in no file."""
+
+
 class PinnedTensor(NamedTuple):
     """What a contract says of one tensor.
 
@@ -45,11 +49,11 @@ class PinnedPart(NamedTuple):
 
 
 class Contract(NamedTuple):
-    """What a checkpoint must hold. ``source`` is how messages name it: the path of its file, or of the checkpoint."""
+    """What a checkpoint must hold. ``source`` is how messages name it: the path of its file, if it has one."""
 
     layout: str
     parts: tuple[PinnedPart, ...]
-    source: str = ""
+    source: str = UNNAMED
 
     @property
     def tensors(self) -> int:

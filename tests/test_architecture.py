@@ -19,7 +19,9 @@ WORDS = {
     "sharding",
     "tensor_names",
     "checkpoint",
+    "contract",
     "coverage",
+    "difference",
     "findings",
     "policy",
     "results",
@@ -34,12 +36,13 @@ MAY_IMPORT = {
     "inspection": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules"},
     "conversion": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection"},
     "repair": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
+    "contracts": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection"},
     "reporting": WORDS,
     "verification": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
     "integrations": WORDS | {"rules", "inspection", "verification"},
     "cli": WORDS
     | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"}
-    | {"repair", "verification", "reporting"},
+    | {"repair", "verification", "contracts", "reporting"},
 }
 # The package's own front door and `python -m` stand above all rooms.
 ABOVE_ALL = {"__init__", "__main__"}

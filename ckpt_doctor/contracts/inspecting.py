@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from ckpt_doctor.contract import Contract
-from ckpt_doctor.inspection import diagnose, found_at, scanned
+from ckpt_doctor.inspection import Progress, diagnose, found_at, scanned
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Report
 
 from .comparing import compare
 from .reading import read_contract
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes read so far and the bytes in all."""
 
 _DEFAULT = Policy()
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.contract import Contract, PinnedPart, PinnedTensor
 from ckpt_doctor.errors import LockRefusedError
 from ckpt_doctor.findings import Severity
-from ckpt_doctor.inspection import diagnose, open_checkpoint, scanned
+from ckpt_doctor.inspection import Progress, diagnose, open_checkpoint, scanned
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Diagnosis, Report
 from ckpt_doctor.wording import counted, listed
 
 from .contents import Contents, loaded_parts
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes read so far and the bytes in all."""
 
 
 def lock(
@@ -64,7 +61,7 @@ def locked(
 def contract_of(checkpoint: Checkpoint, *, secondary: bool = False) -> Contract:
     """What ``checkpoint`` is now, with the digests that are known; ``secondary`` as in :func:`.comparing.compare`."""
     parts = [_pinned(item) for item in loaded_parts(checkpoint, secondary=secondary) if item.part.files]
-    return Contract(checkpoint.layout, tuple(parts), checkpoint.path)
+    return Contract(checkpoint.layout, tuple(parts))
 
 
 def _pinned(contents: Contents) -> PinnedPart:

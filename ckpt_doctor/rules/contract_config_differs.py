@@ -47,7 +47,8 @@ class ContractConfigDiffers(ContractRule):
         settings = [change for change in part.config if change.name != BASE_MODEL]
         if settings:
             noun = counted(len(settings), "setting")
-            yield self._report(f"{noun} other than {part.contract} pins", settings, self.advice(part, checkpoint))
+            advice = f"Take configuration and weights from one run; {self.renewing(part, checkpoint)}"
+            yield self._report(f"{noun} other than {part.contract} pins", settings, advice)
         base = [change for change in part.config if change.name == BASE_MODEL]
         if base:
             lead = f"Another name of the base model than {part.contract} pins"

@@ -42,7 +42,7 @@ class ContractDtypeDiffers(ContractRule):
             shown = listed(f"{item.name} is {item.found} instead of {item.pinned}" for item in changes)
             yield self.finding(
                 f"{counted(len(changes), 'tensor')} of another dtype than {part.contract} pins: {shown}. "
-                f"{self.advice(part, checkpoint)}",
+                f"Save it again in the dtypes of the contract; {self.renewing(part, checkpoint)}",
                 path=path,
                 tensors=[item.name for item in changes],
                 evidence={

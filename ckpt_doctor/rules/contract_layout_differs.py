@@ -9,7 +9,7 @@ from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import shell
 
-from .rule import ContractRule
+from .rule import ContractRule, contract_file
 
 
 class ContractLayoutDiffers(ContractRule):
@@ -39,7 +39,9 @@ class ContractLayoutDiffers(ContractRule):
         """See :meth:`Rule.check`."""
         comparison = checkpoint.comparison
         if comparison is not None and comparison.layout != checkpoint.layout:
-            command = shell("inspect", "PATH", "--layout", comparison.layout, "--against", comparison.contract)
+            command = shell(
+                "inspect", "PATH", "--layout", comparison.layout, "--against", contract_file(comparison.contract)
+            )
             yield self.finding(
                 f"The layout is {checkpoint.layout}, and {comparison.contract} is a contract for {comparison.layout}. "
                 f"Inspect the folder that is meant; of a tree with both, `{command}` compares those of one kind.",

@@ -10,7 +10,7 @@ from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed, shell
 
-from .rule import ContractRule
+from .rule import ContractRule, contract_file
 
 
 class ContractNotChecked(ContractRule):
@@ -41,7 +41,7 @@ class ContractNotChecked(ContractRule):
         comparison = checkpoint.comparison
         valued = sum(part.valued for part in comparison.parts) if comparison is not None else 0
         if comparison is not None and valued and not policy.deep:
-            command = shell("inspect", checkpoint.path, "--deep", "--against", comparison.contract)
+            command = shell("inspect", checkpoint.path, "--deep", "--against", contract_file(comparison.contract))
             yield self.finding(
                 f"{comparison.contract} pins the values of {counted(valued, 'tensor')}, and they were not compared. "
                 f"That takes reading them all: `{command}`",

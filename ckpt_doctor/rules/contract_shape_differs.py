@@ -41,7 +41,7 @@ class ContractShapeDiffers(ContractRule):
             shown = listed(f"{item.name} is {shape(item.found)} instead of {shape(item.pinned)}" for item in changes)
             yield self.finding(
                 f"{counted(len(changes), 'tensor')} of another shape than {part.contract} pins: {shown}. "
-                f"{self.advice(part, checkpoint)}",
+                f"Load it with the settings of its training; {self.renewing(part, checkpoint)}",
                 path=path,
                 tensors=[item.name for item in changes],
                 evidence={

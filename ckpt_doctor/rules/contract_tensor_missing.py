@@ -44,7 +44,8 @@ class ContractTensorMissing(ContractRule):
             verb = "is not" if count == 1 else "are not"
             yield self.finding(
                 f"{count:,} of {counted(part.pinned, 'tensor')} that {part.contract} pins in the {part.name} {verb} "
-                f"here: {listed(part.missing)}. {self.advice(part, checkpoint)}",
+                f"here: {listed(part.missing)}. Save the checkpoint again from the run; "
+                f"{self.renewing(part, checkpoint)}",
                 path=part.path,
                 tensors=part.missing,
                 evidence={"part": part.name, "role": part.role, "pinned": part.pinned},

@@ -42,7 +42,8 @@ class ContractTensorUnexpected(ContractRule):
             count = len(part.unexpected)
             yield self.finding(
                 f"{counted(count, 'tensor')} of the {part.name} {'is' if count == 1 else 'are'} not in "
-                f"{part.contract}: {listed(part.unexpected)}. {self.advice(part, checkpoint)}",
+                f"{part.contract}: {listed(part.unexpected)}. Find out where they come from; "
+                f"{self.renewing(part, checkpoint)}",
                 path=part.path,
                 tensors=part.unexpected,
                 evidence={"part": part.name, "role": part.role, "pinned": part.pinned},

@@ -44,7 +44,7 @@ class ContractValuesDiffer(ContractRule):
         for path, names in paths.items():
             yield self.finding(
                 f"{counted(len(names), 'tensor')} of other values than {part.contract} pins: {listed(names)}. "
-                f"{self.advice(part, checkpoint)}",
+                f"Find the one that was locked; {self.renewing(part, checkpoint)}",
                 path=path,
                 tensors=names,
                 evidence={"part": part.name, "valued": part.valued},

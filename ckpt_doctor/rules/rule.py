@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ckpt_doctor.actions import Action
 from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, Defect, DefectKind, Part, ShardIndex, WeightFile
-from ckpt_doctor.contract import Change, PartComparison
+from ckpt_doctor.contract import UNNAMED, Change, PartComparison
 from ckpt_doctor.findings import MAX_TENSORS, Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import RuleInfo
@@ -161,6 +161,11 @@ def by_file(changes: Iterable[Change]) -> dict[str, list[Change]]:
     return found
 
 
+def contract_file(contract: str) -> str:
+    """What stands for the contract in a command line."""
+    return "FILE" if contract == UNNAMED else contract
+
+
 class ContractRule(Rule):
     """A rule about what departs from a contract. It has nothing to say before ``inspect --against`` compared."""
 
@@ -176,8 +181,8 @@ class ContractRule(Rule):
         """Yield what is to be said of one part."""
         raise NotImplementedError
 
-    def advice(self, part: PartComparison, checkpoint: Checkpoint) -> str:
-        """What to do: the end of a message."""
+    def renewing(self, part: PartComparison, checkpoint: Checkpoint) -> str:
+        """What to do where the checkpoint is right: the end of a message."""
         values = ["--values"] if part.valued else []
-        renewed = shell("lock", checkpoint.path, *values, "-o", part.contract)
-        return f"Save the checkpoint again from the run; if it is right, renew the contract: `{renewed}`"
+        command = shell("lock", checkpoint.path, *values, "-o", contract_file(part.contract))
+        return f"if this checkpoint is right, renew the contract: `{command}`"
