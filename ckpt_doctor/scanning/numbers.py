@@ -46,15 +46,16 @@ def widened(words: Words, dtype: str) -> Numbers:
     Only integers of more than 53 bits are rounded. ``dtype`` must be one of which :func:`is_number` is true.
     """
     numbers: Reals
-    if dtype == "bfloat16":
-        numbers = (words.astype("<u4") << 16).view("<f4").astype(np.float64)
-    elif dtype == "bool":
-        numbers = (words != 0).astype(np.float64)
-    elif dtype in _SMALL:
-        codes = np.stack([words & 0xF, words >> 4], axis=1).reshape(-1) if dtype.startswith("float4") else words
-        numbers = _table(dtype)[codes]
-    else:
-        numbers = words.view(_NUMPY[dtype]).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # numpy would warn of signalling NaNs
+        if dtype == "bfloat16":
+            numbers = (words.astype("<u4") << 16).view("<f4").astype(np.float64)
+        elif dtype == "bool":
+            numbers = (words != 0).astype(np.float64)
+        elif dtype in _SMALL:
+            codes = np.stack([words & 0xF, words >> 4], axis=1).reshape(-1) if dtype.startswith("float4") else words
+            numbers = _table(dtype)[codes]
+        else:
+            numbers = words.view(_NUMPY[dtype]).astype(np.float64)
     return numbers.view(np.complex128) if dtype.startswith("complex") else numbers
 
 

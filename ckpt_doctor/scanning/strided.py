@@ -39,10 +39,11 @@ class Budget:
         self._left = nbytes
 
     def spend(self, nbytes: int) -> None:
-        """Take ``nbytes`` off, or raise :class:`BudgetExceededError`."""
-        self._left -= max(nbytes, _MIN_COST)
-        if self._left < 0:
+        """Take ``nbytes`` off, or raise :class:`BudgetExceededError` and leave the rest to what costs less."""
+        cost = max(nbytes, _MIN_COST)
+        if cost > self._left:
             raise BudgetExceededError
+        self._left -= cost
 
 
 class _Dim(NamedTuple):
