@@ -155,10 +155,11 @@ def _verdict(difference: Difference, look: Presentation) -> Iterator[str]:
         "only in b": difference.only_b,
         "of another shape": difference.shapes,
         "of another dtype": difference.dtypes,
-        "other settings": difference.settings,
         "of other values": difference.differing,
         "not compared": difference.problems,
     }
     pieces = [f"{len(rows):,} {name}" for name, rows in differing.items() if rows]
+    if difference.settings:
+        pieces.append(counted(len(difference.settings), "other setting"))
     known = [*pieces, f"{counted(difference.common, 'tensor')} in both"]
     yield from joined([look.paint("not equal:", "red") + f" {known[0]}", *known[1:]], look.separator, look.width)

@@ -23,6 +23,8 @@ def test_help_lists_the_commands() -> None:
         "convert",
         "fix",
         "verify",
+        "lock",
+        "diff",
         "explain",
         "rules",
     ]
