@@ -106,13 +106,18 @@ def _tensor(pin: PinnedTensor) -> dict[str, Any]:
 
 
 class Change(NamedTuple):
-    """Something of which the contract says ``pinned`` and the checkpoint ``found``.
-
-    ``name`` is that of a tensor or a setting, ``path`` the file in the checkpoint that holds it.
-    """
+    """A shape or dtype of which the contract says ``pinned``, and the file at ``path`` in the checkpoint ``found``."""
 
     name: str
     path: str
+    pinned: Any
+    found: Any
+
+
+class Setting(NamedTuple):
+    """A setting of which the contract says ``pinned`` and the checkpoint ``found``; ``None`` where it is not set."""
+
+    name: str
     pinned: Any
     found: Any
 
@@ -125,7 +130,7 @@ class PartComparison(NamedTuple):
     ``valued`` those whose values it pins. ``missing`` are names that are not there, and ``tied`` others that loaders
     restore, each with the tensor of the same values that is there. ``differing`` holds the tensors whose values are
     others, each with its file, and ``unread_values`` those whose bytes were not read. ``unread`` says why the tensors,
-    and ``unread_config`` why the settings could not be compared.
+    and ``unread_config`` why the settings could not be compared, which stand in ``config_path``.
     """
 
     contract: str
@@ -141,7 +146,8 @@ class PartComparison(NamedTuple):
     dtypes: tuple[Change, ...] = ()
     differing: tuple[tuple[str, str], ...] = ()
     unread_values: tuple[str, ...] = ()
-    config: tuple[Change, ...] = ()
+    config: tuple[Setting, ...] = ()
+    config_path: str | None = None
     unread: str | None = None
     unread_config: str | None = None
 

@@ -27,7 +27,7 @@ def command(paths: tuple[str, ...], options: InspectOptions) -> None:
 
     policy = options.policy
     if options.output_file is not None and options.to_file:
-        check_output_file(options.output_file)
+        check_output_file(options.output_file, read=options.against)
     with ByteProgress() as progress:
         report = options.inspect(paths or (".",), policy, progress=progress)
     lines = report_lines(report, options.output_format, options.look)

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from ckpt_doctor.checkpoint import Checkpoint
 
 
-def check_output_file(name: str, what: str = "report") -> None:
-    """Fail before the work is done if nothing could be written to ``name``. Raises ``OutputError``.
+def check_output_file(name: str, what: str = "report", *, read: str | None = None) -> None:
+    """Fail before the work is done if nothing could, or should, be written to ``name``. Raises ``OutputError``.
 
-    ``what`` is how the message calls that which is to be written.
+    ``what`` is how the message calls that which is to be written, and ``read`` names a file that is read for it.
     """
     target = Path(name)
+    if read is not None and target.exists() and Path(read).exists() and target.samefile(read):
+        raise OutputError(f"cannot write the {what}: {name} is what it is to be held against")
     if target.is_dir():
         raise OutputError(f"cannot write the {what}: {name} is a directory")
     if not target.parent.is_dir():

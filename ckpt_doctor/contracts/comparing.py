@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.contract import Change, Comparison, Contract, PartComparison, PinnedPart, PinnedTensor
+from ckpt_doctor.contract import Change, Comparison, Contract, PartComparison, PinnedPart, PinnedTensor, Setting
 from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
 
 from .contents import Contents, Held, changed, loaded_parts, pair_up
@@ -41,13 +41,12 @@ def _part(contract: str, pinned: PinnedPart, found: Contents | None) -> PartComp
     comparison = PartComparison(contract, pinned.name, pinned.role, None, len(pinned.tensors), valued)
     if found is None:
         return comparison._replace(missing=tuple(sorted(pinned.tensors)))
-    comparison = comparison._replace(path=found.path)
+    comparison = comparison._replace(path=found.path, config_path=found.config_path)
     if pinned.config is not None:
         if found.config is None:
-            comparison = comparison._replace(unread_config=found.unread_config or "it is no adapter")
+            comparison = comparison._replace(unread_config=found.unread_config or "this is no adapter")
         else:
-            path = found.part.config.path if found.part.config is not None else ""
-            settings = (Change(name, path, mine, theirs) for name, mine, theirs in changed(pinned.config, found.config))
+            settings = (Setting(*item) for item in changed(pinned.config, found.config))
             comparison = comparison._replace(config=tuple(settings))
     if found.unread is not None:
         return comparison._replace(unread=found.unread)
@@ -90,9 +89,11 @@ def _alike(pin: PinnedTensor, held: Held) -> bool:
 def _tied(missing: list[str], pinned: PinnedPart, found: Contents) -> Iterator[tuple[str, str]]:
     """Those of the missing tensors that were other names of one that is there, and that loaders tie to it again.
 
-    That is so for embeddings, as transformers saves them, and where the metadata of the file says so, as safetensors'
-    ``load_model`` reads it.
+    That is so for the embeddings of a model, unless its config says otherwise, and for a lone file whose metadata names
+    both, as safetensors' ``load_model`` reads it.
     """
+    config = found.part.config.data if found.part.config is not None else None
+    ties = found.part.role != "adapter" and (config or {}).get("tie_word_embeddings") is not False
     groups: dict[str, list[str]] = {}
     for name, pin in pinned.tensors.items():
         groups.setdefault(pin.same_as or name, []).append(name)
@@ -102,8 +103,9 @@ def _tied(missing: list[str], pinned: PinnedPart, found: Contents) -> Iterator[t
             held = found.tensors.get(other)
             if held is None or not _alike(pin, held):
                 continue
-            embeddings = found.part.role != "adapter" and name.endswith(EMBEDDINGS) and other.endswith(EMBEDDINGS)
-            if embeddings or (held.file.metadata or {}).get(name) == other:
+            embeddings = name.endswith(EMBEDDINGS) and other.endswith(EMBEDDINGS)
+            recorded = found.part.role == "file" and (held.file.metadata or {}).get(name) == other
+            if (embeddings and ties) or recorded:
                 yield name, other
                 break
 

@@ -34,7 +34,19 @@ class Held(NamedTuple):
     def view(self) -> object:
         """What it has in common with another name of the very same elements."""
         tensor = self.tensor
-        return self.file.path, tensor.storage.key, tensor.dtype, tensor.extent, tensor.shape, tensor.stride
+        return (
+            *(self.file.path, tensor.storage.key, tensor.dtype, tensor.extent),
+            *(tensor.shape, tensor.stride, tensor.pending),
+        )
+
+
+class Both(NamedTuple):
+    """A tensor of one shape that two checkpoints have, and the part that it belongs to."""
+
+    part: str
+    name: str
+    first: Held
+    second: Held
 
 
 class Contents(NamedTuple):
@@ -58,6 +70,11 @@ class Contents(NamedTuple):
         if files or not self.part.expected_files:
             return self.part.directory or None
         return self.part.expected_files[0]
+
+    @property
+    def config_path(self) -> str | None:
+        """The configuration of an adapter, or where it would lie."""
+        return self.part.config.path if self.part.config is not None else self.part.config_expected
 
     @property
     def originals(self) -> dict[str, str]:
@@ -100,13 +117,13 @@ def _config(part: Part) -> tuple[Mapping[str, Any] | None, str | None]:
     if part.role != "adapter":
         return None, None
     if part.config is None:
-        return None, f"{part.config_expected or 'the configuration'} is not there"
+        return None, "there is none"
     if part.config.data is None:
-        return None, f"{part.config.path} cannot be read: {part.config.error}"
+        return None, f"it cannot be read: {part.config.error}"
     settings = meaningful_settings(part.config.data)
     odd = [name for name, value in settings.items() if not is_plain(value)]
     if odd:
-        return None, f"{part.config.path} says nothing that makes sense of {listed(odd)}"
+        return None, f"what it says of {listed(odd)} is no setting"
     return settings, None
 
 

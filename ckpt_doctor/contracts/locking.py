@@ -84,7 +84,7 @@ def _what_cannot_be_pinned(checkpoint: Checkpoint, contract: Contract, *, values
             yield item.unread
         # That there is none is an error of its own, or it is a lone file.
         if item.unread_config is not None and item.part.config is not None:
-            yield item.unread_config
+            yield f"{item.config_path}: {item.unread_config}"
         if values:
             blind = [name for name, held in item.tensors.items() if held.digest is None]
             if blind:

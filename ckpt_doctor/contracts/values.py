@@ -15,7 +15,7 @@ from ckpt_doctor.scanning.crew import Crew
 from ckpt_doctor.scanning.strided import Budget
 from ckpt_doctor.scanning.sweep import Reader
 
-from .diff import Both
+from .contents import Both
 from .tensor_pair import TensorPair, comparable, obstacle
 
 _BUDGET_FACTOR = 8  # how often all bytes of both files may be looked at, where tensors overlap
@@ -61,12 +61,13 @@ def compare_values(first: Path, second: Path, both: Sequence[Both], progress: Pr
 
 
 def _by_files(both: Iterable[Both], problems: list[Problem]) -> list[list[_Work]]:
-    """What can be compared, by the two files that it takes, in the order of the first one."""
+    """What can be compared, by the two files that it takes; why others cannot goes into ``problems``."""
     groups: dict[tuple[str, str], dict[object, _Work]] = {}
+    left: dict[Problem, list[str]] = {}
     for item in both:
         problem = next(_obstacles(item), None)
         if problem is not None:
-            problems.append(problem)
+            left.setdefault(problem, []).append(item.name)
             continue
         group = groups.setdefault((item.first.file.path, item.second.file.path), {})
         key = item.first.view, item.second.view
@@ -74,17 +75,19 @@ def _by_files(both: Iterable[Both], problems: list[Problem]) -> list[list[_Work]
             group[key].tensors.append(item)
         else:
             group[key] = _Work([item], TensorPair(item.first, item.second))
+    problems += (problem._replace(tensors=tuple(names)) for problem, names in left.items())
     return [_in_file_order(group.values()) for group in groups.values()]
 
 
 def _obstacles(item: Both) -> Iterator[Problem]:
+    """Why a tensor cannot be compared, without its name."""
     for side, held in (("a", item.first), ("b", item.second)):
         reason = obstacle(held)
         if reason is not None:
-            yield Problem(side, held.file.path, reason, (item.name,))
+            yield Problem(side, held.file.path, reason)
     if not comparable(item.first, item.second):
         dtypes = f"{item.first.dtype} and {item.second.dtype}"
-        yield Problem("", item.first.file.path, f"there is no comparing {dtypes}", (item.name,))
+        yield Problem("", item.first.file.path, f"there is no comparing {dtypes}")
 
 
 def _in_file_order(group: Iterable[_Work]) -> list[_Work]:

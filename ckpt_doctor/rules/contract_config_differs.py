@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.contract import Change, PartComparison
+from ckpt_doctor.contract import PartComparison
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.knowledge.adapter_settings import BASE_MODEL
 from ckpt_doctor.policy import Policy
@@ -24,8 +24,8 @@ class ContractConfigDiffers(ContractRule):
     With `--against`, compares those settings of `adapter_config.json` that change what the tensors mean: among them
     `peft_type`, `r`, `lora_alpha`, `target_modules`, `use_dora`, `use_rslora`, `fan_in_fan_out`, `bias`,
     `modules_to_save`, `layers_to_transform`, `rank_pattern` and `alpha_pattern`. The order of lists that PEFT keeps as
-    sets does not count, nor does it whether an empty setting is written out. Another `base_model_name_or_path` is only
-    a note: two names may mean one model.
+    sets does not count, nor whether an empty setting is written out. Another `base_model_name_or_path` alone is only a
+    note: two names may mean one model.
 
     ## Why is this bad?
     Every tensor fits, and the adapter does something else: with half the `lora_alpha` it has half the effect.
@@ -44,23 +44,18 @@ class ContractConfigDiffers(ContractRule):
 
     def judge(self, part: PartComparison, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`ContractRule.judge`."""
-        settings = [change for change in part.config if change.name != BASE_MODEL]
-        if settings:
-            noun = counted(len(settings), "setting")
-            advice = f"Take configuration and weights from one run; {self.renewing(part, checkpoint)}"
-            yield self._report(f"{noun} other than {part.contract} pins", settings, advice)
-        base = [change for change in part.config if change.name == BASE_MODEL]
-        if base:
-            lead = f"Another name of the base model than {part.contract} pins"
-            yield self._report(lead, base, "Nothing to do if both mean the same model.", Severity.NOTE)
-
-    def _report(self, lead: str, changes: Sequence[Change], advice: str, severity: Severity | None = None) -> Finding:
-        shown = listed(f"{item.name} is {_shown(item.found)} instead of {_shown(item.pinned)}" for item in changes)
-        return self.finding(
-            f"{lead}: {shown}. {advice}",
-            path=changes[0].path,
-            evidence={"settings": {item.name: {"pinned": item.pinned, "found": item.found} for item in changes}},
-            severity=severity,
+        if not part.config:
+            return
+        count = counted(len(part.config), "setting")
+        shown = listed(f"{item.name} is {_shown(item.found)} instead of {_shown(item.pinned)}" for item in part.config)
+        only_base = all(item.name == BASE_MODEL for item in part.config)
+        advice = f"Take configuration and weights from one run; {self.renewing(part, checkpoint)}"
+        yield self.finding(
+            f"{count} other than {part.contract} pins: {shown}. "
+            f"{'Nothing to do if both mean the same model.' if only_base else advice}",
+            path=part.config_path,
+            evidence={"settings": {item.name: {"pinned": item.pinned, "found": item.found} for item in part.config}},
+            severity=Severity.NOTE if only_base else None,
         )
 
 

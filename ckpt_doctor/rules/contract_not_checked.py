@@ -62,7 +62,7 @@ class ContractNotChecked(ContractRule):
             yield self.finding(
                 f"The settings of the {part.name} were not compared with {part.contract}: {part.unread_config}. "
                 "Take the configuration from the training run.",
-                path=part.path,
+                path=part.config_path,
                 evidence={"part": part.name, "reason": part.unread_config},
                 always_fails=True,
             )

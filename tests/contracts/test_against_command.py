@@ -151,6 +151,26 @@ def test_a_report_can_go_to_a_file(contract: Path, tmp_path: Path) -> None:
     assert "CKD851 contract-tensor-missing  projections.pt" in target.read_text(encoding="utf-8")
 
 
+def test_a_report_never_overwrites_the_contract(contract: Path) -> None:
+    before = contract.read_text()
+    result = run("inspect", HEALTHY / FIXTURE, "--against", contract, "--output-file", contract)
+    assert (result.exit_code, result.stdout, contract.read_text()) == (2, "", before)
+    assert "is what it is to be held against" in result.stderr
+
+
+def test_every_finding_has_a_fingerprint_of_its_own(valued: Path, tmp_path: Path) -> None:
+    weaver = copied(FIXTURE, tmp_path)
+    (weaver / "weaver_lora" / "adapter_model.safetensors").write_bytes(b"{")
+    (weaver / "weaver_lora" / "adapter_config.json").write_text("{")
+    found = ckpt_doctor.inspect_against(weaver, valued).findings
+    assert len({finding.fingerprint for finding in found}) == len(found)
+    assert [finding.path for finding in found if finding.code == "CKD858"] == [
+        "weaver_lora/adapter_config.json",
+        "weaver_lora/adapter_model.safetensors",
+        None,
+    ]
+
+
 def test_many_tensors_are_counted_and_twenty_named(tmp_path: Path) -> None:
     contract = ckpt_doctor.lock(save({f"w{n:03}": torch.ones(1) for n in range(50)}, tmp_path / "a.safetensors"))
     other = save({f"w{n:03}": torch.ones(2, dtype=torch.float16) for n in range(49)}, tmp_path / "b.safetensors")

@@ -18,8 +18,7 @@ from running import save
 
 import ckpt_doctor
 from ckpt_doctor.checkpoint import Storage, TensorInfo, WeightFile
-from ckpt_doctor.contracts.contents import Held
-from ckpt_doctor.contracts.diff import Both
+from ckpt_doctor.contracts.contents import Both, Held
 from ckpt_doctor.contracts.values import compare_values
 from ckpt_doctor.difference import Difference
 from ckpt_doctor.dtypes import BY_NAME
@@ -279,8 +278,7 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
     program = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from ckpt_doctor.contracts.contents import Held
-        from ckpt_doctor.contracts.diff import Both
+        from ckpt_doctor.contracts.contents import Both, Held
         from ckpt_doctor.contracts.values import compare_values
         from ckpt_doctor.formats import read_weight_file
         file = read_weight_file(Path(sys.argv[1]), "m.safetensors")

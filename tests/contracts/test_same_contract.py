@@ -91,6 +91,28 @@ def test_a_name_that_was_dropped_for_another_is_a_note_where_the_file_says_so(tm
     assert [item.severity.value for item in departures(tmp_path / "w.safetensors", contract)] == ["error"]
 
 
+def test_a_name_that_was_dropped_is_an_error_where_no_loader_ties(tmp_path: Path) -> None:
+    """The metadata helps a lone file; PEFT and transformers do not read it, and a config may untie embeddings."""
+    adapter = copied("peft/lora_bin", tmp_path)
+    file = adapter / "adapter_model.bin"
+    state = torch.load(file, weights_only=True)
+    first, second = [name for name in state if "lora_A" in name][:2]
+    state[second] = state[first]
+    contract = ckpt_doctor.lock(save(state, file).parent)
+    save_file({n: t for n, t in state.items() if n != second}, file.with_suffix(".safetensors"), {second: first})
+    file.unlink()
+    assert [item.severity.value for item in departures(adapter, contract)] == ["error"]
+
+    model = copied("transformers/tied_bin", tmp_path)
+    contract = ckpt_doctor.lock(model)
+    ckpt_doctor.convert(model, to="safetensors")
+    (model / "pytorch_model.bin").unlink()
+    assert [item.severity.value for item in departures(model, contract)] == ["note"]
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    assert [item.severity.value for item in departures(model, contract)] == ["error"]
+
+
 def test_the_name_that_stands_for_the_others_may_be_the_one_that_is_dropped(tmp_path: Path) -> None:
     tied = {"embed_tokens.weight": MATRIX, "lm_head.weight": MATRIX}
     contract = ckpt_doctor.lock(save(tied, tmp_path / "w.bin"))
@@ -184,6 +206,12 @@ def test_settings_that_change_the_meaning(changes: dict[str, Any], tmp_path: Pat
     (found,) = departures(adapter, contract)
     assert (found.code, found.severity.value) == ("CKD856", "error")
     assert list(found.evidence["settings"]) == list(changes)
+
+
+def test_a_conjugated_alias_is_no_further_name(tmp_path: Path) -> None:
+    numbers = torch.tensor([1 + 2j, 3j])
+    contract = ckpt_doctor.lock(save({"a": numbers, "b": numbers.conj()}, tmp_path / "w.bin"))
+    assert contract.parts[0].tensors["b"].same_as is None
 
 
 def test_a_second_format_is_not_looked_at(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.difference import Difference, Mismatch, OneSided, Problem, Side
@@ -13,16 +12,7 @@ from ckpt_doctor.inspection import Progress, open_checkpoint
 from ckpt_doctor.sharding import indexed_shards, numbered_sets
 from ckpt_doctor.wording import listed
 
-from .contents import Contents, Held, changed, loaded_parts, pair_up
-
-
-class Both(NamedTuple):
-    """A tensor of one shape that both sides have, and the part that it belongs to."""
-
-    part: str
-    name: str
-    first: Held
-    second: Held
+from .contents import Both, Contents, changed, loaded_parts, pair_up
 
 
 def diff(
@@ -127,7 +117,7 @@ def _settings_problems(left: Contents, right: Contents) -> Iterator[Problem]:
     for side, item, other in (("a", left, right), ("b", right, left)):
         absent = item.part.config is None and item.part.config_expected is not None
         if absent and other.part.config is not None:
-            yield Problem(side, item.part.config_expected or "", "it is not there, and the settings were not compared")
+            yield Problem(side, item.part.config_expected or "", "there is none, and the settings were not compared")
 
 
 def _left_out(side: str, checkpoint: Checkpoint) -> Iterator[str]:
