@@ -47,7 +47,7 @@ def test_there_and_back(layout: str, parts: list[PinnedPart], tmp_path_factory: 
     assert sum('"dtype": ' in line for line in lines) >= contract.tensors
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     data=st.binary(max_size=200)
     | st.recursive(scalars | names, lambda i: st.lists(i) | st.dictionaries(names, i)).map(
