@@ -15,7 +15,6 @@ SCHEMA_VERSION = 1
 KIND = "ckpt-doctor contract"
 """What a document calls itself, so that no other JSON file is taken for a contract."""
 
-
 UNNAMED = "the contract"
 """How messages call a contract that lies in no file."""
 

@@ -1,9 +1,8 @@
 """Contracts: what a good checkpoint holds, written down, and every later one held against it; two compared at once."""
 
-from .comparing import compare
 from .inspecting import inspect_against
-from .locking import contract_of, lock, locked
+from .locking import lock, locked
 from .reading import read_contract
 from .side_by_side import diff
 
-__all__ = ["compare", "contract_of", "diff", "inspect_against", "lock", "locked", "read_contract"]
+__all__ = ["diff", "inspect_against", "lock", "locked", "read_contract"]

@@ -11,12 +11,9 @@ from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
 from .contents import Contents, Held, changed, loaded_parts, pair_up
 
 
-def compare(contract: Contract, checkpoint: Checkpoint, *, secondary: bool = False) -> Comparison:
-    """Where ``checkpoint`` departs from ``contract``. Values are compared where its digests are known.
-
-    ``secondary`` counts adapters that merely lie beside, too.
-    """
-    there = list(loaded_parts(checkpoint, secondary=secondary))
+def compare(contract: Contract, checkpoint: Checkpoint) -> Comparison:
+    """Where ``checkpoint`` departs from ``contract``. Values are compared where its digests are known."""
+    there = list(loaded_parts(checkpoint))
     pairs = pair_up(
         [(pin.role, pin.name) for pin in contract.parts], [(item.part.role, item.part.name) for item in there]
     )

@@ -101,16 +101,18 @@ def contents_of(part: Part) -> Contents:
                 repeated.append(tensor.name)
             dtype, shape = unpacked(tensor.dtype, tensor.shape)
             tensors[tensor.name] = Held(file, tensor, dtype.name, shape)
-    unread = next((_complaint(file) for file in part.preferred if not file.readable), None)
-    if unread is None and repeated:
+    unread = next(
+        (f"{file.path} cannot be read: {complaint(file)}" for file in part.preferred if not file.readable), ""
+    )
+    if not unread and repeated:
         unread = f"more than one tensor is called {listed(repeated)}"
     config, unread_config = _config(part)
-    return Contents(part, tensors, config, unread, unread_config)
+    return Contents(part, tensors, config, unread or None, unread_config)
 
 
-def _complaint(file: WeightFile) -> str:
-    reason = file.defects[0].message.rstrip(".") if file.defects else f"this is {file.content or 'of no known kind'}"
-    return f"{file.path} cannot be read: {reason}"
+def complaint(file: WeightFile) -> str:
+    """Why the tensors of a file are not all known, as a clause."""
+    return file.defects[0].message.rstrip(".") if file.defects else f"this is {file.content or 'of no known kind'}"
 
 
 def _config(part: Part) -> tuple[Mapping[str, Any] | None, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.contract import Contract, PinnedPart, PinnedTensor
@@ -47,7 +47,8 @@ def locked(
     policy = Policy(expect="any", deep=values, ignore=tuple(ignore))
     found = diagnose(checkpoint, policy).findings
     errors = tuple(item for item in found if item.severity is Severity.ERROR or item.always_fails)
-    contract = contract_of(checkpoint)
+    parts = tuple(_pinned(item) for item in loaded_parts(checkpoint) if item.part.files)
+    contract = Contract(checkpoint.layout, parts)
     reasons = list(_what_cannot_be_pinned(checkpoint, contract, values=values))
     if errors or reasons:
         named = [counted(len(errors), "error")] if errors else []
@@ -56,12 +57,6 @@ def locked(
             Report((Diagnosis(checkpoint, errors),)),
         )
     return contract
-
-
-def contract_of(checkpoint: Checkpoint, *, secondary: bool = False) -> Contract:
-    """What ``checkpoint`` is now, with the digests that are known; ``secondary`` as in :func:`.comparing.compare`."""
-    parts = [_pinned(item) for item in loaded_parts(checkpoint, secondary=secondary) if item.part.files]
-    return Contract(checkpoint.layout, tuple(parts))
 
 
 def _pinned(contents: Contents) -> PinnedPart:
@@ -78,7 +73,7 @@ def _pinned(contents: Contents) -> PinnedPart:
     )
 
 
-def _what_cannot_be_pinned(checkpoint: Checkpoint, contract: Contract, *, values: bool) -> Iterable[str]:
+def _what_cannot_be_pinned(checkpoint: Checkpoint, contract: Contract, *, values: bool) -> Iterator[str]:
     for item in loaded_parts(checkpoint):
         if item.unread is not None:
             yield item.unread

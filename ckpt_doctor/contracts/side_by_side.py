@@ -12,7 +12,7 @@ from ckpt_doctor.inspection import Progress, open_checkpoint
 from ckpt_doctor.sharding import indexed_shards, numbered_sets
 from ckpt_doctor.wording import listed
 
-from .contents import Both, Contents, changed, loaded_parts, pair_up
+from .contents import Both, Contents, changed, complaint, loaded_parts, pair_up
 
 
 def diff(
@@ -94,10 +94,13 @@ def _one_sided(contents: Contents, names: Iterable[str]) -> Iterator[OneSided]:
 def _problems(side: str, parts: Iterable[Contents]) -> Iterator[Problem]:
     """What is wrong with the files of one side: two that are damaged in one way are not equal."""
     for item in parts:
-        if item.unread is not None:
-            yield Problem(side, item.path or "", item.unread)
-        for file in item.part.preferred if item.unread is None else ():
+        files = item.part.preferred
+        for file in files:
             yield from (Problem(side, file.path, defect.message.rstrip("."), defect.tensors) for defect in file.defects)
+            if not file.readable and not file.defects:
+                yield Problem(side, file.path, complaint(file))
+        if item.unread is not None and all(file.readable for file in files):
+            yield Problem(side, item.path or "", item.unread)
         if item.unread_config is not None and item.part.config is not None:
             yield Problem(side, item.part.config.path, item.unread_config)
         yield from _shard_problems(side, item)

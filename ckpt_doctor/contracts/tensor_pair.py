@@ -44,7 +44,8 @@ def obstacle(held: Held) -> str | None:
         return f"torch's {' and '.join(tensor.pending)} is set, so that the stored bytes are not the values"
     if not tensor.numel:
         return None
-    if tensor.byte_range is None or tensor.byte_range[1] > held.file.nbytes:
+    span = tensor.byte_range
+    if span is None or not 0 <= span[0] <= span[1] <= held.file.nbytes:
         return "the bytes are not in the file as they are"
     if not tensor.is_contiguous and tensor.dtype.bits % 8:
         return "its elements do not lie on whole bytes"
@@ -55,7 +56,7 @@ def comparable(first: Held, second: Held) -> bool:
     """Whether elements of these two dtypes can be told to be equal."""
     if first.dtype == second.dtype:
         return True
-    whole = not (first.tensor.dtype.bits % 8 or second.tensor.dtype.bits % 8)
+    whole = all(BY_NAME[held.dtype].bits % 8 == 0 for held in (first, second))
     return whole and is_number(first.dtype) and is_number(second.dtype)
 
 

@@ -204,9 +204,16 @@ def test_4_bit_and_quantised_elements(tmp_path: Path) -> None:
     quantised = [torch.quantize_per_tensor(torch.tensor([x, 2.0]), 0.5, 0, torch.qint8) for x in (1.0, 3.0)]
     (row,) = compared(*quantised, tmp_path).differing
     assert (row.differing, row.first, row.largest) == (1, 0, None)
-    found = compared(quantised[0], torch.ones(2), tmp_path)
-    assert [problem.reason for problem in found.problems] == ["there is no comparing qint8 and float32"]
-    assert not found.equal
+    packed = a.view(torch.float4_e2m1fn_x2)
+    for first, second, dtypes in (
+        (quantised[0], torch.ones(2), "qint8 and float32"),
+        (packed, torch.ones(4), "float4_e2m1 and float32"),
+    ):
+        found = compared(first, second, tmp_path)
+        assert [(problem.reason, problem.tensors) for problem in found.problems] == [
+            (f"there is no comparing {dtypes}", ("w",))
+        ]
+        assert not found.equal
 
 
 def test_what_cannot_be_read_is_never_equal(tmp_path: Path) -> None:
