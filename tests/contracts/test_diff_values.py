@@ -163,7 +163,7 @@ def test_views(name: str, tmp_path: Path) -> None:
 def test_any_view_of_any_storage(
     shape: list[int], strides: tuple[int, ...], positions: list[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    base = torch.arange(300, dtype=torch.int16)
+    base = torch.arange(700, dtype=torch.int16)
     view = base.as_strided(shape, strides[: len(shape)], 3) if all(shape) else torch.zeros(shape, dtype=torch.int16)
     other = view.contiguous().clone()
     for position in positions:
