@@ -12,7 +12,7 @@ from ckpt_doctor.knowledge.adapter_settings import BASE_MODEL
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
-from .rule import ContractRule
+from .contract_rule import ContractRule
 
 _LONGEST = 60  # characters of a value that are shown
 

@@ -10,7 +10,7 @@ from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed, shell
 
-from .rule import ContractRule, contract_file
+from .contract_rule import ContractRule, contract_file
 
 
 class ContractNotChecked(ContractRule):

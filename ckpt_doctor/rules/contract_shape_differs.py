@@ -10,7 +10,7 @@ from ckpt_doctor.findings import MAX_TENSORS, Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed, shape
 
-from .rule import ContractRule, by_file
+from .contract_rule import ContractRule, by_file
 
 
 class ContractShapeDiffers(ContractRule):

@@ -10,7 +10,7 @@ from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
-from .rule import ContractRule
+from .contract_rule import ContractRule
 
 
 class ContractTensorMissing(ContractRule):
