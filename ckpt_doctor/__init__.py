@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         OutputError,
         PathNotFoundError,
         RepairError,
+        SettingsError,
         UnknownNameError,
         VerificationError,
     )
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .policy import Policy
     from .repair import Repairs, fix, undo
     from .results import Report
+    from .settings import Settings, load_settings
     from .verification import load_coverage, verify, watch_load
 
 __all__ = [
@@ -58,6 +60,8 @@ __all__ = [
     "RepairError",
     "Repairs",
     "Report",
+    "Settings",
+    "SettingsError",
     "UnknownNameError",
     "VerificationError",
     "__version__",
@@ -67,6 +71,7 @@ __all__ = [
     "inspect",
     "inspect_against",
     "load_coverage",
+    "load_settings",
     "lock",
     "open_checkpoint",
     "undo",
@@ -92,6 +97,8 @@ _HOMES = {
     "RepairError": "errors",
     "Repairs": "repair",
     "Report": "results",
+    "Settings": "settings",
+    "SettingsError": "errors",
     "UnknownNameError": "errors",
     "VerificationError": "errors",
     "convert": "conversion",
@@ -100,6 +107,7 @@ _HOMES = {
     "inspect": "inspection",
     "inspect_against": "contracts",
     "load_coverage": "verification",
+    "load_settings": "settings",
     "lock": "contracts",
     "open_checkpoint": "inspection",
     "undo": "repair",

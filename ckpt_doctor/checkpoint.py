@@ -9,8 +9,10 @@ a large file for making a hundred thousand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -246,12 +248,43 @@ class ShardIndex(NamedTuple):
 class Entry(NamedTuple):
     """A tensor that a file must hold, or may hold where it is not ``required``.
 
-    ``dims`` gives each dimension a size or a name: equal names mean equal sizes all over the checkpoint.
+    In ``name``, a ``*`` stands for any characters within one word between dots: ``layers.*.weight`` means all tensors
+    of that kind, and one of them must be there. ``dims`` gives each dimension a size or a name: equal names mean equal
+    sizes all over the checkpoint.
     """
 
     name: str
     dims: tuple[str | int, ...] | None = None
     required: bool = True
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it may mean several tensors."""
+        return "*" in self.name
+
+    def matches(self, name: str) -> bool:
+        """Whether a tensor of this name is meant.
+
+        >>> Entry("layers.*.weight").matches("layers.10.weight"), Entry("layers.*.weight").matches("layers.weight")
+        (True, False)
+        """
+        return name == self.name or (self.is_pattern and _regex(self.name).fullmatch(name) is not None)
+
+    def matches_start(self, name: str) -> bool:
+        """Whether ``name`` is the path of something that the tensor lies in."""
+        words = self.name.split(".")
+        start = words[: name.count(".") + 1]
+        return len(start) < len(words) and _regex(".".join(start)).fullmatch(name) is not None
+
+    def is_among(self, names: Collection[str]) -> bool:
+        """Whether one of ``names`` is meant; fast for a set."""
+        return self.name in names or (self.is_pattern and any(map(self.matches, names)))
+
+
+@lru_cache(1024)
+def _regex(pattern: str) -> re.Pattern[str]:
+    """What a name with ``*`` means; cached, for a file can hold a hundred thousand names to compare."""
+    return re.compile(r"[^.]*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
 class KnownSize(NamedTuple):
@@ -265,8 +298,9 @@ class KnownSize(NamedTuple):
 class Part(NamedTuple):
     """One loadable unit of a checkpoint: an adapter, a model, a side file.
 
-    ``role`` is ``adapter``, ``model``, ``projections``, ``latents``, ``trigger-head``, ``file`` (a lone weight file),
-    ``training-state`` (optimizer and the like) or ``extra`` (weight files that no loader of the layout asks for).
+    ``role`` is ``adapter``, ``model``, ``file`` (a lone weight file), ``training-state`` (optimizer and the like),
+    ``extra`` (weight files that no loader of the layout asks for), or for a side file any other word, such as
+    ``projections``, ``latents`` or ``trigger-head``.
     ``files`` are all weight files of the unit, in every format that is there; ``active`` names those that the
     ecosystem's own loader would read. ``expected_files`` are the names,
     relative to the checkpoint, under which a loader would look for them, the preferred one first. ``config`` is the
@@ -303,6 +337,22 @@ class Part(NamedTuple):
     def auxiliary(self) -> bool:
         """Whether no evaluation reads this: training state, or files that merely lie there."""
         return self.role in ("training-state", "extra")
+
+    @property
+    def beside(self) -> bool:
+        """Whether this is a side file: one that a loader must read beside an adapter or a model."""
+        return self.role not in ("adapter", "model", "file") and not self.auxiliary
+
+    def entries_of(self, names: Iterable[str]) -> dict[str, Entry]:
+        """The entry that means each of ``names``, for those that any means; an exact one goes before a ``*``."""
+        exact = {entry.name: entry for entry in self.entries}
+        patterns = [entry for entry in self.entries if entry.is_pattern]
+        found = {}
+        for name in names:
+            entry = exact.get(name) or next((entry for entry in patterns if entry.matches(name)), None)
+            if entry is not None:
+                found[name] = entry
+        return found
 
     @property
     def tensors(self) -> Iterator[TensorInfo]:

@@ -58,7 +58,9 @@ class Component(NamedTuple):
 class Coverage(NamedTuple):
     """What a load restored. ``log`` holds the loader's own warnings and log lines.
 
-    ``model`` and ``loader`` are named as the user named them; ``mode`` is one of :data:`MODES`.
+    ``model`` and ``loader`` are named as the user named them; ``mode`` is one of :data:`MODES`. ``root`` is what the
+    paths of files are relative to: the checkpoint, where ``path`` may be a folder inside it. Empty means ``path``.
+    ``unjudged`` says why the forward pass that was asked for could not be made, where that is so.
     """
 
     path: str
@@ -69,6 +71,8 @@ class Coverage(NamedTuple):
     tensors: tuple[TensorCoverage, ...]
     findings: tuple[Finding, ...] = ()
     log: tuple[str, ...] = ()
+    root: str = ""
+    unjudged: str | None = None
 
     @property
     def expected(self) -> int:
@@ -87,7 +91,12 @@ class Coverage(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether all of it arrived and nothing is wrong. A checkpoint without tensors never is."""
+        """Whether all was judged and arrived and nothing is wrong. A checkpoint without tensors never is."""
+        return self.arrived and self.unjudged is None
+
+    @property
+    def arrived(self) -> bool:
+        """Whether all of it arrived and nothing is wrong, as far as it could be judged."""
         if any(finding.severity is Severity.ERROR for finding in self.findings):
             return False
         return 0 < self.expected == self.restored
@@ -131,6 +140,7 @@ class Coverage(NamedTuple):
         if absent:
             lines += ["", f"not restored: {listed(absent)}"]
         lines += [f"{finding.code} {finding.name}: {finding.message}" for finding in self.findings]
+        lines += [f"the forward pass could not be judged: {self.unjudged}"] if self.unjudged else []
         raise IncompleteLoadError("\n".join(lines))
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,6 +154,7 @@ class Coverage(NamedTuple):
             "loader": self.loader,
             "mode": self.mode,
             "complete": self.complete,
+            "unjudged": self.unjudged,
             "coverage": {"expected": self.expected, "restored": self.restored, "ratio": _rounded(self.ratio)},
             "components": [item._asdict() for item in self.components],
             "tensors": [tensor._asdict() for tensor in self.tensors],

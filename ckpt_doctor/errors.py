@@ -52,6 +52,10 @@ class RepairError(CkptDoctorError):
     """A repair cannot be done, or not be undone. The checkpoint is as it was, unless the text says otherwise."""
 
 
+class SettingsError(CkptDoctorError):
+    """A settings file or an environment variable says something that has no meaning; the text says where."""
+
+
 class ContractError(CkptDoctorError):
     """A contract cannot be read, or holds what this version does not know how to check. Nothing was compared."""
 

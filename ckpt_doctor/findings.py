@@ -63,3 +63,7 @@ class Finding(NamedTuple):
 
         identity = json.dumps([self.code, self.path, list(self.tensors)])
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+    def fails(self, fail_on: str) -> bool:
+        """Whether it turns the exit code to 1 under this ``--fail-on``."""
+        return self.always_fails or (fail_on != "never" and self.severity.rank <= Severity(fail_on).rank)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .checkpoint import Checkpoint
 from .errors import NoCheckpointError
@@ -13,6 +14,9 @@ from .layouts import discover
 from .policy import Policy
 from .results import Diagnosis, Report
 from .rules import rules_for
+
+if TYPE_CHECKING:
+    from .layout_definition import LayoutDefinition
 
 Progress = Callable[[int, int], None]
 """Called with the bytes read so far and the bytes in all."""
@@ -45,7 +49,7 @@ def found_at(
         paths = [paths]
     found: dict[tuple[Path, str, str], Checkpoint] = {}
     for path in paths:
-        for checkpoint in discover(path, policy.layout):
+        for checkpoint in discover(path, policy.layout, layouts=policy.layouts):
             # Two paths may lead to one checkpoint: it is judged once, under the first name.
             key = (Path(os.path.abspath(checkpoint.root)), checkpoint.layout, _own_name(checkpoint))
             found.setdefault(key, checkpoint)
@@ -58,17 +62,24 @@ def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
     for rule in rules_for(checkpoint):
         selected = policy.runs(rule.code, rule.name, stable=rule.stable)
         found = rule().check(checkpoint, policy)
-        findings += [policy.adjusted(finding) for finding in found if selected or finding.always_fails]
+        findings += [
+            policy.adjusted(finding)
+            for finding in found
+            if finding.always_fails or (selected and not policy.ignores(finding, checkpoint))
+        ]
     findings.sort(key=lambda finding: (finding.severity.rank, finding.code, finding.path or "", finding.tensors))
     return Diagnosis(checkpoint, tuple(findings))
 
 
-def open_checkpoint(path: str | os.PathLike[str], layout: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    path: str | os.PathLike[str], layout: str | None = None, *, layouts: Sequence[LayoutDefinition] = ()
+) -> Checkpoint:
     """The one checkpoint at ``path``, with its tensors listed and nothing loaded.
 
-    Raises ``NoCheckpointError`` where several lie there, with their paths.
+    ``layouts`` are those that a team has defined (``load_settings().policy.layouts``). Raises ``NoCheckpointError``
+    where several lie there, with their paths.
     """
-    checkpoints = discover(path, layout)
+    checkpoints = discover(path, layout, layouts=layouts)
     if len(checkpoints) > 1:
         own = [item for item in checkpoints if os.path.abspath(item.root) == os.path.abspath(path)]
         if len(own) != 1:

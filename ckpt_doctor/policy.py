@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from .findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .layout_definition import LayoutDefinition
+    from .path_ignores import PathIgnore
 
 EXPECTATIONS = ("safetensors", "bin", "any")
 """Values of ``--expect``."""
@@ -18,7 +23,8 @@ class Policy(NamedTuple):
     """Immutable settings of one run.
 
     ``expect`` and ``layout`` are ``None`` where the layout decides. ``select`` and ``ignore`` hold codes, code prefixes
-    or rule names; an empty ``select`` means every stable rule.
+    or rule names; an empty ``select`` means every stable rule. ``per_path_ignores`` are further rules to leave out,
+    each where a path fits, and ``layouts`` are those that a team has defined.
     """
 
     expect: str | None = None
@@ -29,26 +35,39 @@ class Policy(NamedTuple):
     ignore: tuple[str, ...] = ()
     fail_on: str = "error"
     severity: Mapping[str, Severity] = {}
+    per_path_ignores: tuple[PathIgnore, ...] = ()
+    layouts: tuple[LayoutDefinition, ...] = ()
 
     def expected_format(self, layout: str) -> str:
         """``safetensors``, ``bin`` or ``any``: what the weights of a checkpoint of this layout should be."""
         if self.expect is not None:
             return self.expect
+        for definition in self.layouts:
+            if definition.name == layout:
+                return definition.expect
         return "safetensors" if layout in ("weaver", "trigger") else "any"
 
     def runs(self, code: str, name: str, *, stable: bool) -> bool:
         """Whether the rule of this code and name is to run."""
-        if any(_matches(choice, code, name) for choice in self.ignore):
+        if is_chosen(self.ignore, code, name):
             return False
         if self.select:
-            return any(_matches(choice, code, name) for choice in self.select) and (stable or self.preview)
+            return is_chosen(self.select, code, name) and (stable or self.preview)
         return stable or self.preview
 
     def adjusted(self, finding: Finding) -> Finding:
-        """The finding with the severity that the user gave its rule, if any."""
+        """The finding with the severity that the user gave its rule, if any; what was not judged stays as it is."""
         severity = self.severity.get(finding.code, self.severity.get(finding.name))
-        return finding if severity is None else finding._replace(severity=severity)
+        return finding if severity is None or finding.always_fails else finding._replace(severity=severity)
+
+    def ignores(self, finding: Finding, checkpoint: Checkpoint) -> bool:
+        """Whether the finding is to be left out because of where it was made."""
+        return any(
+            is_chosen(item.rules, finding.code, finding.name) and item.covers(checkpoint, finding.path)
+            for item in self.per_path_ignores
+        )
 
 
-def _matches(choice: str, code: str, name: str) -> bool:
-    return choice == name or code.startswith(choice.upper())
+def is_chosen(choices: Iterable[str], code: str, name: str) -> bool:
+    """Whether one of the codes, code prefixes and names means the rule of this code and name."""
+    return any(choice == name or code.startswith(choice.upper()) for choice in choices)

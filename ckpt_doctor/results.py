@@ -24,6 +24,15 @@ class RuleInfo(NamedTuple):
     documentation: str
 
 
+class SettingInfo(NamedTuple):
+    """One setting: its value as JSON has it (``None`` where nobody has set it), who set it, and what holds else."""
+
+    key: str
+    value: Any
+    source: str
+    default: str
+
+
 class Diagnosis(NamedTuple):
     """One checkpoint with its findings, most severe first."""
 
@@ -62,9 +71,7 @@ class Report(NamedTuple):
 
     def failing(self, fail_on: str) -> Iterator[Finding]:
         """The findings that turn the exit code to 1 under this ``--fail-on``."""
-        for finding in self.findings:
-            if finding.always_fails or (fail_on != "never" and finding.severity.rank <= Severity(fail_on).rank):
-                yield finding
+        return (finding for finding in self.findings if finding.fails(fail_on))
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--output-format json``, version 1, as plain values."""

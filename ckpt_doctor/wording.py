@@ -73,6 +73,18 @@ def complaint(error: OSError) -> str:
     return f"{place}{error.strerror or error}"
 
 
+def from_here(path: str | os.PathLike[str]) -> str:
+    """The path as it is called from the current folder; unchanged where that folder is gone.
+
+    >>> from_here(os.path.abspath("pyproject.toml"))
+    'pyproject.toml'
+    """
+    try:
+        return os.path.relpath(path)
+    except FileNotFoundError:
+        return os.fspath(path)
+
+
 def shape(dims: Sequence[int]) -> str:
     """A shape as torch prints it.
 

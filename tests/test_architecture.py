@@ -23,6 +23,8 @@ WORDS = {
     "coverage",
     "difference",
     "findings",
+    "layout_definition",
+    "path_ignores",
     "policy",
     "results",
 }
@@ -33,6 +35,8 @@ MAY_IMPORT = {
     "layouts": WORDS | {"knowledge", "formats"},
     "scanning": WORDS | {"formats"},
     "rules": WORDS | {"knowledge"},
+    # Of the reports only the names of their formats.
+    "settings": WORDS | {"knowledge", "formats", "layouts", "rules", "reporting"},
     "inspection": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules"},
     "conversion": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection"},
     "repair": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
@@ -42,7 +46,7 @@ MAY_IMPORT = {
     "integrations": WORDS | {"rules", "inspection", "verification"},
     "cli": WORDS
     | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"}
-    | {"repair", "verification", "contracts", "reporting"},
+    | {"repair", "verification", "contracts", "reporting", "settings"},
 }
 # The package's own front door and `python -m` stand above all rooms.
 ABOVE_ALL = {"__init__", "__main__"}

@@ -6,14 +6,18 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ckpt_doctor.errors import OutputError
 from ckpt_doctor.reporting.presentation import Presentation
 
+from .runner import inert
 from .table import COMMANDS
+
+if TYPE_CHECKING:
+    from ckpt_doctor.results import RuleInfo
 
 _COLOUR_CHOICES = ("auto", "always", "never")
 _WIDTH = 80
@@ -33,7 +37,9 @@ def color_option(command: Command) -> Command:
     )(command)
 
 
-def presentation(color: str, *, quiet: bool = False, statistics: bool = False, to_file: bool = False) -> Presentation:
+def presentation(
+    color: str, *, quiet: bool = False, statistics: bool = False, to_file: bool = False, fail_on: str = "error"
+) -> Presentation:
     """How a report for people should look on standard output, or in a file."""
     return Presentation(
         width=_WIDTH if to_file else _columns(),
@@ -42,11 +48,19 @@ def presentation(color: str, *, quiet: bool = False, statistics: bool = False, t
         quiet=quiet,
         statistics=statistics,
         commands=frozenset(COMMANDS),
+        fail_on=fail_on,
+        rule=_rule_info,
     )
 
 
-def write(pieces: Iterable[str]) -> None:
-    """Write each piece and a newline to standard output.
+def _rule_info(code: str) -> RuleInfo | None:
+    from ckpt_doctor.rules.choices import rule_info
+
+    return rule_info(code)
+
+
+def write(pieces: Iterable[str], *, commands: bool = False) -> None:
+    """Write each piece and a newline to standard output. ``commands`` says that they are for a workflow's runner.
 
     A reader that went away (``| head``) ends the output and nothing else: the verdict stands. Raises ``OutputError``
     where the output cannot be written for another reason.
@@ -55,7 +69,7 @@ def write(pieces: Iterable[str]) -> None:
         raise OutputError("standard output is closed")
     try:
         for piece in pieces:
-            sys.stdout.write(piece + "\n")
+            sys.stdout.write((piece if commands else inert(piece)) + "\n")
         sys.stdout.flush()
     except OSError as error:
         _discard_output()

@@ -9,6 +9,7 @@ import click
 
 from .console import write
 from .errors import say
+from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
     from ckpt_doctor.conversion import AliasOutcome, Conversion, ConvertedFile
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
 )
+@settings_options
 def command(
     source: str,
     target: str | None,
@@ -41,6 +43,8 @@ def command(
     no_check: bool,
     drop_non_tensors: bool,
     output_format: str,
+    config: str | None,
+    no_config: bool,
 ) -> None:
     """Convert the weight file SRC, or the adapter and model weights of the checkpoint SRC with their index.
 
@@ -54,6 +58,7 @@ def command(
 
     from .progress import ByteProgress
 
+    layouts = settings_for(config, no_config).policy.layouts
     with ByteProgress("converting") as progress:
         result = convert(
             source,
@@ -63,6 +68,7 @@ def command(
             overwrite=overwrite,
             check=not no_check,
             drop_non_tensors=drop_non_tensors,
+            layouts=layouts,
             progress=progress,
         )
     if output_format == "json":

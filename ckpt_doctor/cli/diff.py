@@ -6,6 +6,7 @@ import click
 
 from .console import color_option, presentation, write
 from .errors import FINDINGS
+from .settings_options import settings_for, settings_options
 
 
 @click.command("diff", short_help="Say how two checkpoints differ.")
@@ -17,7 +18,17 @@ from .errors import FINDINGS
 )
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing where both are equal.")
 @color_option
-def command(a: str, b: str, values: bool, output_format: str, quiet: bool, color: str) -> None:
+@settings_options
+def command(
+    a: str,
+    b: str,
+    values: bool,
+    output_format: str,
+    quiet: bool,
+    color: str,
+    config: str | None,
+    no_config: bool,
+) -> None:
     """Compare the checkpoints or weight files A and B, tensor by tensor, whatever format they are in.
 
     Names, shapes and dtypes are compared, and the settings of adapters; with --values every element, too. What cannot
@@ -30,8 +41,9 @@ def command(a: str, b: str, values: bool, output_format: str, quiet: bool, color
 
     from .progress import ByteProgress
 
+    layouts = settings_for(config, no_config).policy.layouts
     with ByteProgress("comparing") as progress:
-        difference = diff(a, b, values=values, progress=progress)
+        difference = diff(a, b, values=values, layouts=layouts, progress=progress)
     look = presentation(color, quiet=quiet)
     write([difference.to_json()] if output_format == "json" else lines(difference, look))
     if not difference.equal:

@@ -11,6 +11,8 @@ from ckpt_doctor.errors import CkptDoctorError
 from ckpt_doctor.reporting.escape import printable
 from ckpt_doctor.wording import complaint
 
+from .runner import inert
+
 FINDINGS = 1
 """Exit code: findings at or above ``--fail-on``, or something that could not be read."""
 FAILED = 2
@@ -49,7 +51,7 @@ def report_error(error: BaseException) -> int:
 def say(text: str) -> None:
     """One line on standard error, if there is one."""
     if sys.stderr is not None:
-        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.write(inert(printable(text)) + "\n")
         sys.stderr.flush()
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON, Policy
+from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON
 
 from .console import color_option, presentation, write
 from .errors import FAILED, FINDINGS, say
+from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
     from ckpt_doctor.repair import Repair, Repairs
@@ -30,16 +31,17 @@ if TYPE_CHECKING:
     help="Format that adapter and model weights must have.  [default: safetensors for weaver and trigger, else any]",
 )
 @click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]")
-@click.option("--deep", is_flag=True, help="Read the tensor bytes too: some fixes need to know that copies are equal.")
+@click.option(
+    "--deep/--no-deep", default=None, help="Read the tensor bytes too: some fixes need to know that copies are equal."
+)
 @click.option("--no-backup", is_flag=True, help="Do not keep the originals.")
 @click.option("--undo", metavar="BACKUP", help="Put back the originals of this backup; without PATH.")
-@click.option(
-    "--fail-on", type=click.Choice(FAIL_ON), default="error", show_default=True, help="What makes the exit code 1."
-)
+@click.option("--fail-on", type=click.Choice(FAIL_ON), help="What makes the exit code 1.  [default: error]")
 @click.option(
     "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
 )
 @color_option
+@settings_options
 def command(
     path: str | None,
     dry_run: bool,
@@ -48,12 +50,14 @@ def command(
     ignore: tuple[str, ...],
     expect: str | None,
     layout: str | None,
-    deep: bool,
+    deep: bool | None,
     no_backup: bool,
     undo: str | None,
-    fail_on: str,
+    fail_on: str | None,
     output_format: str,
     color: str,
+    config: str | None,
+    no_config: bool,
 ) -> None:
     """Apply the safe fixes of what inspect finds at PATH.
 
@@ -74,16 +78,9 @@ def command(
     from ckpt_doctor.repair import fix
 
     from .progress import ByteProgress
-    from .selection import rule_choices
 
-    policy = Policy(
-        expect=expect,
-        layout=layout,
-        deep=deep,
-        select=rule_choices(select, "--select"),
-        ignore=rule_choices(ignore, "--ignore"),
-        fail_on=fail_on,
-    )
+    given = {"expect": expect, "layout": layout, "deep": deep, "select": select, "ignore": ignore, "fail_on": fail_on}
+    policy = settings_for(config, no_config, **given).policy
     with ByteProgress("repairing") as progress:
         result = fix(path, policy, unsafe=unsafe_fixes, dry_run=dry_run, backup=not no_backup, progress=progress)
     if output_format == "json":
@@ -97,7 +94,7 @@ def command(
         say(f"error: {repair.path}: {repair.error}")
     if failed:
         raise click.exceptions.Exit(FAILED)
-    if any(result.remaining.failing(fail_on)) or (dry_run and result.changes_anything):
+    if any(result.remaining.failing(policy.fail_on)) or (dry_run and result.changes_anything):
         raise click.exceptions.Exit(FINDINGS)
 
 

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON, Policy
-from ckpt_doctor.reporting import FORMATS
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import color_option, presentation
+from .outputs import Output, Outputs, output_options
+from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
+    from ckpt_doctor.inspection import Progress
     from ckpt_doctor.results import Report
 
 
 class InspectOptions(NamedTuple):
-    """What was asked for on the command line; ``None`` and ``()`` where nothing was."""
+    """What holds for an inspection: what was asked for on the command line, else what the settings say."""
 
     expect: str | None
     layout: str | None
@@ -29,48 +31,38 @@ class InspectOptions(NamedTuple):
     select: tuple[str, ...]
     ignore: tuple[str, ...]
     fail_on: str
-    output_format: str
-    output_file: str | None
+    output_format: tuple[str, ...]
+    output_file: tuple[str, ...]
     statistics: bool
     quiet: bool
     color: str
+    policy: Policy
+    """What the inspection is to expect."""
 
     @property
-    def policy(self) -> Policy:
-        """What the inspection is to expect. Raises ``UnknownNameError`` where a rule does not exist."""
-        from .selection import rule_choices
+    def outputs(self) -> Outputs:
+        """Where the report goes. Raises ``UsageError`` where formats and files do not fit together."""
+        return Outputs.parse(self.output_format, self.output_file)
 
-        return Policy(
-            expect=self.expect,
-            layout=self.layout,
-            deep=self.deep,
-            preview=self.preview,
-            select=rule_choices(self.select, "--select"),
-            ignore=rule_choices(self.ignore, "--ignore"),
+    def look(self, output: Output) -> Presentation:
+        """How the report should look there."""
+        return presentation(
+            self.color,
+            quiet=self.quiet,
+            statistics=self.statistics,
+            to_file=output.file is not None,
             fail_on=self.fail_on,
         )
 
-    def inspect(
-        self, paths: Sequence[str], policy: Policy, *, progress: Callable[[int, int], None] | None = None
-    ) -> Report:
+    def inspect(self, paths: Sequence[str], *, progress: Progress | None = None) -> Report:
         """The report on the checkpoints at ``paths``, held against the contract where one was given."""
         if self.against is None:
             from ckpt_doctor.inspection import inspect
 
-            return inspect(paths, policy, progress=progress)
+            return inspect(paths, self.policy, progress=progress)
         from ckpt_doctor.contracts import inspect_against
 
-        return inspect_against(paths, self.against, policy, progress=progress)
-
-    @property
-    def to_file(self) -> bool:
-        """Whether the report goes to a file."""
-        return self.output_file is not None and self.output_file != "-"
-
-    @property
-    def look(self) -> Presentation:
-        """How the report should look."""
-        return presentation(self.color, quiet=self.quiet, statistics=self.statistics, to_file=self.to_file)
+        return inspect_against(paths, self.against, self.policy, progress=progress)
 
 
 _OPTIONS = (
@@ -84,21 +76,24 @@ _OPTIONS = (
     click.option(
         "--against", metavar="FILE", help="Compare each checkpoint with this contract, which `ckpt-doctor lock` wrote."
     ),
-    click.option("--deep", is_flag=True, help="Read the tensor bytes too: NaN, Inf, zeros, checksums."),
-    click.option("--preview", is_flag=True, help="Also run rules that are not stable yet."),
+    click.option("--deep/--no-deep", default=None, help="Read the tensor bytes too: NaN, Inf, zeros, checksums."),
+    click.option("--preview/--no-preview", default=None, help="Also run rules that are not stable yet."),
     click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),
     click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names out."),
+    click.option("--fail-on", type=click.Choice(FAIL_ON), help="What makes the exit code 1.  [default: error]"),
+    output_options,
     click.option(
-        "--fail-on", type=click.Choice(FAIL_ON), default="error", show_default=True, help="What makes the exit code 1."
+        "--statistics", is_flag=True, help="Count by rule; in json, sarif, junit and github beside the findings."
     ),
     click.option(
-        "--output-format", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="How to report."
+        "-q", "--quiet", is_flag=True, help="Say nothing about what is healthy; json, sarif and junit are always whole."
     ),
-    click.option("--output-file", metavar="FILE", help="Write the report there instead of to standard output."),
-    click.option("--statistics", is_flag=True, help="Count by rule; in json, beside the findings."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing about what is healthy."),
     color_option,
+    settings_options,
 )
+
+
+_OF_THE_POLICY = ("expect", "layout", "deep", "preview", "select", "ignore", "fail_on")
 
 
 def inspect_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,8 +101,13 @@ def inspect_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def packed(**values: Any) -> Any:
-        options = InspectOptions(**{name: values.pop(name) for name in InspectOptions._fields})
-        return command(options=options, **values)
+        given = {name: values.pop(name) for name in InspectOptions._fields if name != "policy"}
+        flags = {name: given[name] for name in _OF_THE_POLICY}
+        settings = settings_for(values.pop("config"), values.pop("no_config"), **flags)
+        policy = settings.policy
+        given.update((name, getattr(policy, name)) for name in _OF_THE_POLICY)
+        given["output_format"] = given["output_format"] or settings.output_format
+        return command(options=InspectOptions(**given, policy=policy), **values)
 
     result: Callable[..., Any] = packed
     for option in reversed(_OPTIONS):

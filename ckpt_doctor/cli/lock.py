@@ -10,6 +10,7 @@ from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import write
 from .errors import FINDINGS, say
+from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
     from ckpt_doctor.contract import Contract
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 @click.option("--values", is_flag=True, help="Pin the values too, by a SHA-256 of each tensor.")
 @click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]")
 @click.option("--ignore", metavar="RULES", multiple=True, help="Lock despite errors of these codes or names.")
-def command(path: str, output: str | None, values: bool, layout: str | None, ignore: tuple[str, ...]) -> None:
+@settings_options
+def command(
+    path: str,
+    output: str | None,
+    values: bool,
+    layout: str | None,
+    ignore: tuple[str, ...],
+    config: str | None,
+    no_config: bool,
+) -> None:
     """Write a contract: the tensors that the checkpoint at PATH holds, with shapes and dtypes, part by part.
 
     `ckpt-doctor inspect --against FILE` holds other checkpoints against it, whatever format they are in. A checkpoint
@@ -36,23 +46,22 @@ def command(path: str, output: str | None, values: bool, layout: str | None, ign
 
     from .output_file import check_output_file, files_of, write_file
     from .progress import ByteProgress
-    from .selection import rule_choices
 
+    policy = settings_for(config, no_config, layout=layout, ignore=ignore).policy
     to_file = output is not None and output != "-"
-    ignored = rule_choices(ignore, "--ignore")
     if output is not None and to_file:
         check_output_file(output, "contract")
-    checkpoint = open_checkpoint(path, layout)
+    checkpoint = open_checkpoint(path, policy.layout, layouts=policy.layouts)
     try:
         with ByteProgress() as progress:
-            contract = locked(checkpoint, values=values, ignore=ignored, progress=progress)
+            contract = locked(checkpoint, policy, values=values, progress=progress)
     except LockRefusedError as refused:
         for line in report_lines(refused.report, "text", Presentation()) if refused.report.findings else ():
             say(line)
         say(f"error: {refused}")
         raise click.exceptions.Exit(FINDINGS) from None
     if output is not None and to_file:
-        write_file(output, [contract.to_json()], protected=files_of(checkpoint), what="contract")
+        write_file(output, [contract.to_json()], protected=files_of([checkpoint]), what="contract")
         say(_summary(contract, output, values=values))
     else:
         write([contract.to_json()])

@@ -9,6 +9,7 @@ import click
 
 from .console import color_option, presentation, write
 from .errors import FINDINGS, say
+from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
     from ckpt_doctor.checkpoint import Checkpoint
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to list."
 )
 @color_option
-def command(path: str, pattern: str | None, layout: str | None, output_format: str, color: str) -> None:
+@settings_options
+def command(
+    path: str,
+    pattern: str | None,
+    layout: str | None,
+    output_format: str,
+    color: str,
+    config: str | None,
+    no_config: bool,
+) -> None:
     """List the tensors at PATH: name, dtype, shape, bytes, file, and with which other names each shares bytes.
 
     The default PATH is the current directory. What cannot be read is named on standard error, and the exit code is
@@ -31,7 +41,8 @@ def command(path: str, pattern: str | None, layout: str | None, output_format: s
     from ckpt_doctor.layouts import discover
     from ckpt_doctor.reporting.listing import document, listing, table
 
-    checkpoints = discover(path, layout)
+    policy = settings_for(config, no_config, layout=layout).policy
+    checkpoints = discover(path, policy.layout, layouts=policy.layouts)
     listings = [listing(checkpoint, pattern) for checkpoint in checkpoints]
     write([document(listings)] if output_format == "json" else table(listings, presentation(color)))
     problems = [problem for checkpoint in checkpoints for problem in _problems(checkpoint)]

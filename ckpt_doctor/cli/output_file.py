@@ -29,16 +29,6 @@ def check_output_file(name: str, what: str = "report", *, read: str | None = Non
         raise OutputError(f"cannot write the {what}: {target.parent} is not a directory")
 
 
-def files_of(checkpoint: Checkpoint) -> Iterator[Path]:
-    """Every file that was found in a checkpoint: what a report may not overwrite."""
-    yield from (checkpoint.root / file.path for file in checkpoint.files)
-    yield from (checkpoint.root / other.path for other in checkpoint.others)
-    for part in checkpoint.parts:
-        if part.config is not None:
-            yield checkpoint.root / part.config.path
-        yield from (checkpoint.root / index.path for index in part.indexes)
-
-
 def write_file(name: str, pieces: Iterable[str], *, protected: Iterable[Path] = (), what: str = "report") -> None:
     """Write each piece and a newline to ``name``, all or nothing.
 
@@ -55,6 +45,17 @@ def write_file(name: str, pieces: Iterable[str], *, protected: Iterable[Path] = 
         _replace(target, data)
     except OSError as error:
         raise OutputError(f"cannot write the {what} to {name}: {error.strerror or error}") from error
+
+
+def files_of(checkpoints: Iterable[Checkpoint]) -> Iterator[Path]:
+    """What no report may be written over."""
+    for checkpoint in checkpoints:
+        yield from (checkpoint.root / file.path for file in checkpoint.files)
+        yield from (checkpoint.root / other.path for other in checkpoint.others)
+        for part in checkpoint.parts:
+            if part.config is not None:
+                yield checkpoint.root / part.config.path
+            yield from (checkpoint.root / index.path for index in part.indexes)
 
 
 def _replace(target: Path, data: bytes) -> None:

@@ -12,5 +12,6 @@ COMMANDS = {
     "diff": "diff",
     "explain": "explain",
     "rules": "rules",
+    "settings": "settings",
 }
 """Name of each command to its module in this folder, in the order of the help. The module's ``command`` is run."""

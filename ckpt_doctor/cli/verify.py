@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from ckpt_doctor.coverage import MODES
 
-from .console import color_option, presentation, write
-from .errors import FINDINGS
+from .console import color_option, presentation
+from .errors import FAILED, FINDINGS, say
+from .outputs import Output, Outputs, output_options
+from .settings_options import settings_for, settings_options
 
 
 @click.command("verify", short_help="Load a checkpoint and say which tensors arrived.")
@@ -34,12 +38,15 @@ from .errors import FINDINGS
 @click.option("--weaver-model", metavar="SPEC", help="MemGen: base model of the weaver, where it is another one.")
 @click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]")
 @click.option("--trust-checkpoint", is_flag=True, help="Let your own loader read files that could run code.")
+@output_options
 @click.option(
-    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Say nothing about a load that is complete; json, sarif and junit are always whole.",
 )
-@click.option("--output-file", metavar="FILE", help="Write the report there instead of to standard output.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing about a load that is complete.")
 @color_option
+@settings_options
 def command(
     path: str,
     model: str | None,
@@ -48,41 +55,48 @@ def command(
     weaver_model: str | None,
     layout: str | None,
     trust_checkpoint: bool,
-    output_format: str,
-    output_file: str | None,
+    output_format: tuple[str, ...],
+    output_file: tuple[str, ...],
     quiet: bool,
     color: str,
+    config: str | None,
+    no_config: bool,
 ) -> None:
     """Load the checkpoint at PATH and prove which of its tensors reached the model.
 
     A function for --model that has a required parameter is given PATH and returns a model that is loaded already.
     Exit code: 0 if every tensor arrived, 1 if not, 2 if nothing could be judged.
     """
-    from ckpt_doctor.reporting.coverage_text import lines
-    from ckpt_doctor.verification import verify
+    from ckpt_doctor.inspection import open_checkpoint
+    from ckpt_doctor.reporting import coverage_lines
+    from ckpt_doctor.verification import verify_apart
 
-    from .output_file import check_output_file, write_file
     from .progress import ByteProgress
 
-    to_file = output_file is not None and output_file != "-"
-    look = presentation(color, quiet=quiet, to_file=to_file)
-    if output_file is not None and to_file:
-        check_output_file(output_file)
+    settings = settings_for(config, no_config, layout=layout)
+    policy = settings.policy
+    outputs = Outputs.parse(output_format or settings.output_format, output_file)
+    outputs.check()
     with ByteProgress("comparing") as progress:
-        coverage = verify(
+        coverage = verify_apart(
             path,
             model,
             loader=loader,
             mode=mode,
             weaver_model=weaver_model,
-            layout=layout,
+            layout=policy.layout,
+            layouts=policy.layouts,
             trust_checkpoint=trust_checkpoint,
             progress=progress,
         )
-    pieces = [coverage.to_json()] if output_format == "json" else list(lines(coverage, look))
-    if output_file is not None and to_file:
-        write_file(output_file, pieces)
-    else:
-        write(pieces)
+
+    def render(output: Output) -> Iterator[str]:
+        look = presentation(color, quiet=quiet, to_file=output.file is not None)
+        return coverage_lines(coverage, output.format, look)
+
+    outputs.write(render, lambda: [open_checkpoint(path, policy.layout, layouts=policy.layouts)])
+    if coverage.arrived and coverage.unjudged:
+        say(f"error: the forward pass could not be judged: {coverage.unjudged}. --mode load judges the load alone")
+        raise click.exceptions.Exit(FAILED)
     if not coverage.complete:
         raise click.exceptions.Exit(FINDINGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.contract import Contract, PinnedPart, PinnedTensor
@@ -16,13 +16,14 @@ from ckpt_doctor.wording import counted, listed
 
 from .contents import Contents, loaded_parts
 
+_DEFAULT = Policy()
+
 
 def lock(
     path: str | os.PathLike[str],
+    policy: Policy = _DEFAULT,
     *,
     values: bool = False,
-    layout: str | None = None,
-    ignore: Iterable[str] = (),
     progress: Progress | None = None,
 ) -> Contract:
     """The contract that the checkpoint at ``path`` fulfils. Nothing is executed, nothing is written.
@@ -30,22 +31,26 @@ def lock(
     Raises ``PathNotFoundError`` and ``NoCheckpointError``, the latter also where several checkpoints lie there, and
     what :func:`locked` raises.
     """
-    return locked(open_checkpoint(path, layout), values=values, ignore=ignore, progress=progress)
+    checkpoint = open_checkpoint(path, policy.layout, layouts=policy.layouts)
+    return locked(checkpoint, policy, values=values, progress=progress)
 
 
 def locked(
-    checkpoint: Checkpoint, *, values: bool = False, ignore: Iterable[str] = (), progress: Progress | None = None
+    checkpoint: Checkpoint,
+    policy: Policy = _DEFAULT,
+    *,
+    values: bool = False,
+    progress: Progress | None = None,
 ) -> Contract:
     """The contract that ``checkpoint`` fulfils; ``values`` reads its tensors and pins their values, too.
 
     Raises ``LockRefusedError`` for a checkpoint that is not healthy, in whatever format it is: a contract with a broken
-    one would call what is right wrong. ``ignore`` names rules whose errors do not count; what cannot be read always
-    does.
+    one would call what is right wrong. All rules are asked but those that the policy ignores; what cannot be read
+    always counts.
     """
     if values:
         (checkpoint,) = scanned([checkpoint], progress, wants_digest=lambda file, name: True)
-    policy = Policy(expect="any", deep=values, ignore=tuple(ignore))
-    found = diagnose(checkpoint, policy).findings
+    found = diagnose(checkpoint, policy._replace(expect="any", select=(), deep=values)).findings
     errors = tuple(item for item in found if item.severity is Severity.ERROR or item.always_fails)
     parts = tuple(_pinned(item) for item in loaded_parts(checkpoint) if item.part.files)
     contract = Contract(checkpoint.layout, parts)

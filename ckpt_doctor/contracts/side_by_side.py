@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.difference import Difference, Mismatch, OneSided, Problem, Side
@@ -14,17 +15,25 @@ from ckpt_doctor.wording import listed
 
 from .contents import Both, Contents, changed, complaint, loaded_parts, pair_up
 
+if TYPE_CHECKING:
+    from ckpt_doctor.layout_definition import LayoutDefinition
+
 
 def diff(
-    a: str | os.PathLike[str], b: str | os.PathLike[str], *, values: bool = False, progress: Progress | None = None
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    *,
+    values: bool = False,
+    layouts: Sequence[LayoutDefinition] = (),
+    progress: Progress | None = None,
 ) -> Difference:
     """Compare the checkpoints or files at ``a`` and ``b`` by the names of their tensors, part by part.
 
     Formats, shards and the way in which tensors lie in their files make no difference. ``values`` compares the elements
-    of those that both have, too. Raises ``PathNotFoundError``, and ``NoCheckpointError`` where one path does not lead
-    to one checkpoint, or where there is nothing to compare.
+    of those that both have, too; ``layouts`` are those that a team has defined. Raises ``PathNotFoundError``, and
+    ``NoCheckpointError`` where one path does not lead to one checkpoint, or where there is nothing to compare.
     """
-    first, second = open_checkpoint(a), open_checkpoint(b)
+    first, second = open_checkpoint(a, layouts=layouts), open_checkpoint(b, layouts=layouts)
     ours, theirs = list(loaded_parts(first, secondary=True)), list(loaded_parts(second, secondary=True))
     found = Difference(_side(first, ours), _side(second, theirs), values, 0)
     problems = [*_problems("a", ours), *_problems("b", theirs)]

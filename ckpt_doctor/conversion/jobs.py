@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, Part, ShardIndex, WeightFile
 from ckpt_doctor.errors import ConversionError, NoCheckpointError
 from ckpt_doctor.knowledge.weight_names import ENDINGS, converted_index, converted_name
+from ckpt_doctor.layout_definition import LayoutDefinition
 from ckpt_doctor.layouts import discover
 from ckpt_doctor.sharding import ending_of, indexed_shards, numbered_sets, with_siblings
 from ckpt_doctor.wording import listed
@@ -50,13 +51,15 @@ class Jobs:
     make_folder: Path | None = None
 
 
-def plan_jobs(source: Path, target: Path | None, to: str, shared: str | None) -> Jobs:
-    """What converting ``source`` means. Reads headers where it is a folder.
+def plan_jobs(
+    source: Path, target: Path | None, to: str, shared: str | None, layouts: Sequence[LayoutDefinition] = ()
+) -> Jobs:
+    """What converting ``source`` means. Reads headers where it is a folder. ``layouts`` are those of a team.
 
     Raises ``PathNotFoundError``, ``NoCheckpointError`` and ``ConversionError``.
     """
     if not os.path.lexists(source) or source.is_dir() or source.name.endswith(".json"):
-        return _whole(discover(source), source, target, to, shared)
+        return _whole(discover(source, layouts=layouts), source, target, to, shared)
     return _lone(source, target, to, shared)
 
 

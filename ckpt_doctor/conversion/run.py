@@ -7,11 +7,12 @@ import gc
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ckpt_doctor.errors import ConversionError, PathNotFoundError, UnknownNameError
 from ckpt_doctor.knowledge.weight_names import FORMATS
+from ckpt_doctor.layout_definition import LayoutDefinition
 from ckpt_doctor.wording import byte_size, complaint
 
 from .aliases import CHOICES
@@ -36,6 +37,7 @@ def convert(
     overwrite: bool = False,
     check: bool = True,
     drop_non_tensors: bool = False,
+    layouts: Sequence[LayoutDefinition] = (),
     progress: Progress | None = None,
 ) -> Conversion:
     """Convert one weight file, or every adapter and model weight file of a checkpoint with its index.
@@ -44,7 +46,8 @@ def convert(
     a file gets that name, and a checkpoint becomes a whole one in that folder. ``shared`` says what becomes of
     tensors that share bytes: ``clone``, ``drop`` or ``error``; ``None`` means ``clone``, and ``drop`` for the tied
     embeddings of a whole transformers model. ``check`` compares every tensor with its source, and the source with its
-    checksums. ``drop_non_tensors`` leaves out values that neither safetensors nor JSON can hold.
+    checksums. ``drop_non_tensors`` leaves out values that neither safetensors nor JSON can hold. ``layouts`` are those
+    that a team has defined.
 
     Raises ``ConversionError``, ``PathNotFoundError``, ``NoCheckpointError``, ``UnknownNameError``, and
     ``MissingDependencyError`` for ``to="bin"`` without torch. Then nothing was written, and no source is ever changed.
@@ -60,7 +63,7 @@ def convert(
             raise PathNotFoundError(f"{os.fspath(source)!r} does not exist")
         _refuse_named_badly(path, target)
         with _without_collector():
-            return run.all(plan_jobs(path, None if target is None else Path(target), to, shared))
+            return run.all(plan_jobs(path, None if target is None else Path(target), to, shared, layouts))
     except OSError as error:
         raise ConversionError(f"{complaint(error)}. Nothing was written") from error
 

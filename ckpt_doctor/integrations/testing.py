@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ckpt_doctor.errors import IncompleteLoadError
@@ -12,16 +13,23 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ckpt_doctor.coverage import Coverage
+    from ckpt_doctor.layout_definition import LayoutDefinition
 
 
-def assert_fully_loaded(model: nn.Module, path: str | os.PathLike[str], *, layout: str | None = None) -> Coverage:
+def assert_fully_loaded(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    layouts: Sequence[LayoutDefinition] = (),
+) -> Coverage:
     """Fail a test unless ``model`` holds every tensor of the checkpoint at ``path``; returns the coverage.
 
     The message of the ``AssertionError`` is the table of what arrived. Use ``ckpt_doctor.watch_load`` around the load
     where the model could hold the right values already.
     """
     __tracebackhide__ = True
-    coverage = load_coverage(model, path, layout=layout)
+    coverage = load_coverage(model, path, layout=layout, layouts=layouts)
     try:
         coverage.raise_if_incomplete()
     except IncompleteLoadError as error:

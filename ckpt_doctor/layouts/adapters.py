@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.checkpoint import ConfigFile, Part
+from ckpt_doctor.checkpoint import ConfigFile, KnownSize, Part
 from ckpt_doctor.formats import read_config
 
 from .folder import Folder
@@ -50,6 +50,36 @@ def adapter_part(
     )
 
 
+def adapters_below(reader: CheckpointReader, directory: str, wanted: str, *, nesting_is_usual: bool) -> list[Part]:
+    """The adapter named ``wanted`` in ``directory``, and after it those that lie beside it.
+
+    PEFT writes an adapter called ``default`` into the folder itself and every other into a folder of its own name.
+    ``nesting_is_usual`` says that the loaders of this layout look there.
+    """
+    folder = reader.folder(directory)
+    children = {name: folder.child(name) for name in folder.folders}
+    # A folder that nobody can look into may hold an adapter, so it must not be passed over.
+    nested = [name for name, child in children.items() if holds_adapter(child) or child.listing_error() is not None]
+    direct = holds_adapter(folder) or not nested
+    if nesting_is_usual and (wanted in nested or not holds_adapter(folder)):
+        primary = wanted
+    elif direct:
+        primary = ""
+    else:
+        primary = wanted if wanted in nested else nested[0]
+    first = adapter_part(
+        reader,
+        join(directory, primary) if primary else directory,
+        f"{wanted} adapter",
+        nested_from=directory if primary and not nesting_is_usual else None,
+    )
+    others = (name for name in nested if name != primary)
+    return [
+        first,
+        *(adapter_part(reader, join(directory, name), f"{name} adapter", secondary=True) for name in others),
+    ]
+
+
 def _local_base_config(config: ConfigFile | None, directory: Path) -> Mapping[str, Any] | None:
     base = config.data.get("base_model_name_or_path") if config and config.data else None
     # A name that starts with two slashes is a network share on Windows: opening it would send credentials there.
@@ -60,4 +90,40 @@ def _local_base_config(config: ConfigFile | None, directory: Path) -> Mapping[st
         # os.path.isfile says no to what is no path at all (too long, odd characters), where Path.is_file raises.
         if os.path.isfile(file):  # noqa: PTH113
             return read_config(file, str(file)).data
+    return None
+
+
+# Modules whose input is the hidden state, by the name they bear in today's causal language models.
+_READS_HIDDEN_STATE = ("q_proj", "k_proj", "v_proj", "qkv_proj", "gate_proj", "up_proj", "c_attn", "query_key_value")
+
+
+def hidden_sizes(part: Part, dim: str) -> Iterator[KnownSize]:
+    """What an adapter and its base model say about the hidden size of the adapted model, as the size of ``dim``."""
+    hidden = _adapter_input_size(part)
+    if hidden is not None:
+        yield KnownSize(dim, hidden, f"the {part.name}'s lora_A")
+    base = _hidden_size(part.base_config or {})
+    if base is not None:
+        yield KnownSize(dim, base, f"hidden_size of the {part.name}'s base model")
+
+
+def _adapter_input_size(part: Part) -> int | None:
+    """The hidden size that a LoRA was trained on, where all its attention and MLP inputs agree on one."""
+    widths = {
+        tensor.shape[1]
+        for tensor in part.tensors
+        if len(tensor.shape) == 2
+        and ".lora_A." in tensor.name
+        and tensor.name.partition(".lora_A.")[0].rpartition(".")[2] in _READS_HIDDEN_STATE
+    }
+    return widths.pop() if len(widths) == 1 else None
+
+
+def _hidden_size(config: Any) -> int | None:
+    """``hidden_size`` of a ``config.json``, or that of its text model; GPT-2 calls it ``n_embd``."""
+    text = config.get("text_config")
+    for section in (config, text if isinstance(text, dict) else {}):
+        for key in ("hidden_size", "n_embd", "d_model"):
+            if isinstance(section.get(key), int):
+                return int(section[key])
     return None

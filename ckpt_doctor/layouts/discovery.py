@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.errors import NoCheckpointError, PathNotFoundError, UnknownNameError
 
 from . import lone_file
 from .disk import DISK, Disk
+
+if TYPE_CHECKING:
+    from ckpt_doctor.layout_definition import LayoutDefinition
 
 LAYOUTS = ("weaver", "trigger", "memgen", "peft", "transformers", "file")
 """Names of the layouts, as ``--layout`` takes them."""
@@ -18,31 +23,37 @@ _INDEX_ENDING = ".index.json"
 _CONFIGS = ("adapter_config.json", "config.json")
 
 
-def discover(path: str | os.PathLike[str], layout: str | None = None, disk: Disk = DISK) -> list[Checkpoint]:
+def discover(
+    path: str | os.PathLike[str],
+    layout: str | None = None,
+    disk: Disk = DISK,
+    layouts: Sequence[LayoutDefinition] = (),
+) -> list[Checkpoint]:
     """Every checkpoint at ``path``, read and ready to be judged, in the order of their paths.
 
     A path inside a checkpoint means the whole checkpoint, and so does its index or config. ``layout`` keeps only the
-    checkpoints of that layout, and ``disk`` is what is looked at. Raises ``PathNotFoundError``, ``NoCheckpointError``,
-    and ``UnknownNameError`` for a layout that does not exist.
+    checkpoints of that layout, ``disk`` is what is looked at, and ``layouts`` are those that a team has defined. Raises
+    ``PathNotFoundError``, ``NoCheckpointError``, and ``UnknownNameError`` for a layout that does not exist.
     """
     # Path("") is the current directory: an unset variable in a script must not be taken for it.
     if not os.fspath(path):
         raise PathNotFoundError("the path is empty: is a variable unset?")
     path = Path(path)
-    if layout is not None and layout not in LAYOUTS:
-        raise UnknownNameError(f"there is no layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
+    known = (*LAYOUTS, *(definition.name for definition in layouts))
+    if layout is not None and layout not in known:
+        raise UnknownNameError(f"there is no layout {layout!r}; choose one of {', '.join(known)}")
     if not disk.has_folder(path):
         if not disk.has_file(path):
             raise PathNotFoundError(f"{path} does not exist")
         if path.name in _CONFIGS or path.name.endswith(_INDEX_ENDING):
-            return discover(path.parent, layout, disk)
+            return discover(path.parent, layout, disk, layouts)
         if layout not in (None, lone_file.NAME):
             raise NoCheckpointError(f"{path} is a file, and a {layout} checkpoint is a folder: name the folder")
         return [lone_file.build(path, str(path), disk)]
     # A lone file needs none of the other layouts, so it does not pay for them.
     from .search import search
 
-    found = search(path, layout, disk)
+    found = search(path, layout, disk, layouts)
     if not found:
         raise NoCheckpointError(_nothing_found(path, layout))
     return sorted(found, key=lambda checkpoint: (checkpoint.path, checkpoint.layout))

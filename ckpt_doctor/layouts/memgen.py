@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from ckpt_doctor.checkpoint import Checkpoint, Entry, Part
 
-from .adapters import holds_adapter
+from .adapters import adapters_below, holds_adapter
 from .folder import Folder
 from .match import Match
-from .memgen_parts import LATENT_NORMS, LATENTS, PROJECTIONS, TRIGGER_HEAD, adapters_below, known_sizes, side_part
+from .memgen_parts import LATENT_NORMS, LATENTS, PROJECTIONS, TRIGGER_HEAD, known_sizes, side_part
 from .reading import CheckpointReader, join
 
 NAME = "memgen"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ckpt_doctor.checkpoint import Part, ShardIndex
 
 from .folder import Folder
-from .reading import CheckpointReader
+from .reading import CheckpointReader, join
 
 # transformers calls its files model.safetensors and pytorch_model.bin, diffusers diffusion_pytorch_model.*; either may
 # have a variant (".fp16"). Any other stem belongs to a model only if an index names it.
@@ -27,21 +27,22 @@ def holds_model(folder: Folder) -> bool:
     return any(_INDEX.fullmatch(name) or _unit_of(name, _STEMS) for name in folder.files)
 
 
-def model_parts(reader: CheckpointReader) -> list[Part]:
-    """A part for each model in the checkpoint's folder: usually one, more where variants such as fp16 lie there."""
-    folder = reader.folder()
+def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:
+    """A part for each model in ``directory``: usually one, more where variants such as fp16 lie there."""
+    folder = reader.folder(directory)
     indexes: dict[_Unit, list[ShardIndex]] = {}
     for name in folder.files:
         found = _INDEX.fullmatch(name)
         if found and not found["stem"].startswith("adapter_model"):
-            indexes.setdefault((_common(found["stem"]), found["late"] or ""), []).append(reader.index(name))
+            key = (_common(found["stem"]), found["late"] or "")
+            indexes.setdefault(key, []).append(reader.index(join(directory, name)))
     stems = {*_STEMS, *(stem for stem, _ in indexes)}
     names: dict[_Unit, list[str]] = {unit: [] for unit in indexes}
     for name in folder.files:
         unit = _unit_of(name, stems)
         if unit:
             names.setdefault(unit, []).append(name)
-    config = reader.config("config.json")
+    config = reader.config(join(directory, "config.json"))
     parts = []
     for unit, found_names in sorted(names.items()):
         listed = {shard for index in indexes.get(unit, ()) for shard in index.shards}
@@ -52,9 +53,10 @@ def model_parts(reader: CheckpointReader) -> list[Part]:
             Part(
                 name="model" + (f" ({unit[1]})" if unit[1] else ""),
                 role="model",
-                files=reader.weights(ordered),
-                active=_active(ordered, unit, indexes.get(unit, ())),
-                expected_files=_expected(unit),
+                directory=directory,
+                files=reader.weights(join(directory, name) for name in ordered),
+                active=tuple(join(directory, name) for name in _active(ordered, unit, indexes.get(unit, ()))),
+                expected_files=tuple(join(directory, name) for name in _expected(unit)),
                 config=config,
                 indexes=tuple(indexes.get(unit, ())),
             )

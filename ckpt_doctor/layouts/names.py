@@ -41,7 +41,12 @@ def may_hide_a_pickle(path: str) -> bool:
     Texts are left out, and so are the files of torch's distributed checkpoints, which are no archives of one piece.
     """
     name = path.rpartition("/")[2].lower()
-    return not name.startswith(".") and not name.endswith((*_TEXT_ENDINGS, ".distcp"))
+    return not name.startswith(".") and not is_text_name(name) and not name.endswith(".distcp")
+
+
+def is_text_name(path: str) -> bool:
+    """Whether the name says that a text is inside."""
+    return path.lower().endswith(_TEXT_ENDINGS)
 
 
 def is_pickle_name(path: str) -> bool:

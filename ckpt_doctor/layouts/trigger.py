@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from ckpt_doctor.checkpoint import Checkpoint
 
-from .adapters import holds_adapter
+from .adapters import adapters_below, holds_adapter
 from .folder import Folder
 from .match import Match
-from .memgen_parts import adapters_below
 from .reading import CheckpointReader, join
 
 NAME = "trigger"

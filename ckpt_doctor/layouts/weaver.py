@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ckpt_doctor.checkpoint import Checkpoint
 
-from .adapters import holds_adapter
+from .adapters import adapters_below, holds_adapter
 from .folder import Folder
 from .match import Match
-from .memgen_parts import LATENTS, PROJECTIONS, adapters_below, known_sizes, side_part
+from .memgen_parts import LATENTS, PROJECTIONS, known_sizes, side_part
 from .reading import CheckpointReader, join
 
 NAME = "weaver"

@@ -13,6 +13,7 @@ from ckpt_doctor.checkpoint import Checkpoint, WeightFile
 from ckpt_doctor.errors import ConversionError, MissingDependencyError, NoCheckpointError, RepairError
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.inspection import diagnose
+from ckpt_doctor.layout_definition import LayoutDefinition
 from ckpt_doctor.layouts import discover
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Diagnosis
@@ -26,18 +27,19 @@ from .outcome import Rejected, Step
 class Place:
     """Where a checkpoint is looked for: the path that leads to it and, where several lie there, its own root.
 
-    ``layout`` is what the user asked for, if anything.
+    ``layout`` is what the user asked for, if anything, and ``layouts`` are those that a team has defined.
     """
 
     path: Path
     layout: str | None
+    layouts: tuple[LayoutDefinition, ...] = ()
 
     def read(self, draft: Draft) -> list[Checkpoint]:
         """What lies there according to the draft; nothing where it is gone."""
         path = self.path
         while (successor := draft.renamed.get(Path(os.path.abspath(path)))) is not None:
             path = path.with_name(successor.name)
-        return discover(path, self.layout, draft)
+        return discover(path, self.layout, draft, self.layouts)
 
 
 @dataclass
@@ -151,6 +153,7 @@ def _candidates(
         and finding.fix.actions
         and (unsafe or finding.fix.safety == "safe")
         and policy.runs(finding.code, finding.name, stable=True)
+        and not policy.ignores(finding, diagnosis.checkpoint)
         and _identity(finding) not in tried
     ]
     return iter(sorted(found, key=lambda item: (item[1].code, item[1].path or "", item[1].tensors)))
@@ -179,7 +182,7 @@ def _refuse_unreadable(findings: list[Finding]) -> None:
 
 def every_rule(policy: Policy) -> Policy:
     """The policy with every rule looking: what the user did not ask for must not get worse."""
-    return policy._replace(select=(), ignore=())
+    return policy._replace(select=(), ignore=(), per_path_ignores=())
 
 
 def new_errors(before: list[Diagnosis], after: list[Diagnosis]) -> list[Finding]:

@@ -69,11 +69,11 @@ def _fix(
     rolled_back = [name for folder in above for name in _recover(folder, dry_run=dry_run)]
     if rolled_back and not os.path.lexists(path):
         raise PathNotFoundError(f"{path} is not there any more: an interrupted repair was taken back")
-    below = {_folder_of(checkpoint) for checkpoint in discover(path, policy.layout)}
+    below = {_folder_of(checkpoint) for checkpoint in discover(path, policy.layout, layouts=policy.layouts)}
     rolled_back += [name for folder in sorted(below) for name in _recover(folder, dry_run=dry_run)]
     repairs: list[Repair] = []
     diagnoses: list[Diagnosis] = []
-    places = _places(path, policy.layout)
+    places = _places(path, policy)
     for place in places:
         work = _Work(place, policy, unsafe=unsafe, progress=progress)
         try:
@@ -88,14 +88,14 @@ def _fix(
     return Repairs(tuple(repairs), Report(tuple(diagnoses)), tuple(rolled_back), dry_run)
 
 
-def _places(path: Path, layout: str | None) -> list[Place]:
+def _places(path: Path, policy: Policy) -> list[Place]:
     """The checkpoints at ``path``, each as a place of its own; those of one folder are repaired together."""
-    checkpoints = discover(path, layout)
+    checkpoints = discover(path, policy.layout, layouts=policy.layouts)
     roots = {_own_path(checkpoint) for checkpoint in checkpoints}
     if len(roots) == 1:
         # Asked for from above, a lone adapter is judged with the folder that was asked for.
-        return [Place(path, layout)]
-    return [Place(root, layout) for root in dict.fromkeys(map(_own_path, checkpoints))]
+        return [Place(path, policy.layout, policy.layouts)]
+    return [Place(root, policy.layout, policy.layouts) for root in dict.fromkeys(map(_own_path, checkpoints))]
 
 
 def _own_path(checkpoint: Checkpoint) -> Path:

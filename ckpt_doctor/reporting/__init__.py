@@ -10,11 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ckpt_doctor.coverage import Coverage
     from ckpt_doctor.results import Report
 
     from .presentation import Presentation
 
-_MODULES = {"text": "text", "concise": "concise", "json": "json_document"}
+_MODULES = {
+    "text": "text",
+    "concise": "concise",
+    "json": "json_document",
+    "github": "github",
+    "sarif": "sarif",
+    "junit": "junit",
+    "markdown": "markdown",
+}
 
 FORMATS = tuple(_MODULES)
 """Values of ``--output-format``, the default first."""
@@ -22,6 +31,14 @@ FORMATS = tuple(_MODULES)
 
 def report_lines(report: Report, output_format: str, look: Presentation) -> Iterator[str]:
     """The report in one of :data:`FORMATS`: pieces of text, each to be followed by a newline."""
-    module = import_module(f".{_MODULES[output_format]}", __name__)
-    lines: Iterator[str] = module.lines(report, look)
+    return _lines(_MODULES[output_format], report, look)
+
+
+def coverage_lines(coverage: Coverage, output_format: str, look: Presentation) -> Iterator[str]:
+    """What a load restored, in one of :data:`FORMATS`. Where it is not complete, every format says that it failed."""
+    return _lines("coverage_text" if output_format == "text" else _MODULES[output_format], coverage, look)
+
+
+def _lines(module: str, judged: Report | Coverage, look: Presentation) -> Iterator[str]:
+    lines: Iterator[str] = import_module(f".{module}", __name__).lines(judged, look)
     return lines

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.results import Report
 
 from .escape import printable
 from .presentation import Presentation
+from .sections import all_findings, sections
 
 
-def lines(report: Report, look: Presentation) -> Iterator[str]:
+def lines(judged: Report | Coverage, look: Presentation) -> Iterator[str]:
     """``checkpoint:file: CODE severity name message`` for each finding, each on a line of its own."""
+    parts = sections(judged)
     if look.statistics:
         from .statistics import table
 
-        yield from table(report, look)
+        yield from table(all_findings(parts), look)
         return
-    for diagnosis in report.diagnoses:
-        for finding in diagnosis.findings:
-            place = diagnosis.checkpoint.path if finding.path is None else f"{diagnosis.checkpoint.path}:{finding.path}"
+    for part in parts:
+        for finding in part.findings:
+            place = part.path if finding.path is None else f"{part.path}:{finding.path}"
             severity = look.paint_severity(finding.severity.value, finding.severity)
             yield f"{printable(place)}: {finding.code} {severity} {finding.name} {printable(finding.message)}"

@@ -76,6 +76,8 @@ def _verdict(coverage: Coverage, look: Presentation) -> str:
     if coverage.complete:
         seen = "fits by name and shape" if coverage.mode == "keys" else "arrived"
         return look.paint(f"complete: every tensor {seen}", "green")
+    if coverage.arrived:
+        return look.paint("not judged", "bold", "yellow") + f": the forward pass ({printable(coverage.unjudged or '')})"
     errors = sum(finding.severity is Severity.ERROR for finding in coverage.findings)
     absent = coverage.expected - coverage.restored
     reason = f"{counted(absent, 'tensor')} did not arrive" if absent else counted(errors, "error")

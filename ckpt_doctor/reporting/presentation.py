@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt_doctor.findings import Severity
+
+if TYPE_CHECKING:
+    from ckpt_doctor.results import RuleInfo
 
 _SGR = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _SEVERITY_STYLES = {Severity.ERROR: ("bold", "red"), Severity.WARNING: ("bold", "yellow"), Severity.NOTE: ("cyan",)}
 
 
+def _undocumented(code: str) -> RuleInfo | None:
+    return None
+
+
 class Presentation(NamedTuple):
     """Settings of one report. ``width`` counts columns; ``ascii_only`` is for streams that cannot encode more.
 
-    ``quiet`` leaves out what is healthy, ``statistics`` shows counts by rule in the place of the findings. A fix whose
-    command is not among ``commands`` is named, but not as something to type.
+    ``quiet`` leaves out what is healthy, ``statistics`` shows counts by rule in the place of the findings; in documents
+    for programs nothing is left out, and the counts stand beside the findings. A fix whose command is not among
+    ``commands`` is named, but not as something to type. ``fail_on`` says which findings make a report a failure.
+    ``rule`` looks up the rule of a code, for the formats that explain what they report; ``None`` if there is none.
     """
 
     width: int = 80
@@ -23,6 +33,8 @@ class Presentation(NamedTuple):
     quiet: bool = False
     statistics: bool = False
     commands: frozenset[str] = frozenset(("convert", "fix"))
+    fail_on: str = "error"
+    rule: Callable[[str], RuleInfo | None] = _undocumented
 
     @property
     def separator(self) -> str:

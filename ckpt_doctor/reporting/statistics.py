@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from ckpt_doctor.findings import Severity
-from ckpt_doctor.results import Report
+from ckpt_doctor.findings import Finding, Severity
 
 from .presentation import Presentation
 
@@ -21,19 +20,33 @@ class RuleCount(NamedTuple):
     fixable: int
 
 
-def counts(report: Report) -> list[RuleCount]:
+def counts(findings: Iterable[Finding]) -> list[RuleCount]:
     """The rules that reported something, the most frequent first."""
     rows: dict[tuple[str, Severity], RuleCount] = {}
-    for finding in report.findings:
+    for finding in findings:
         key = finding.code, finding.severity
         row = rows.get(key) or RuleCount(finding.code, finding.name, finding.severity, 0, 0)
         rows[key] = row._replace(findings=row.findings + 1, fixable=row.fixable + (finding.fix is not None))
     return sorted(rows.values(), key=lambda row: (-row.findings, row.code, row.severity.rank))
 
 
-def table(report: Report, look: Presentation) -> Iterator[str]:
+def documents(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """The counts as they stand in documents."""
+    return [
+        {
+            "code": row.code,
+            "name": row.name,
+            "severity": row.severity.value,
+            "count": row.findings,
+            "fixable": row.fixable,
+        }
+        for row in counts(findings)
+    ]
+
+
+def table(findings: Iterable[Finding], look: Presentation) -> Iterator[str]:
     """The counts for people, line by line; nothing where nothing was found."""
-    rows = counts(report)
+    rows = counts(findings)
     if not rows:
         return
     # tabulate costs as much as everything else at start-up, so only those pay who want a table.

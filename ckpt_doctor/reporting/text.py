@@ -9,12 +9,10 @@ from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.results import Diagnosis, Report
 from ckpt_doctor.wording import byte_size, counted, scaled, shell
 
-from .escape import printable
+from . import fixes
+from .escape import printable, shortened
 from .presentation import Presentation
 from .prose import command_lines, joined, wrapped
-
-_LONGEST_MESSAGE = 2000
-"""Characters of a message that are shown; a file can hold a tensor name of a megabyte."""
 
 
 def lines(report: Report, look: Presentation) -> Iterator[str]:
@@ -33,7 +31,7 @@ def lines(report: Report, look: Presentation) -> Iterator[str]:
 def _statistics(report: Report, look: Presentation) -> Iterator[str]:
     from .statistics import table
 
-    yield from table(report, look)
+    yield from table(report.findings, look)
 
 
 def _checkpoints(report: Report, look: Presentation) -> Iterator[str]:
@@ -60,7 +58,7 @@ def _header(diagnosis: Diagnosis, look: Presentation) -> Iterator[str]:
     variant = printable(checkpoint.variant or checkpoint.layout)
     verdict = "" if diagnosis.findings else "   healthy"
     room = look.width - len(path) - len(look.separator) - len(verdict)
-    totals = _totals(checkpoint)
+    totals = contents(checkpoint)
     for details in (totals, totals[1:2] + totals[3:], []):
         line = look.separator.join([variant, *([", ".join(details)] if details else [])])
         if len(line) <= room:
@@ -73,7 +71,8 @@ def _header(diagnosis: Diagnosis, look: Presentation) -> Iterator[str]:
     yield f"  {last}{look.paint(verdict, 'green')}"
 
 
-def _totals(checkpoint: Checkpoint) -> list[str]:
+def contents(checkpoint: Checkpoint) -> list[str]:
+    """What lies there in numbers: files, tensors, parameters, bytes."""
     totals = checkpoint.totals
     if not checkpoint.files:
         return ["no weight files"]
@@ -97,25 +96,16 @@ def finding_lines(finding: Finding, column: int, look: Presentation) -> Iterator
         yield line
         if path:
             yield indent + path
-    for part in wrapped(_shortened(printable(finding.message)), look.width - len(indent)):
+    for part in wrapped(shortened(printable(finding.message)), look.width - len(indent)):
         yield indent + part
     if finding.fix is not None:
-        lead = "fix:" if finding.fix.safety == "safe" else "unsafe fix:"
-        command = finding.fix.command.split(" ", 2)[1]
-        if command in look.commands:
-            lines = command_lines(lead, printable(finding.fix.command), look.width - len(indent))
+        command = fixes.typed(finding.fix, look)
+        if command is not None:
+            lines = command_lines(fixes.lead(finding.fix), command, look.width - len(indent))
         else:
-            later = f"{lead} {printable(finding.fix.title)} (`ckpt-doctor {command}` comes with a later release)"
-            lines = wrapped(later, look.width - len(indent))
+            lines = wrapped(fixes.in_words(finding.fix, look), look.width - len(indent))
         for part in lines:
             yield indent + part
-
-
-def _shortened(message: str) -> str:
-    rest = len(message) - _LONGEST_MESSAGE
-    if rest <= 0:
-        return message
-    return f"{message[:_LONGEST_MESSAGE]}… and {rest:,} more characters (see --output-format json)"
 
 
 def _summary(report: Report, look: Presentation) -> list[str]:

@@ -30,7 +30,7 @@ class Topic(Enum):
     """A file in one of torch's formats: only there tensors share or waste bytes."""
     ADAPTERS = 3
     SIDE_FILES = 4
-    """A part whose entries the layout knows."""
+    """A side file, or a part whose entries the layout knows."""
     FOLDERS = 5
     """More than a lone file."""
     SEVERAL_FILES = 6
@@ -151,7 +151,7 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
         Topic.DEFECTS: any(file.defects for file in files),
         Topic.TORCH: any(file.format in ("torch-zip", "torch-legacy") for file in files),
         Topic.ADAPTERS: any(part.role == "adapter" for part in checkpoint.parts),
-        Topic.SIDE_FILES: any(part.entries for part in checkpoint.parts),
+        Topic.SIDE_FILES: any(part.beside or part.entries for part in checkpoint.parts),
         Topic.FOLDERS: checkpoint.layout != "file",
         Topic.SEVERAL_FILES: any(len(part.files) > 1 for part in checkpoint.parts),
         Topic.SHARDS: any(part.indexes for part in checkpoint.parts) or any("-of-" in file.path for file in files),

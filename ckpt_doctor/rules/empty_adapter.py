@@ -45,7 +45,7 @@ class EmptyAdapter(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts:
-            if part.auxiliary or part.entries:
+            if part.auxiliary or any(entry.required for entry in part.entries):
                 continue
             for file in part.files:
                 # One shard may hold nothing while another holds something, and a lone file may be about other things.

@@ -16,7 +16,8 @@ class KeyMissing(Rule):
     """A tensor that the layout requires is not in its file.
 
     ## What it does
-    Compares the tensors of a side file, or of a whole MemGen model, with the entries that the loader reads from it.
+    Compares the tensors of a side file, or of a whole MemGen model, with the entries that the loader reads from it, and
+    those of a team's own layout with the keys in the settings.
 
     ## Why is this bad?
     `load_state_dict` raises `Missing key(s) in state_dict`, or a tolerant loader leaves the parameter at its random
@@ -39,7 +40,7 @@ class KeyMissing(Rule):
             if not part.readable:
                 continue
             present = {tensor.name for tensor in part.tensors}
-            missing = [entry.name for entry in part.entries if entry.required and entry.name not in present]
+            missing = [entry.name for entry in part.entries if entry.required and not entry.is_among(present)]
             if missing:
                 file = part.preferred[0]
                 not_tensors = [name for name in missing if name in file.values]

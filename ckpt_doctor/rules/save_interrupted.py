@@ -76,9 +76,10 @@ class SaveInterrupted(Rule):
             )
         for part in checkpoint.parts_with("model"):
             if part.expected_files and not part.files and not part.indexes:
+                wanted = " and no ".join(part.expected_files)
                 yield self.finding(
-                    f"There are no weights: neither {' nor '.join(part.expected_files)} exists, though the rest of a "
-                    "training run's checkpoint is there. The save did not end: use an earlier checkpoint.",
+                    f"There are no weights, though the rest of a checkpoint is there: no {wanted}. The save did not "
+                    "end: use an earlier checkpoint.",
                     path=part.expected_files[0],
                     evidence={"expected": list(part.expected_files)},
                 )

@@ -17,7 +17,8 @@ class SideFileMissing(Rule):
 
     ## What it does
     Compares the side files that the layout requires with those that are there: `projections.pt` for a MemGen weaver,
-    `projs.bin`, `weaver.bin` and `trigger.bin` for upstream MemGen.
+    `projs.bin`, `weaver.bin` and `trigger.bin` for upstream MemGen, and those that the settings name for a team's own
+    layout.
 
     ## Why is this bad?
     The modules that the file holds stay at their random initialisation. A loader that does not insist on the file says
@@ -41,8 +42,8 @@ class SideFileMissing(Rule):
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
-        for part in checkpoint.parts_with("projections", "latents", "trigger-head"):
-            if part.files or not part.required:
+        for part in checkpoint.parts:
+            if not part.beside or part.files or not part.required:
                 continue
             path = part.expected_files[0]
             name = path.rpartition("/")[2]
@@ -54,9 +55,14 @@ class SideFileMissing(Rule):
                 if elsewhere
                 else "It cannot be rebuilt: save it again from the training run."
             )
+            loss = (
+                f"Without it {counted(len(entries), 'tensor')} ({listed(entries, 4)}) "
+                f"{'stays' if len(entries) == 1 else 'stay'} at random initialisation."
+                if entries
+                else f"A {checkpoint.layout} checkpoint must have it."
+            )
             yield self.finding(
-                f"{path} is absent. Without it {counted(len(entries), 'tensor')} ({listed(entries, 4)}) "
-                f"{'stays' if len(entries) == 1 else 'stay'} at random initialisation. {advice}",
+                f"{' or '.join(part.expected_files)} is absent. {loss} {advice}",
                 path=path,
                 tensors=entries,
                 evidence={"missing": path, "elsewhere": elsewhere},

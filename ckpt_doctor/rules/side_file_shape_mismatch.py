@@ -17,9 +17,10 @@ class SideFileShapeMismatch(Rule):
 
     ## What it does
     The entries of a MemGen checkpoint share sizes: the hidden sizes of weaver and reasoner, the lengths of the
-    latents. This rule checks the number of dimensions of each entry and that every size is the same wherever it occurs:
-    among the entries, against the inputs of the adapter's `lora_A`, against the `config.json` of a base model that lies
-    on this machine, and against MemGen's own `config.json`.
+    latents. So do those of a team's own layout whose dimensions have names. This rule checks the number of dimensions
+    of each entry and that every size is the same wherever it occurs: among the entries, against the inputs of the
+    adapter's `lora_A`, against the `config.json` of a base model that lies on this machine, and against the
+    checkpoint's own `config.json`.
 
     ## Why is this bad?
     `load_state_dict` raises `size mismatch`. Latents that are assigned through `.data` are accepted in any shape and
@@ -78,9 +79,11 @@ class SideFileShapeMismatch(Rule):
 
 def _entries(part: Part) -> Iterator[tuple[str, str, tuple[int, ...], tuple[str | int, ...]]]:
     """Path, name, shape and expected dimensions of the part's known entries."""
-    wanted = {entry.name: entry.dims for entry in part.entries}
+    if not part.entries:
+        return
     for file in part.preferred:
+        entries = part.entries_of(tensor.name for tensor in file.tensors)
         for tensor in file.tensors:
-            dims = wanted.get(tensor.name)
-            if dims is not None:
-                yield file.path, tensor.name, tensor.shape, dims
+            entry = entries.get(tensor.name)
+            if entry is not None and entry.dims is not None:
+                yield file.path, tensor.name, tensor.shape, entry.dims

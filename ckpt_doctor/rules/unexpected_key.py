@@ -37,10 +37,10 @@ class UnexpectedKey(Rule):
         for part in checkpoint.parts:
             if not part.complete_entries:
                 continue
-            known = {entry.name for entry in part.entries}
             for file in part.files:
+                known = part.entries_of((*(tensor.name for tensor in file.tensors), *file.values))
                 names = [tensor.name for tensor in file.tensors if tensor.name not in known]
-                values = [name for name in file.values if not any(entry.startswith(f"{name}.") for entry in known)]
+                values = [name for name in file.values if not any(entry.matches_start(name) for entry in part.entries)]
                 unknown = [*names, *(name for name in values if name not in known)]
                 if unknown:
                     yield self.finding(

@@ -5,7 +5,8 @@ This room alone imports torch, peft and transformers, and only once a load is to
 
 from __future__ import annotations
 
+from .apart import verify_apart
 from .run import verify
 from .watching import LoadWatch, load_coverage, watch_load
 
-__all__ = ["LoadWatch", "load_coverage", "verify", "watch_load"]
+__all__ = ["LoadWatch", "load_coverage", "verify", "verify_apart", "watch_load"]

@@ -17,9 +17,11 @@ from . import findings as words
 from .comparing import Verdict, compare
 from .content import by_content
 from .covered import uncovered
+from .idle import idle_adapters, is_applied
 from .live import Place, Target, place
 from .marks import Key
 from .matching import PartMatch, match
+from .merging import Reference, find_merged
 from .namings import raw_names
 from .reading import TensorReader
 from .tensors import Wanted, component_names, wanted
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
+Untouched = frozenset[Key] | None
+"""The marks that still stood after the load; ``None`` where none were placed."""
+
 _THREADS = 2
-_NO_MARKS: frozenset[Key] = frozenset()
 
 
 @dataclass
@@ -51,20 +55,22 @@ def assess(
     checkpoint: Checkpoint,
     *,
     values: bool = True,
-    untouched: frozenset[Key] | None = None,
+    untouched: Untouched = None,
     whole: bool = False,
     exact: bool = False,
     folder: str | None = None,
+    reference: Reference | None = None,
+    lines: list[str] | None = None,
     progress: Progress | None = None,
 ) -> tuple[tuple[TensorCoverage, ...], list[Finding]]:
     """Judge every tensor of ``checkpoint`` against ``model``.
 
     ``values`` compares them, else name and shape decide. ``untouched`` holds what marks still stood for after
     the load. ``whole`` says that a whole model must be covered in every parameter, ``exact`` that only names
-    count that the ecosystem's loaders understand. ``folder`` is how the checkpoint is named in advice.
+    count that the ecosystem's loaders understand. ``folder`` is how the checkpoint is named in advice. ``reference``
+    makes the base of an adapter anew, for where a loader may have merged it; what cannot be told goes to ``lines``.
     """
     found = match(model, checkpoint, exact=exact)
-    marks = _NO_MARKS if untouched is None else untouched
     rows: list[Row] = []
     problems: list[Finding] = []
     total = sum(item.tensor.nbytes for part in found for item in part.tensors)
@@ -79,19 +85,26 @@ def assess(
                 progress(done, total)
 
     for number, part in enumerate(found):
-        judged = _judge(checkpoint, part, values=values, marks=marks, advance=advance)
+        judged = _judge(checkpoint, part, values=values, marks=untouched, advance=advance)
         for rival in part.rivals if values else ():
-            # Two adapters of one shape: the one that the values are in is the one that was loaded.
-            other = _judge(checkpoint, rival, values=True, marks=marks, advance=lambda _: None)
-            if _arrived(other) > _arrived(judged):
+            # Two adapters of one shape: the one that the values are in is the one that was loaded; if both hold them,
+            # the one that the model applies.
+            other = _judge(checkpoint, rival, values=True, marks=untouched, advance=lambda _: None)
+            if (_arrived(other), is_applied(model, rival)) > (_arrived(judged), is_applied(model, found[number])):
                 judged, found[number] = other, rival
         rows += judged
     if values:
         by_content(model, checkpoint, rows)
     for part in found:
         own = [row for row in rows if row.wanted.part is part.part]
-        problems += _problems(model, checkpoint, part, own, marks, folder or str(checkpoint.root))
+        if reference is not None and part.part.role == "adapter" and part.naming.adapter is None and not _arrived(own):
+            unknown = find_merged(model, str(checkpoint.root / part.part.directory), own, reference)
+            if unknown is not None and lines is not None:
+                lines.append(unknown)
+        problems += _problems(model, checkpoint, part, own, untouched, folder or str(checkpoint.root))
     problems += uncovered(model, checkpoint, found, whole=whole)
+    if values:
+        problems += idle_adapters(model, checkpoint, found)
     return _coverage(checkpoint, rows), problems
 
 
@@ -102,7 +115,12 @@ def nothing_arrived(checkpoint: Checkpoint) -> tuple[TensorCoverage, ...]:
 
 
 def _judge(
-    checkpoint: Checkpoint, part: PartMatch, *, values: bool, marks: frozenset[Key], advance: Callable[[int], None]
+    checkpoint: Checkpoint,
+    part: PartMatch,
+    *,
+    values: bool,
+    marks: Untouched,
+    advance: Callable[[int], None],
 ) -> list[Row]:
     def judge_some(items: list[Wanted]) -> list[Row]:
         judged = []
@@ -123,7 +141,7 @@ def _judge(
     return sorted(judged, key=lambda row: order[id(row.wanted)])
 
 
-def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: bool, marks: frozenset[Key]) -> Row:
+def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: bool, marks: Untouched) -> Row:
     if target is None:
         return Row(item, None, None, MISSING, "no parameter of the model has this name")
     if _quantised(item, target):
@@ -135,23 +153,22 @@ def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: b
         return Row(item, target, Verdict.DIFFERENT if values else None, MISMATCHED, detail)
     if not values:
         return Row(item, target, None, RESTORED)
-    if _key(item, target) in marks:
+    if marks is not None and _key(item, target) in marks:
         # Also where the values are equal: by accident, or from an earlier load.
         return Row(item, target, Verdict.DIFFERENT, MISSING, "the load did not write to the parameter")
     try:
         live = target.value()
-        verdict = compare(reader, item.file.path, item.tensor, live, computed=target.computed)
+        verdict, dtypes = compare(reader, item.file.path, item.tensor, live, computed=target.computed)
     except OSError as error:
         return Row(item, target, Verdict.DIFFERENT, MISSING, f"cannot be read: {error}")
-    saved, there = item.tensor.dtype.name, str(target.dtype).removeprefix("torch.")
     if verdict is Verdict.EQUAL:
         return Row(item, target, verdict, RESTORED)
     if verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
-        return Row(item, target, verdict, CAST, f"{saved} to {there}")
+        return Row(item, target, verdict, CAST, dtypes)
     if live.device.type == "meta":
         return Row(item, target, verdict, MISSING, "the parameter is on the meta device: it has no values")
     # Without marks nobody can tell a parameter that was left alone from one that got other values.
-    return Row(item, target, verdict, MISSING if not marks else MISMATCHED, "the parameter has other values")
+    return Row(item, target, verdict, MISSING if marks is None else MISMATCHED, "the parameter has other values")
 
 
 def _quantised(item: Wanted, target: Target) -> bool:
@@ -169,7 +186,12 @@ def _arrived(rows: Iterable[Row]) -> int:
 
 
 def _problems(
-    model: nn.Module, checkpoint: Checkpoint, part: PartMatch, rows: list[Row], marks: frozenset[Key], folder: str
+    model: nn.Module,
+    checkpoint: Checkpoint,
+    part: PartMatch,
+    rows: list[Row],
+    marks: Untouched,
+    folder: str,
 ) -> Iterator[Finding]:
     if part.part.secondary:
         return
@@ -179,15 +201,18 @@ def _problems(
         yield words.shapes(shaped)
     lost = [row for row in absent if not _other_shape(row)]
     if lost:
-        untouched = sum(row.target is not None and _key(row.wanted, row.target) in marks for row in lost)
+        untouched = sum(_is_untouched(row, marks) for row in lost)
         packed = sum(row.target is not None and _quantised(row.wanted, row.target) for row in lost)
-        yield words.not_restored(part.part, [row.wanted for row in lost], untouched, packed)
+        unadapted = part.part.role == "adapter" and part.naming.adapter is None
+        yield words.not_restored(part.part, [row.wanted for row in lost], untouched, packed, unadapted=unadapted)
     for verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
         changed = [row for row in rows if row.verdict is verdict]
-        for saved, live in sorted({(row.wanted.tensor.dtype.name, _dtype(row)) for row in changed}):
-            group = [row.wanted for row in changed if (row.wanted.tensor.dtype.name, _dtype(row)) == (saved, live)]
-            yield words.cast(group, saved, live, overflown=verdict is Verdict.OVERFLOWN)
-    if part.part.role == "adapter" and part.naming.adapter is not None and len(absent) == len(rows):
+        for dtypes in sorted({row.detail for row in changed}):
+            group = [row.wanted for row in changed if row.detail == dtypes]
+            yield words.cast(group, dtypes, overflown=verdict is Verdict.OVERFLOWN)
+    # What the loader did write to is not lost for want of a name.
+    left_alone = marks is None or all(_is_untouched(row, marks) for row in rows)
+    if part.part.role == "adapter" and part.naming.adapter is not None and len(absent) == len(rows) and left_alone:
         yield from _naive(model, part, rows, f"{folder}/{part.part.directory}".rstrip("/"))
 
 
@@ -197,8 +222,8 @@ def _other_shape(row: Row) -> bool:
     return row.target.shape != tuple(row.wanted.tensor.shape)
 
 
-def _dtype(row: Row) -> str:
-    return str(row.target.dtype).removeprefix("torch.") if row.target is not None else ""
+def _is_untouched(row: Row, marks: Untouched) -> bool:
+    return marks is not None and row.target is not None and _key(row.wanted, row.target) in marks
 
 
 def _naive(model: nn.Module, part: PartMatch, rows: list[Row], folder: str) -> Iterator[Finding]:
@@ -221,15 +246,15 @@ def _without(name: str, adapter: str) -> str:
 
 
 def _coverage(checkpoint: Checkpoint, rows: list[Row]) -> tuple[TensorCoverage, ...]:
-    """The rows as words. Of tensors that arrived in one and the same parameter, the first is counted."""
-    seen: set[Place] = set()
+    """The rows as words. Of tensors that are for one and the same parameter and fared alike, the first is counted."""
+    seen: set[tuple[Place, bool]] = set()
     components = component_names(checkpoint)
     result = []
     for row in rows:
         item, target = row.wanted, row.target
         expected = not item.part.secondary
-        if expected and target is not None and row.status in (RESTORED, CAST) and not target.computed:
-            where = place(target.value())
+        if expected and target is not None and not target.computed:
+            where = (place(target.value()), row.status in (RESTORED, CAST))
             expected = where not in seen
             seen.add(where)
         result.append(

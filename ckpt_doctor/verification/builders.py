@@ -75,10 +75,7 @@ def plan(checkpoint: Checkpoint, spec: ModelSpec | None, *, mode: str, weaver_mo
 
 def _of_user(checkpoint: Checkpoint, spec: UserCode) -> Plan:
     def build() -> Any:
-        from .specs import search_path
-
-        search_path(spec)
-        model = spec.call(str(checkpoint.root)) if spec.takes_path else spec.call()
+        model = spec(str(checkpoint.root)) if spec.takes_path else spec()
         if not hasattr(model, "named_parameters"):
             raise VerificationError(f"{spec.name} returned {type(model).__name__}, not a torch.nn.Module")
         return model

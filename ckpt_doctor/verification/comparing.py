@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpt_doctor.checkpoint import TensorInfo
 
@@ -25,32 +25,39 @@ class Verdict(Enum):
     DIFFERENT = 3
 
 
+class Comparison(NamedTuple):
+    """How the values compare, and the dtypes that they passed through, from the checkpoint's to the parameter's."""
+
+    verdict: Verdict
+    dtypes: str = ""
+
+
 def compare(
     reader: TensorReader, file: str, info: TensorInfo, live: torch.Tensor, *, computed: bool = False
-) -> Verdict:
+) -> Comparison:
     """Compare the checkpoint's tensor with ``live``, which has its shape.
 
     A value that was ``computed`` from parameters on saving need only be equal up to rounding. Where the values differ,
     they may have passed through a narrower dtype on their way (a model in half precision that was cast up again).
     """
     if live.device.type == "meta":
-        return Verdict.DIFFERENT
+        return Comparison(Verdict.DIFFERENT)
     try:
         dtype = torch_dtype(info)
     except ValueError:
-        return Verdict.DIFFERENT
+        return Comparison(Verdict.DIFFERENT)
     if computed and dtype.is_floating_point:
         import torch
 
         near = torch.allclose(reader.whole(file, info).double(), live.double().cpu(), rtol=1e-4, atol=1e-6)
-        return Verdict.EQUAL if near else Verdict.DIFFERENT
-    verdict = _through(reader, file, info, live, None)
-    if verdict is Verdict.DIFFERENT and dtype.is_floating_point and live.dtype.is_floating_point:
-        for between in _narrower(dtype, live.dtype):
-            verdict = _through(reader, file, info, live, between)
-            if verdict is not Verdict.DIFFERENT:
-                break
-    return verdict
+        return Comparison(Verdict.EQUAL if near else Verdict.DIFFERENT)
+    floating = dtype.is_floating_point and live.dtype.is_floating_point
+    for between in (None, *(_narrower(dtype, live.dtype) if floating else ())):
+        verdict = _through(reader, file, info, live, between)
+        if verdict is not Verdict.DIFFERENT:
+            way = [str(item).removeprefix("torch.") for item in (dtype, between, live.dtype) if item is not None]
+            return Comparison(verdict, " to ".join(way))
+    return Comparison(Verdict.DIFFERENT)
 
 
 def _narrower(first: torch.dtype, second: torch.dtype) -> list[torch.dtype]:

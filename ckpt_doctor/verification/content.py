@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.coverage import CAST, MISSING, RESTORED
 
-from .comparing import Verdict, compare
+from .comparing import Comparison, Verdict, compare
 from .live import direct, live_tensors, parameter_names, place
 from .reading import TensorReader
 
@@ -34,7 +34,7 @@ def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Any]) -> Non
         if place(value) not in taken and value.device.type != "meta":
             free.setdefault(tuple(value.shape), {}).setdefault(place(value), name)
     trained = parameter_names(model)
-    hits: dict[str, list[tuple[Any, Verdict]]] = {}
+    hits: dict[str, list[tuple[Any, Comparison]]] = {}
     with TensorReader(checkpoint.root) as reader:
         for row in lost:
             info = row.wanted.tensor
@@ -51,18 +51,18 @@ def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Any]) -> Non
                     continue
                 if not bool(probe.to(tensors[name].dtype) == tensors[name][middle].cpu()):
                     continue
-                verdict = compare(reader, row.wanted.file.path, info, tensors[name])
-                if verdict is not Verdict.DIFFERENT:
-                    equal.append((name, verdict))
+                found = compare(reader, row.wanted.file.path, info, tensors[name])
+                if found.verdict is not Verdict.DIFFERENT:
+                    equal.append((name, found))
             if len(equal) == 1:
                 hits.setdefault(equal[0][0], []).append((row, equal[0][1]))
-    for name, found in hits.items():
-        if len(found) == 1:
-            row, verdict = found[0]
+    for name, sources in hits.items():
+        if len(sources) == 1:
+            row, found = sources[0]
             row.target = direct(name, tensors[name], trained=name in trained)
-            row.verdict = verdict
-            row.status = RESTORED if verdict is Verdict.EQUAL else CAST
-            row.detail = "found by its values"
+            row.verdict = found.verdict
+            row.status = RESTORED if found.verdict is Verdict.EQUAL else CAST
+            row.detail = "found by its values" if row.status == RESTORED else found.dtypes
     assert all(row.status != MISSING or row.target is None for row in lost)
 
 

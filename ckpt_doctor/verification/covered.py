@@ -12,6 +12,7 @@ from ckpt_doctor.findings import Finding
 from . import findings as words
 from .live import Place, live_tensors, parameter_names, place, plain_name
 from .matching import PartMatch
+from .memgen_names import LAYOUTS
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,7 @@ def uncovered(model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], 
         yield words.not_covered(named, "the modules that belong to the checkpoint")
     if checkpoint.layout == "transformers" and any(part.targets for part in found):
         names = _of_model(model, tensors, held, whole=whole or _is_what_was_saved(model, checkpoint))
+        names += [name for part in found for name in _slices_left_out(part)]
         if names:
             yield words.not_covered(names, "the model")
 
@@ -64,7 +66,12 @@ def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Pla
 def _of_layout(
     checkpoint: Checkpoint, model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place]
 ) -> Iterator[str]:
-    """The entries that the layout says a side file must have, as far as the model has parameters of these names."""
+    """The entries that the layout says a side file must have, as far as the model has parameters of these names.
+
+    Only MemGen's names are known to mean nothing else: a team's own head may have a ``weight``, as every module has.
+    """
+    if checkpoint.layout not in LAYOUTS:
+        return
     entries = {
         entry.name
         for part in checkpoint.parts
@@ -78,6 +85,17 @@ def _of_layout(
         fits = any(own == entry or own.endswith(f".{entry}") for entry in entries)
         if fits and place(tensors[name]) not in held:
             yield name
+
+
+def _slices_left_out(part: PartMatch) -> Iterator[str]:
+    """What the checkpoint lacks of fused parameters that it has other slices of, such as single experts of a layer."""
+    hit = {id(target) for target in part.targets.values()}
+    whole = {target.names for target in part.targets.values() if target.whole}
+    for naming in part.namings:
+        begun = {target.names for target in naming.targets.values() if id(target) in hit} - whole
+        for key, target in naming.targets.items():
+            if target.names in begun and id(target) not in hit and target.trained:
+                yield key
 
 
 def _of_model(model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place], *, whole: bool) -> list[str]:

@@ -19,7 +19,7 @@ def finding(code: str, message: str, **details: Any) -> Finding:
     return rule().finding(message, **details)
 
 
-def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int, packed: int = 0) -> Finding:
+def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int, packed: int, *, unadapted: bool) -> Finding:
     """CKD001: values that are nowhere in the model."""
     message = f"{counted(len(tensors), 'tensor')} of the {part.name} ({listed(_names(tensors))}) "
     message += f"{'is' if len(tensors) == 1 else 'are'} nowhere in the loaded model."
@@ -29,6 +29,9 @@ def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int, packed: 
     if packed:
         message += f" {counted(packed, 'parameter')} {'is' if packed == 1 else 'are'} quantised, so that nothing can be"
         message += " said about the values: judge the load of a model that is not."
+    if unadapted:
+        message += " The model has no PEFT adapter in it: the loader put none there, or merged it into the base, which"
+        message += " can only be proved where --model makes that base: return the model before merge_and_unload()."
     return finding("CKD001", message, path=tensors[0].file.path, tensors=_names(tensors))
 
 
@@ -81,16 +84,23 @@ def _ends(first: str, second: str) -> tuple[str, str]:
 
 def raised(loader: str, failure: str, place: str, wanted_file: str | None) -> Finding:
     """CKD002: the loader ended with an exception."""
-    message = f"{loader} ended with {failure.rstrip('.')}" if not failure.startswith("it called") else ""
-    message = message or f"{loader} did not return: {failure}"
+    left = failure.startswith(("it called ", "its process "))
+    message = f"{loader} did not return: {failure}" if left else f"{loader} ended with {failure.rstrip('.')}"
     message += f", at {place}." if place else "."
     evidence = {"error": failure, "place": place, "file": wanted_file}
     return finding("CKD002", message, evidence=evidence)
 
 
-def cast(tensors: Sequence[Wanted], saved: str, live: str, *, overflown: bool) -> Finding:
-    """CKD008: values changed by a conversion between dtypes."""
-    message = f"{counted(len(tensors), 'tensor')} ({listed(_names(tensors))}) went from {saved} to {live}, "
+def idle(adapter: str, why: str, remedy: str) -> Finding:
+    """CKD006: an adapter that is there and not applied."""
+    message = f"The adapter {adapter!r} is in the model, and {why}: the model computes as if it were not there. "
+    message += f"The loader needs {remedy}."
+    return finding("CKD006", message, evidence={"adapter": adapter, "remedy": remedy})
+
+
+def cast(tensors: Sequence[Wanted], dtypes: str, *, overflown: bool) -> Finding:
+    """CKD008: values changed by conversions between ``dtypes``, such as ``float32 to bfloat16``."""
+    message = f"{counted(len(tensors), 'tensor')} ({listed(_names(tensors))}) went from {dtypes}, "
     message += "and values became infinite." if overflown else "and values were rounded."
     severity = Severity.ERROR if overflown else None
     return finding("CKD008", message, path=tensors[0].file.path, tensors=_names(tensors), severity=severity)

@@ -1,24 +1,24 @@
-"""One forward pass of random tokens: are the logits finite, and does the adapter change them?"""
+"""One forward pass of random inputs: are the logits finite, and does the adapter change them?"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.findings import Finding
 
 from . import findings as words
-from .isolation import run
+from .isolation import Outcome, run
+from .model_inputs import Inputs, attempts, random_tokens
 from .namings import adapted_modules
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_TOKENS = 16
-_SEED = 20_240_701
+Try = tuple[Callable[[], Any], Callable[[], Any] | None]
+"""A pass with the adapter, and without it where there is one."""
 
 
 def forward_findings(
@@ -27,10 +27,10 @@ def forward_findings(
     """Run ``model`` and return CKD006 and CKD007 where they apply, and why a pass could not be judged.
 
     A pass that ends with an exception is CKD002 where the user's code built or loaded the model. Where it is ``ours``,
-    random tokens are no input for this kind of model, which says nothing about the checkpoint.
+    or wants other arguments, random input is none for this kind of model, which says nothing about the checkpoint.
 
-    A MemGen is run through its weave; any other model that takes ``input_ids`` is run as it is, and one that holds such
-    models, without being one, through those that the checkpoint's ``parameters`` are in.
+    A MemGen is run through its weave, any other model as it is, and one that holds models, without being one, through
+    those that the checkpoint's ``parameters`` are in.
     """
     import torch
 
@@ -38,17 +38,16 @@ def forward_findings(
     unjudged: list[str] = []
     passes = list(_passes(model, frozenset(parameters)))
     if not passes:
-        unjudged.append("no part of the model takes input_ids")
-    for name, compute, without in passes:
+        unjudged.append("the config of the model names no kind of input that random numbers can be made for")
+    for name, tries in passes:
         training = [module for module in model.modules() if module.training]
         model.eval()
         with torch.no_grad():
-            outcome = run(compute)
-            bare = run(without) if without is not None and outcome.error is None else None
+            outcome, bare = _run(tries)
         for module in training:
             module.training = True
-        if outcome.error is not None and ours:
-            unjudged.append(f"{name} does not run on random tokens alone ({outcome.failure})")
+        if outcome.error is not None and (ours or isinstance(outcome.error, TypeError)):
+            unjudged.append(f"{name} does not run on random input ({outcome.failure})")
             continue
         if outcome.error is not None:
             found.append(words.raised(f"The forward pass of {name}", outcome.failure, outcome.place, None))
@@ -66,68 +65,54 @@ def forward_findings(
     return found, unjudged
 
 
-_Pass = tuple[str, Callable[[], Any], Callable[[], Any] | None]
+def _run(tries: list[Try]) -> tuple[Outcome, Outcome | None]:
+    """What the first try that runs computed, with and without the adapter; else the error of the first one."""
+    first = None
+    for compute, without in tries:
+        outcome = run(compute)
+        if outcome.error is None:
+            return outcome, run(without) if without is not None else None
+        first = first or outcome
+    assert first is not None
+    return first, None
 
 
-def _passes(model: Any, parameters: frozenset[str]) -> Iterator[_Pass]:
-    """Each pass to run: what it is of, with the adapter, and without it where there is one."""
-    tokens = _random_tokens(model)
-    if tokens is None:
+def _passes(model: Any, parameters: frozenset[str]) -> Iterator[tuple[str, list[Try]]]:
+    """What to run: its name, and the ways to do it, of which the first one that works counts."""
+    weaves = callable(getattr(model, "weave", None)) and getattr(model, "reasoner", None) is not None
+    judges = callable(getattr(model, "judge", None)) and getattr(model, "trigger", None) is not None
+    if weaves or judges:
+        tokens = random_tokens(model)
+        own_pass = model.weave if weaves else model.judge
+        name = "the weaver" if weaves else "the trigger"
+        yield name, [(lambda: own_pass(tokens), lambda: own_pass(tokens, adapter=False))]
         return
-    if callable(getattr(model, "weave", None)) and getattr(model, "reasoner", None) is not None:
-        yield "the weaver", lambda: model.weave(tokens), lambda: model.weave(tokens, adapter=False)
-    elif callable(getattr(model, "judge", None)) and getattr(model, "trigger", None) is not None:
-        yield "the trigger", lambda: model.judge(tokens), lambda: model.judge(tokens, adapter=False)
-    elif hasattr(model, "peft_config") or hasattr(model, "config"):
-        yield "the model", lambda: _logits(model, tokens), _without(model, tokens)
-    else:
-        for path, module in adapted_modules(model):
-            if not any(name.startswith(f"{path}.") for name in parameters):
-                continue
-            yield path, partial(_logits, module, tokens), _without(module, tokens)
+    whole = hasattr(model, "peft_config") or hasattr(model, "config")
+    for path, module in [("the model", model)] if whole else adapted_modules(model):
+        tries = [_try(module, inputs) for inputs in attempts(module)]
+        if tries and (whole or any(name.startswith(f"{path}.") for name in parameters)):
+            yield path, tries
 
 
-def _without(model: Any, tokens: torch.Tensor) -> Callable[[], Any] | None:
-    if not hasattr(model, "peft_config") or not hasattr(model, "disable_adapter"):
-        return None
-
-    def compute() -> Any:
+def _try(model: Any, inputs: Inputs) -> Try:
+    def without() -> Any:
         with model.disable_adapter():
-            logits = _logits(model, tokens)
-        return logits
+            return _logits(model, inputs)
 
-    return compute
-
-
-def _logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    inputs = {"input_ids": tokens}
-    config = getattr(model, "config", None)
-    if getattr(config, "is_encoder_decoder", False):
-        inputs["decoder_input_ids"] = tokens
-    output = model(**inputs)
-    logits = getattr(output, "logits", None)
-    if logits is None:
-        logits = output[0] if isinstance(output, tuple) or hasattr(output, "keys") else output
-    result: torch.Tensor = logits.float()
-    # A prompt in front of the tokens makes the output longer: compared are the tokens themselves.
-    return result[:, -tokens.shape[1] :] if result.dim() == 3 else result
+    adapted = hasattr(model, "peft_config") and hasattr(model, "disable_adapter")
+    return lambda: _logits(model, inputs), without if adapted else None
 
 
-def _random_tokens(model: Any) -> torch.Tensor | None:
+def _logits(model: Any, inputs: Inputs) -> torch.Tensor:
     import torch
 
-    sizes = []
-    for module in model.modules():
-        config = getattr(module, "config", None)
-        for part in (config, getattr(config, "text_config", None)):
-            size = getattr(part, "vocab_size", None)
-            if isinstance(size, int) and size > 1:
-                sizes.append(size)
-    if not sizes:
-        return None
-    device = next((value.device for value in model.parameters()), torch.device("cpu"))
-    generator = torch.Generator().manual_seed(_SEED)
-    return torch.randint(1, min(sizes), (1, _TOKENS), generator=generator).to(device)
+    output = model(**inputs)
+    values = [getattr(output, "logits", None), *(output.values() if hasattr(output, "values") else ())]
+    values += output if isinstance(output, tuple) else [output]
+    result: torch.Tensor = next(value for value in values if isinstance(value, torch.Tensor)).float()
+    # A prompt in front of the tokens makes the output longer: compared are the tokens themselves.
+    length = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
+    return result[:, -length:] if result.dim() == 3 and length else result
 
 
 @contextlib.contextmanager

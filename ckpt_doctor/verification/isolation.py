@@ -2,7 +2,8 @@
 
 An exception or ``sys.exit`` becomes a value; what such code prints, warns and logs is collected; global state that it
 changes is put back: torch's default dtype and device, gradient mode, global hooks, the working directory, ``sys.path``,
-log levels and handlers. What no process can hold against its own code (``os._exit``, a crash in C) is not held.
+log levels and handlers. What no process can hold against its own code (``os._exit``, a crash in C) is not held here:
+``apart.py`` has the command line's loads judged in a process of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -21,6 +23,8 @@ from types import TracebackType
 from typing import Any
 
 _MOST_LINES = 200
+# Colours, cursor movements and window titles, as ECMA-48 and xterm write them.
+_TERMINAL_CODES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 _HOOKS = (
     "_global_backward_pre_hooks",
     "_global_backward_hooks",
@@ -84,6 +88,13 @@ def isolated(lines: list[str]) -> Iterator[None]:
         with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
             yield
         stream.finish()
+
+
+def said(text: str) -> list[str]:
+    """The lines of raw output as they are shown: without colours, repetitions and progress bars, up to a limit."""
+    lines: list[str] = []
+    _Collector(lines).add(text)
+    return lines
 
 
 @contextlib.contextmanager
@@ -167,8 +178,8 @@ class _Collector(logging.Handler):
 
     def add(self, text: str) -> None:
         """Keep each line of ``text``; of a progress bar only its last state."""
-        for line in text.splitlines():
-            line = line.rsplit("\r", 1)[-1].rstrip()
+        for line in text.split("\n"):
+            line = _TERMINAL_CODES.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip()
             if line and line not in self._seen and not _is_progress(line) and len(self._lines) < _MOST_LINES:
                 self._seen.add(line)
                 self._lines.append(line)

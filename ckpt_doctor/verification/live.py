@@ -34,6 +34,11 @@ class Target:
     trained: bool = True
     computed: bool = False
 
+    @property
+    def whole(self) -> bool:
+        """Whether this is all of the one parameter or buffer behind it."""
+        return self.names == (self.name,)
+
 
 def live_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter and persistent buffer by name, tied ones under each of their names.

@@ -12,6 +12,7 @@ from typing import Any
 
 from ckpt_doctor.checkpoint import Checkpoint, Part
 from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.layouts import LAYOUTS
 
 from .dependencies import require
 from .reading import TensorReader
@@ -23,6 +24,17 @@ MEMGEN = ("weaver", "trigger", "memgen")
 def model_part(checkpoint: Checkpoint) -> Part:
     """The part that a loader is asked for: the first that is neither secondary nor beside the point."""
     return next(part for part in checkpoint.parts if not part.auxiliary and not part.secondary)
+
+
+def refuse_unknown(checkpoint: Checkpoint) -> None:
+    """Raise ``VerificationError`` for a team's own layout of several parts: nobody here knows where each belongs."""
+    parts = [part for part in checkpoint.parts if (part.files or part.required) and not part.auxiliary]
+    names = [part.name for part in parts if not part.secondary]
+    if checkpoint.layout not in LAYOUTS and len(names) > 1:
+        raise VerificationError(
+            f"only your own code knows how to load a {checkpoint.layout} checkpoint ({', '.join(names)}): name the "
+            "model with --model FILE.py:FUNCTION and the loader with --loader FILE.py:FUNCTION"
+        )
 
 
 def load(model: Any, checkpoint: Checkpoint) -> Any:

@@ -2,7 +2,7 @@
 
 A parameter may hold the checkpoint's values before any load: zeros, ones, or a second load of the same file. So before
 the user's loader runs, up to three elements of every tensor that the checkpoint has a value for (the first, the middle
-one and the last) are set to a small finite number that is neither what stood there nor what the checkpoint has. A
+one and the last) are set to a small number that is neither what stood there nor what the checkpoint has. A
 parameter that equals the checkpoint afterwards was written by the load. Where a mark still stands, what was there
 before is put back, so that a tensor that was left alone comes out as it was. This needs no memory and no pass over the
 weights. What the marks cannot cover: parameters that the loader itself creates, and those on the meta device.
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_NUMBERS = (0.34375, -0.40625, 0.28125)  # exact in every float dtype of 16 bits and more, near in the smaller ones
+_NUMBERS = (0.34375, -0.40625, 0.28125)  # exact in every float dtype of 16 bits and more
+_WHOLE_NUMBERS = (3, 5, 7)  # small enough for whatever counts or indexes with them while the load goes on
 
 
 Key = tuple[str, str, str]
@@ -120,8 +121,8 @@ def _owners(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def _can_be_marked(view: torch.Tensor) -> bool:
     if view.device.type == "meta" or view.numel() == 0 or view.is_inference():
         return False
-    # Quantised weights are packed: a mark in them would be a mark in several values.
-    return view.dtype.is_floating_point and view.element_size() > 1
+    # Elements of one byte are flags, or packed: a mark in them would be a mark in several values.
+    return view.element_size() > 1 and not view.is_complex()
 
 
 def _indices(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
@@ -136,7 +137,7 @@ def _unlike(before: torch.Tensor, saved: torch.Tensor) -> torch.Tensor:
     """A number that is neither of the two."""
     import torch
 
-    for number in _NUMBERS:
+    for number in _NUMBERS if before.is_floating_point() else _WHOLE_NUMBERS:
         mark = torch.tensor(number, dtype=before.dtype, device=before.device)
         if bool(mark != before) and bool(mark.cpu() != saved.cpu()):
             return mark

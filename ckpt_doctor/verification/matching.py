@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.checkpoint import Checkpoint, Part
 
+from .adapter_conversions import fused_adapter_tensors
 from .conversions import renamed
 from .live import Target, plain_name
 from .namings import Naming, namings
@@ -28,12 +29,16 @@ _FEWEST = 2  # names that a further prefix must explain: one alone may be a coin
 
 @dataclass
 class PartMatch:
-    """A part of the checkpoint and the targets of its tensors, by name. ``rivals`` fit as well as ``naming``."""
+    """A part of the checkpoint and the targets of its tensors, by name, out of all ``namings`` of the model.
+
+    Most are of ``naming``; ``rivals`` fit as well as that.
+    """
 
     part: Part
     tensors: list[Wanted]
     naming: Naming
     targets: dict[str, Target]
+    namings: list[Naming]
     rivals: list[PartMatch] = field(default_factory=list)
 
 
@@ -58,21 +63,25 @@ def _match_part(
             continue
         # MemGen's side files are read by code that knows where each entry belongs.
         strict = exact and part.role in ("adapter", "model", "file")
-        targets = matched_names(shapes, naming.targets, exact=strict, prefix=_base_prefix(model))
-        same = sum(targets[name].shape == tuple(shapes[name]) for name in targets)
-        rank = (len(targets), same, _hint(part, naming))
-        candidates.append((rank, PartMatch(part, tensors, naming, targets)))
+        for targets in matched_names(shapes, naming.targets, exact=strict, prefix=_base_prefix(model)):
+            same = sum(targets[name].shape == tuple(shapes[name]) for name in targets)
+            rank = (len(targets), same, _hint(part, naming))
+            candidates.append((rank, PartMatch(part, tensors, naming, targets, everything)))
     candidates.sort(key=lambda item: item[0], reverse=True)
     best_rank, best = candidates[0]
     # A part that is called as its adapter is must be in that one, whatever another adapter holds.
     if best_rank[2] < _NAMED:
-        best.rivals = [item for rank, item in candidates[1:] if rank[:2] == best_rank[:2] and item.targets]
-    # Embeddings and biases in an adapter's file, and whatever one naming does not know, may be in another.
-    for _, other in candidates[1:]:
-        if other.naming.adapter is None:
-            for name, target in other.targets.items():
-                best.targets.setdefault(name, target)
-    _add_renamed(model, best, everything[0], [name for name in shapes if name not in best.targets])
+        equal = [item for rank, item in candidates[1:] if rank[:2] == best_rank[:2] and item.targets]
+        best.rivals = [item for item in equal if (item.naming.adapter is None) == (best.naming.adapter is None)]
+    plain = [item.targets for _, item in candidates if item.naming.adapter is None]
+    absent = [name for name in shapes if name not in best.targets]
+    for found in (best, *best.rivals):
+        # Embeddings and biases in an adapter's file, and whatever one naming does not know, may be in another.
+        found.targets = {name: target for targets in (*plain, found.targets) for name, target in targets.items()}
+        _add_renamed(model, found, everything[0], [name for name in absent if name not in found.targets])
+        if found.naming.adapter is not None:
+            rest = [item for item in tensors if item.tensor.name not in found.targets]
+            found.targets |= fused_adapter_tensors(model, found.naming, rest)
     return best
 
 
@@ -100,10 +109,11 @@ def _hint(part: Part, naming: Naming) -> int:
 
 def matched_names(
     names: Iterable[str], targets: Mapping[str, Target], *, exact: bool = False, prefix: str = ""
-) -> dict[str, Target]:
+) -> list[dict[str, Target]]:
     """The targets of ``names``: under the same name, else with one prefix in the place of another.
 
-    A prefix must explain several names and hold no number, so that one layer is never taken for another. ``exact``
+    Where several prefixes explain as much (a model that holds two of one class), each makes a result of its own. A
+    prefix must explain several names and hold no number, so that one layer is never taken for another. ``exact``
     allows only that ``prefix`` is there or not.
     """
     names = list(names)
@@ -114,28 +124,34 @@ def matched_names(
             found[name] = target
     if exact:
         allowed = [("", f"{prefix}."), (f"{prefix}.", "")] if prefix else []
-        return _with_prefixes(names, targets, found, allowed, 1)
-    for _ in range(3):
-        rest = [name for name in names if name not in found]
-        if not rest:
-            break
-        before = len(found)
-        found = _with_prefixes(names, targets, found, _prefixes(rest, targets), _FEWEST if len(names) > 2 else 1)
-        if len(found) == before:
-            break
-    return found
+        return [{**found, **more} for more in _under_prefixes(names, targets, found, allowed, 1)] or [found]
+    results = []
+    for more in _further(names, targets, found) or [{}]:
+        result = {**found, **more}
+        while further := _further(names, targets, result):
+            result |= further[0]
+        results.append(result)
+    return results
 
 
-def _with_prefixes(
+def _further(names: list[str], targets: Mapping[str, Target], found: dict[str, Target]) -> list[dict[str, Target]]:
+    """What one prefix more adds to ``found``: one result for each prefix that adds the most."""
+    rest = [name for name in names if name not in found]
+    if not rest:
+        return []
+    return _under_prefixes(rest, targets, found, _prefixes(rest, targets), _FEWEST if len(names) > 2 else 1)
+
+
+def _under_prefixes(
     names: list[str],
     targets: Mapping[str, Target],
     found: dict[str, Target],
     prefixes: list[tuple[str, str]],
     fewest: int,
-) -> dict[str, Target]:
-    """``found`` with the targets that the most useful one of ``prefixes`` adds, if it explains ``fewest``."""
+) -> list[dict[str, Target]]:
+    """The targets that each of the most useful ``prefixes`` adds to ``found``, if they are at least ``fewest``."""
     taken = {target.name for target in found.values()}
-    best: dict[str, Target] = {}
+    results = []
     for old, new in prefixes:
         more = {}
         for name in names:
@@ -143,9 +159,9 @@ def _with_prefixes(
                 target = targets.get(new + plain_name(name[len(old) :]))
                 if target is not None and target.name not in taken:
                     more[name] = target
-        if len(more) > len(best):
-            best = more
-    return {**found, **best} if len(best) >= fewest else found
+        results.append(more)
+    most = max(map(len, results), default=0)
+    return [more for more in results if len(more) == most >= fewest]
 
 
 def _prefixes(names: list[str], targets: Mapping[str, Target]) -> list[tuple[str, str]]:

@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.coverage import MISSING, MODES, Coverage
 from ckpt_doctor.errors import IncompleteLoadError, UnknownNameError, VerificationError
-from ckpt_doctor.findings import Finding
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.inspection import open_checkpoint
 
 from . import findings as words
+from . import loaders
 from .assess import assess, nothing_arrived
 from .builders import Plan, plan
 from .dependencies import require
 from .isolation import run
-from .marks import Key, Marks
+from .marks import Marks
 from .matching import match
 from .safety import broken, unsafe
-from .specs import UserCode, given, loader_spec, model_spec, search_path
+from .specs import UserCode, given, loader_spec, model_spec
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from .assess import Progress
+    from ckpt_doctor.layout_definition import LayoutDefinition
+
+    from .assess import Progress, Untouched
+    from .merging import Reference
     from .specs import ModelSpec
 
+    Stage = Callable[[str, str], None]
+
 AUTO = "auto"
+
+
+def _untold(kind: str, name: str) -> None:
+    """Nobody wants to know how far it is."""
 
 
 def verify(
@@ -40,22 +50,25 @@ def verify(
     mode: str = "load",
     weaver_model: str | None = None,
     layout: str | None = None,
+    layouts: Sequence[LayoutDefinition] = (),
     trust_checkpoint: bool = False,
     progress: Progress | None = None,
+    stage: Stage = _untold,
 ) -> Coverage:
     """Load the checkpoint at ``path`` into ``model`` with ``loader``, and say which of its tensors arrived.
 
     ``model`` is what ``--model`` takes (a base model's path or hub id, a MemGen ``*.yaml``, ``module:attribute`` or
     ``file.py:attribute``), a callable, or a module that is there already; without one, the base that the checkpoint
     itself names, if it is a local folder. ``loader`` is ``"auto"``, ``"file.py:function"`` or a callable
-    ``function(model, path)``. ``mode`` is ``load``, ``keys`` or ``forward``. ``progress`` is called with the bytes
-    compared so far and in all.
+    ``function(model, path)``. ``mode`` is ``load``, ``keys`` or ``forward``. ``layouts`` are those that a team has
+    defined. ``progress`` is called with the bytes compared so far and in all, ``stage`` with what begins: ``building``,
+    ``loading`` or ``judging``, and what that is done to or with.
 
     Raises ``VerificationError`` where nothing could be judged, and what ``open_checkpoint`` raises.
     """
     if mode not in MODES:
         raise UnknownNameError(f"there is no mode {mode!r}: one of {', '.join(MODES)}")
-    checkpoint = open_checkpoint(path, layout)
+    checkpoint = open_checkpoint(path, layout, layouts=layouts)
     spec = _model(model)
     code = _loader(loader)
     names = _names(model, spec, code)
@@ -69,8 +82,12 @@ def verify(
     if refused and (ours or not trust_checkpoint):
         log = ("" if ours else "the user's loader was not run: --trust-checkpoint lets it read these files",)
         return _coverage(checkpoint, path, names, mode, nothing_arrived(checkpoint), refused, list(filter(None, log)))
+    if ours and (mode != "keys" or not isinstance(spec, UserCode)):
+        loaders.refuse_unknown(checkpoint)
     require("torch")
-    job = _Job(checkpoint, os.fspath(path), names, mode, progress)
+    # Who trusts the checkpoint is told all the same what is in it.
+    trusted = [item._replace(severity=Severity.WARNING) for item in refused]
+    job = _Job(checkpoint, os.fspath(path), names, mode, progress, stage, trusted)
     prepared = plan(checkpoint, spec, mode=mode, weaver_model=weaver_model)
     if mode == "keys":
         if code is not None:
@@ -79,6 +96,15 @@ def verify(
     if isinstance(spec, UserCode) and spec.takes_path:
         return job.loaded_by_factory(spec)
     return job.loaded(prepared, code)
+
+
+def ended(path: str, model: str | None, who: str, how: str, lines: list[str], **options: Any) -> Coverage:
+    """The coverage of a load that ``who`` ended the process of; ``options`` are those of :func:`verify`."""
+    checkpoint = open_checkpoint(path, options.get("layout"), layouts=options.get("layouts", ()))
+    problems = [words.raised(who, f"its process {how}", "", None), *broken(checkpoint)]
+    names = (model or "", who if who in (options.get("loader"), model) else AUTO)
+    mode = options.get("mode", MODES[0])
+    return _coverage(checkpoint, path, names, mode, nothing_arrived(checkpoint), problems, lines)
 
 
 def _model(model: Any) -> ModelSpec | Any:
@@ -109,18 +135,29 @@ class _Job:
     """One load that is to be judged."""
 
     def __init__(
-        self, checkpoint: Checkpoint, path: str, names: tuple[str, str], mode: str, progress: Progress | None
+        self,
+        checkpoint: Checkpoint,
+        path: str,
+        names: tuple[str, str],
+        mode: str,
+        progress: Progress | None,
+        stage: Stage,
+        trusted: list[Finding],
     ) -> None:
         self.checkpoint = checkpoint
         self.path = path
         self.names = names
         self.mode = mode
         self.progress = progress
+        self.stage = stage
+        self.trusted = trusted
         self.lines: list[str] = []
 
     def compare_keys(self, prepared: Plan) -> Coverage:
         """Names, shapes and nothing else, against a model without memory."""
+        self.stage("building", prepared.name)
         outcome = run(prepared.hollow, own_file=prepared.file)
+        self.stage("judging", self.path)
         self.lines += outcome.lines
         self._raise_if_not_built(outcome, prepared)
         tensors, problems = assess(
@@ -136,25 +173,25 @@ class _Job:
     def loaded_by_factory(self, spec: UserCode) -> Coverage:
         """A factory that is given the path and returns a model that is loaded already."""
 
-        def call() -> Any:
-            search_path(spec)
-            return spec.call(self.path)
-
-        outcome = run(call, own_file=spec.file)
+        self.stage("loading", spec.name)
+        outcome = run(lambda: spec(self.path), own_file=spec.file)
         self.lines += [*spec.lines, *outcome.lines]
         if outcome.error is not None:
             return self._raised(spec.name, outcome)
-        return self._judge(_module(outcome.result, None, spec.name), None, whole=False)
+        model = _module(outcome.result, None, spec.name)
+        return self._judge(model, None, whole=False, reference=self._reference(None))
 
     def loaded(self, prepared: Plan, code: UserCode | None) -> Coverage:
         """Build the model, mark it where the loader is not ours, load, and compare."""
         own = prepared.load if code is None else None
         alone = own is not None and prepared.loads_alone
+        self.stage("building", prepared.name)
         built = run(_nothing if alone else prepared.build, own_file=prepared.file)
         self.lines += built.lines
         self._raise_if_not_built(built, prepared)
         model = built.result
         if own is not None:
+            self.stage("loading", prepared.loader)
             outcome = run(lambda: own(model))
             self.lines += outcome.lines
             if isinstance(outcome.error, IncompleteLoadError):
@@ -170,29 +207,48 @@ class _Job:
         assert code is not None
         marks = Marks()
         marks.place(model, self.checkpoint, match(model, self.checkpoint))
-
-        def call() -> Any:
-            search_path(code)
-            return code.call(model, self.path)
-
+        self.stage("loading", code.name)
         try:
-            outcome = run(call, own_file=code.file)
+            outcome = run(lambda: code(model, self.path), own_file=code.file)
         finally:
-            untouched = marks.lift()
+            untouched: Untouched = marks.lift()
         self.lines += [*code.lines, *outcome.lines]
         if outcome.error is not None:
             return self._raised(code.name, outcome)
         returned = _module(outcome.result, model, code.name)
         if returned is not model:
-            untouched = frozenset()  # another model: nobody marked that one
-        return self._judge(returned, untouched, whole=False)
+            untouched = None  # another model: nobody marked that one
+        return self._judge(returned, untouched, whole=False, reference=self._reference(prepared))
+
+    def _reference(self, prepared: Plan | None) -> Reference | None:
+        """What makes the base of an adapter once more, if anything here does."""
+        if self.checkpoint.layout != "peft":
+            return None
+        try:
+            return (prepared or plan(self.checkpoint, None, mode=self.mode)).build
+        except VerificationError:
+            return None
 
     def _judge(
-        self, model: nn.Module, untouched: frozenset[Key] | None, *, whole: bool, ours: bool = False
+        self,
+        model: nn.Module,
+        untouched: Untouched,
+        *,
+        whole: bool,
+        ours: bool = False,
+        reference: Reference | None = None,
     ) -> Coverage:
+        self.stage("judging", self.path)
         gc.collect()  # what the loader left in cycles is not part of the model
         tensors, problems = assess(
-            model, self.checkpoint, untouched=untouched, whole=whole, folder=self.path, progress=self.progress
+            model,
+            self.checkpoint,
+            untouched=untouched,
+            whole=whole,
+            folder=self.path,
+            reference=reference,
+            lines=self.lines,
+            progress=self.progress,
         )
         if self.mode == "forward":
             from .forward import forward_findings, same_random_state
@@ -200,25 +256,20 @@ class _Job:
             parameters = [tensor.parameter for tensor in tensors if tensor.expected and tensor.parameter]
             with same_random_state():
                 more, unjudged = forward_findings(model, parameters, self.lines, ours=ours)
-            problems += more
+            idle = any(item.code == "CKD006" for item in problems)
+            problems += [item for item in more if item.code != "CKD006" or not idle]
             self.lines += [f"forward: {reason}" for reason in unjudged]
-            coverage = self._result(tensors, problems)
-            if unjudged and coverage.complete:
-                raise VerificationError(
-                    f"all {coverage.expected:,} tensors arrived, but the forward pass could not be judged: "
-                    f"{unjudged[0]}. --mode load judges the load alone"
-                )
-            return coverage
+            return self._result(tensors, problems)._replace(unjudged=unjudged[0] if unjudged else None)
         return self._result(tensors, problems)
 
     def _shapes(self, prepared: Plan) -> tuple[Any, list[Finding]]:
-        """Why a loader of ours may have refused: the tensors whose shapes do not fit, seen without memory."""
+        """Why a loader of ours may have refused: what is absent or does not fit, seen without memory."""
         outcome = run(prepared.hollow)
         if outcome.error is not None:
             return nothing_arrived(self.checkpoint), []
         tensors, problems = assess(outcome.result, self.checkpoint, values=False, exact=prepared.ours)
         lost = tuple(item._replace(status=MISSING) if item.arrived else item for item in tensors)
-        return lost, [item for item in problems if item.code == "CKD004"]
+        return lost, [item for item in problems if item.code in ("CKD003", "CKD004")]
 
     def _raised(self, loader: str, outcome: Any, more: tuple[Any, list[Finding]] | None = None) -> Coverage:
         wanted = getattr(outcome.error, "filename", None)
@@ -236,7 +287,7 @@ class _Job:
         raise VerificationError(f"{prepared.name} could not be built: {outcome.failure}{at}") from None
 
     def _result(self, tensors: Any, problems: list[Finding]) -> Coverage:
-        problems = [*problems, *broken(self.checkpoint)]
+        problems = [*problems, *broken(self.checkpoint), *self.trusted]
         return _coverage(self.checkpoint, self.path, self.names, self.mode, tensors, problems, self.lines)
 
 
@@ -266,5 +317,13 @@ def _coverage(
 ) -> Coverage:
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     return Coverage(
-        os.fspath(path), checkpoint.layout, names[0], names[1], mode, tensors, tuple(problems), tuple(lines)
+        os.fspath(path),
+        checkpoint.layout,
+        names[0],
+        names[1],
+        mode,
+        tensors,
+        tuple(problems),
+        tuple(lines),
+        checkpoint.path,
     )

@@ -40,6 +40,22 @@ class UserCode:
     file: str | None
     lines: tuple[str, ...] = ()
 
+    def __call__(self, *args: Any) -> Any:
+        """Call it, and wait for what an ``async`` function promises."""
+        # What it imports when it runs is found as at its own import.
+        if self.file is not None:
+            sys.path.insert(0, str(Path(self.file).resolve().parent))
+        sys.path.insert(0, str(Path.cwd()))
+        result = self.call(*args)
+        if not inspect.isawaitable(result):
+            return result
+        import asyncio
+
+        async def wait() -> Any:
+            return await result
+
+        return asyncio.run(wait())
+
     @property
     def takes_path(self) -> bool:
         """Whether it has a required positional parameter, so that it loads by itself."""
@@ -139,13 +155,6 @@ def _import_file(path: Path) -> ModuleType:
 def _import_module(name: str) -> ModuleType:
     sys.path.insert(0, str(Path.cwd()))
     return importlib.import_module(name)
-
-
-def search_path(code: UserCode) -> None:
-    """Let what the user's function imports when it runs be found as at its own import."""
-    if code.file is not None:
-        sys.path.insert(0, str(Path(code.file).resolve().parent))
-    sys.path.insert(0, str(Path.cwd()))
 
 
 def _required_parameters(call: Callable[..., Any]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +20,22 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ckpt_doctor.checkpoint import Checkpoint
+    from ckpt_doctor.layout_definition import LayoutDefinition
 
 
-def load_coverage(model: nn.Module, path: str | os.PathLike[str], *, layout: str | None = None) -> Coverage:
+def load_coverage(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    layouts: Sequence[LayoutDefinition] = (),
+) -> Coverage:
     """What of the checkpoint at ``path`` is in ``model``, which was loaded by whatever means.
 
     Values are compared, and nothing is changed. A parameter that held the checkpoint's values before the load cannot be
-    told from a loaded one here: :func:`watch_load` can. Raises what ``open_checkpoint`` raises.
+    told from a loaded one here: :func:`watch_load` can. Takes and raises what ``open_checkpoint`` does.
     """
-    checkpoint = open_checkpoint(path, layout)
+    checkpoint = open_checkpoint(path, layout, layouts=layouts)
     return _coverage(model, checkpoint, os.fspath(path), "load_coverage", None)
 
 
@@ -47,7 +54,13 @@ class LoadWatch:
 
 
 @contextmanager
-def watch_load(model: nn.Module, path: str | os.PathLike[str], *, layout: str | None = None) -> Iterator[LoadWatch]:
+def watch_load(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    layouts: Sequence[LayoutDefinition] = (),
+) -> Iterator[LoadWatch]:
     """Prove what the load within this block restores from the checkpoint at ``path`` into ``model``.
 
     When the block begins, up to three elements of every parameter that the checkpoint has values for are overwritten
@@ -56,7 +69,7 @@ def watch_load(model: nn.Module, path: str | os.PathLike[str], *, layout: str | 
     values back.
     An exception of the block passes through, and the model is put in order all the same.
     """
-    checkpoint = open_checkpoint(path, layout)
+    checkpoint = open_checkpoint(path, layout, layouts=layouts)
     watch = LoadWatch()
     marks = Marks()
     marks.place(model, checkpoint, match(model, checkpoint))
@@ -74,4 +87,4 @@ def _coverage(
     problems += broken(checkpoint)
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     name = type(model).__name__
-    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems))
+    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems), root=checkpoint.path)

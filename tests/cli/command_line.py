@@ -19,8 +19,9 @@ BROKEN = FAILURES / "both" / "weaver"
 
 
 def run(*args: object, env: dict[str, str] | None = None) -> Result:
-    """Run in this process. Colours depend on ``env`` only."""
-    clean = {"NO_COLOR": None, "FORCE_COLOR": None, "CKPT_DOCTOR_DEBUG": None, **(env or {})}
+    """Run in this process. Colours, and whether this is a workflow of GitHub, depend on ``env`` only."""
+    unset = ("NO_COLOR", "FORCE_COLOR", "CKPT_DOCTOR_DEBUG", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")
+    clean = {**dict.fromkeys(unset), **(env or {})}
     try:
         # click before 8.2 mixes the two streams unless told otherwise, and click after it does not know the option.
         runner = CliRunner(mix_stderr=False)  # type: ignore[call-arg]

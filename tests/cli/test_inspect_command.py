@@ -151,11 +151,19 @@ def test_text_of_real_failures_fits_80_columns(path: Path, monkeypatch: pytest.M
 
 
 class TestOutputFile:
-    def test_the_report_goes_there_and_nowhere_else(self, tmp_path: Path) -> None:
-        target = tmp_path / "report.json"
-        result = run("inspect", BROKEN, "--output-format", "json", "--output-file", target)
+    def test_the_text_goes_there_and_nowhere_else(self, tmp_path: Path) -> None:
+        target = tmp_path / "report.txt"
+        result = run("inspect", BROKEN, "--output-file", target)
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr == f"2 findings: see {target}\n"
+        assert "CKD201" in target.read_text(encoding="utf-8")
+        assert list(tmp_path.iterdir()) == [target]
+
+    def test_a_document_leaves_standard_output_to_the_text(self, tmp_path: Path) -> None:
+        target = tmp_path / "report.json"
+        result = run("inspect", BROKEN, "--output-format", "json", "--output-file", target)
+        assert (result.exit_code, result.stderr) == (1, "")
+        assert "CKD201" in result.stdout
         assert json.loads(target.read_text())["summary"]["errors"] == 2
         assert list(tmp_path.iterdir()) == [target]
 

@@ -45,7 +45,7 @@ def test_every_dtype_in_every_format(dtype: torch.dtype, legacy: bool, tmp_path:
     tensor = (bits % 2).view(torch.bool) if dtype is torch.bool else bits.view(dtype)
     state = {"tensor": tensor, "none": torch.zeros(0, 4, dtype=dtype), "one": tensor[:1].reshape(()).clone()}
     torch.save(state, tmp_path / "w.bin", _use_new_zipfile_serialization=not legacy)
-    contract = ckpt_doctor.lock(tmp_path / "w.bin", values=True, ignore=["CKD6"])
+    contract = ckpt_doctor.lock(tmp_path / "w.bin", values=True, policy=Policy(ignore=("CKD6",)))
     assert {pin.dtype for pin in contract.parts[0].tensors.values()} == {str(dtype).removeprefix("torch.")}
     assert departures(save(state, tmp_path / "other.safetensors"), contract) == []
     state["tensor"] = state["tensor"].clone()

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from hand_made import HOSTILE, checkpoint, tensor
+from hand_made import ATTACKS, HOSTILE, attacked, checkpoint, tensor
 
+from ckpt_doctor.coverage import MISSING, RESTORED, Coverage, TensorCoverage
 from ckpt_doctor.findings import Finding, Fix, Severity
 from ckpt_doctor.results import Diagnosis, Report
 
@@ -68,3 +69,35 @@ def hostile() -> Diagnosis:
 @pytest.fixture
 def report(healthy: Diagnosis, broken: Diagnosis) -> Report:
     return Report((healthy, broken))
+
+
+@pytest.fixture
+def clean(healthy: Diagnosis) -> Report:
+    return Report((healthy,))
+
+
+@pytest.fixture
+def attack() -> Report:
+    """Every attack in every place, in a checkpoint for each."""
+    return Report(tuple(attacked(text) for text in ATTACKS.values()))
+
+
+@pytest.fixture
+def partial() -> Coverage:
+    """A load that restored some tensors, and of which no rule says so."""
+    return Coverage(
+        path="runs/weaver/weaver_lora",
+        layout="weaver",
+        model="eval.py:build",
+        loader="eval.py:load",
+        mode="load",
+        tensors=(
+            TensorCoverage("q_proj.lora_A.weight", "weaver_lora/adapter_model.bin", "weaver adapter", MISSING),
+            TensorCoverage("q_proj.lora_B.weight", "weaver_lora/adapter_model.bin", "weaver adapter", MISSING),
+            TensorCoverage(
+                "projections.weight", "projections.pt", "projections", RESTORED, "weaver.projections.weight"
+            ),
+        ),
+        log=("info: Loaded 0 weaver adapter weights",),
+        root="runs/weaver",
+    )

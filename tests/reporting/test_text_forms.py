@@ -37,11 +37,6 @@ def check_golden(name: str, text: str) -> None:
     assert text == (GOLDEN / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("output_format", "ending"), [("text", "txt"), ("concise", "concise"), ("json", "json")])
-def test_golden_reports(report: Report, output_format: str, ending: str) -> None:
-    check_golden(f"report.{ending}", text_of(report, output_format))
-
-
 def test_golden_statistics(report: Report) -> None:
     check_golden("statistics.txt", text_of(report, look=Presentation(statistics=True)))
 

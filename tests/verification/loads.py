@@ -11,7 +11,7 @@ from typing import Any
 import peft
 import torch
 from safetensors.torch import load_file, save_file
-from zoo.adapters import _NEEDS_SKLEARN, _UNHEALTHY, build
+from zoo.adapters import _UNHEALTHY, build
 from zoo.common import quiet
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
@@ -19,7 +19,7 @@ from peft_variants import BASES, VARIANTS, Variant
 
 sys.path.pop()
 
-SAVED = tuple(item for item in VARIANTS if item.peft_type not in _UNHEALTHY | _NEEDS_SKLEARN)
+SAVED = tuple(item for item in VARIANTS if item.peft_type not in _UNHEALTHY)
 """Every variant that PEFT can save here."""
 ONE_OF_EACH = tuple({item.peft_type: item for item in reversed(SAVED)}.values())
 """One for each PEFT type."""

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from command_line import run
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("cli", "reporting")]
+import strict
+from command_line import run, start
+
+from ckpt_doctor.verification import verify
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 WEAVER = FIXTURES / "healthy" / "weaver_bin" / "weaver"
@@ -91,13 +97,66 @@ def test_sys_exit_is_a_finding() -> None:
 
 def test_what_a_loader_changes_is_put_back() -> None:
     before = (torch.get_default_dtype(), torch.is_grad_enabled(), Path.cwd(), logging.root.manager.disable)
-    result = run("verify", WEAVER, "--model", BUILD, *loader("wrecks"), "--mode", "forward", "--output-format", "json")
-    assert result.exit_code == 0, result.output
-    assert "said on standard output" in json.loads(result.stdout)["log"]
+    coverage = verify(WEAVER, BUILD, loader=loader("wrecks")[1], mode="forward")
+    assert coverage.complete, [*coverage.table(), *coverage.findings]
+    assert "said on standard output" in coverage.log
     assert (torch.get_default_dtype(), torch.is_grad_enabled(), Path.cwd(), logging.root.manager.disable) == before
     assert torch.empty(1).device.type == "cpu"
     assert "LEFT_BEHIND" not in os.environ
     torch.nn.Linear(1, 1)(torch.zeros(1))  # its hook would end this process
+
+
+@pytest.mark.parametrize(("name", "how"), [("ends_the_process", "exit code 0"), ("crashes", "SIGSEGV")])
+def test_a_loader_that_ends_the_process_is_a_finding(name: str, how: str) -> None:
+    result = run("verify", WEAVER, "--model", BUILD, *loader(name), "--output-format", "json")
+    assert result.exit_code == 1
+    read = json.loads(result.stdout)
+    assert (read["complete"], read["coverage"]["restored"], read["loader"]) == (False, 0, loader(name)[1])
+    assert read["findings"][0]["code"] == "CKD002"
+    assert how in read["findings"][0]["message"]
+    assert ("last words" in read["log"]) == (name == "crashes")
+
+
+def test_a_model_that_ends_the_process_is_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text("import os\ndef build():\n    os._exit(0)\n")
+    (tmp_path / "at_import.py").write_text("import os\nos._exit(0)\n")
+    for file in ("leaves.py", "at_import.py"):
+        result = run("verify", WEAVER, "--model", f"{tmp_path / file}:build", *loader("right"))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "nothing was judged" in result.stderr
+
+
+def test_what_a_loader_writes_past_python_is_shown_and_breaks_nothing() -> None:
+    result = run("verify", WEAVER, "--model", BUILD, *loader("writes_to_descriptors"), "--output-format", "json")
+    assert json.loads(result.stdout)["log"] == ["green", "{red on descriptor 1", "from a child"]
+
+
+@pytest.mark.parametrize("name", ["leaves_a_thread", "waits"])
+def test_threads_are_not_waited_for_and_promises_are(name: str) -> None:
+    assert run("verify", WEAVER, "--model", BUILD, *loader(name)).exit_code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_goes_on_when_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
+    code = f"import sys\nsys.path.insert(0, {str(LOADERS.parent)!r})\nimport weaver_loaders as w\nimport os\n"
+    (tmp_path / "slow.py").write_text(
+        f"{code}build = w.build\ndef load(model, path):\n    os.chdir({str(tmp_path)!r})\n"
+        f"    open('pid', 'w').write(str(os.getpid()))\n    w.sleeps(model, path)\n"
+    )
+    slow = tmp_path / "slow.py"
+    with start("verify", WEAVER, "--model", f"{slow}:build", "--loader", f"{slow}:load") as running:
+        while not (tmp_path / "asleep").exists():
+            time.sleep(0.1)
+            assert running.poll() is None
+        running.send_signal(number)
+        code = running.wait(30)
+    assert code == (130 if number == signal.SIGINT else -9)
+    worker = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the loader goes on")
 
 
 @pytest.mark.parametrize(
@@ -128,8 +187,45 @@ def test_no_checkpoint_is_2(tmp_path: Path) -> None:
 def test_a_report_into_a_file(tmp_path: Path) -> None:
     target = tmp_path / "coverage.json"
     args = ("--output-format", "json", "--output-file", target)
-    assert run("verify", WEAVER, "--model", BUILD, *loader("right"), *args).stdout == ""
+    assert "complete: every tensor arrived" in run("verify", WEAVER, "--model", BUILD, *loader("right"), *args).stdout
     assert json.loads(target.read_text())["complete"] is True
+
+
+def test_every_format_says_that_a_load_is_not_complete(tmp_path: Path) -> None:
+    formats = ("concise", "json", "github", "sarif", "junit", "markdown")
+    args = [item for name in formats for item in ("--output-format", name, "--output-file", tmp_path / name)]
+    result = run("verify", WEAVER, "--model", BUILD, *loader("after_fix_2"), *args)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "not complete" in result.stdout
+    texts = {name: (tmp_path / name).read_text(encoding="utf-8") for name in formats}
+    assert texts["concise"].splitlines()[0].split(": ")[1].startswith("CKD001 error")
+    assert json.loads(texts["json"])["complete"] is False
+    commands, _ = strict.commands(texts["github"])
+    sarif = strict.sarif(texts["sarif"])
+    assert {item["level"] for item in sarif["results"]} == {command.name for command in commands} == {"error"}
+    assert all("What it does" in rule["help"]["text"] for rule in sarif["tool"]["driver"]["rules"])
+    assert strict.junit(texts["junit"]).get("failures") == str(len(commands))
+    rows = strict.markdown(texts["markdown"]).rows
+    assert ["weaver adapter", "0", "8"] in rows
+    assert ["total", "6", "14"] in rows
+
+
+def test_asked_for_an_inner_folder_the_files_are_those_of_the_checkpoint_around_it() -> None:
+    args = ("--model", BUILD, *loader("nothing"), "--output-format", "github")
+    commands, _ = strict.commands(run("verify", WEAVER / "weaver_lora", *args).stdout)
+    assert {command.name for command in commands} == {"error"}
+    places = {command.properties["file"].partition("weaver_bin/weaver/")[2] for command in commands}
+    assert places == {"weaver_lora/adapter_model.bin", "projections.pt"}
+
+
+def test_a_report_is_not_written_over_the_checkpoint(tmp_path: Path) -> None:
+    copy = shutil.copytree(WEAVER, tmp_path / "weaver")
+    config = copy / "weaver_lora" / "adapter_config.json"
+    before = config.read_bytes()
+    result = run("verify", copy, "--model", BUILD, *loader("right"), "--output-file", config)
+    assert result.exit_code == 2
+    assert "is a file of the checkpoint" in result.stderr
+    assert config.read_bytes() == before
 
 
 def test_nothing_of_it_imports_torch_before_a_load(tmp_path: Path) -> None:

@@ -133,6 +133,28 @@ def test_wrappers_are_seen_through(saved: tuple[Small, Path]) -> None:
     assert ckpt_doctor.load_coverage(wrapped, path).complete
 
 
+@pytest.mark.parametrize("name", ["student", "teacher"])
+def test_two_models_of_one_class(saved: tuple[Small, Path], name: str) -> None:
+    _, path = saved
+    both = nn.ModuleDict({"student": Small(), "teacher": Small()})
+    with ckpt_doctor.watch_load(both, path) as coverage:
+        both[name].load_state_dict(load_file(path))
+    assert coverage.complete
+    assert {item.parameter for item in coverage.tensors} == {f"{name}.{tensor}" for tensor in load_file(path)}
+
+
+def test_whole_numbers_are_marked_too(tmp_path: Path) -> None:
+    model = nn.BatchNorm1d(3)
+    save_file(model.state_dict(), tmp_path / "norm.safetensors", metadata={"format": "pt"})
+    with ckpt_doctor.watch_load(model, tmp_path / "norm.safetensors") as coverage:
+        pass
+    assert statuses(coverage)["num_batches_tracked"] == "missing"
+    assert model.num_batches_tracked.item() == 0
+    with ckpt_doctor.watch_load(model, tmp_path / "norm.safetensors") as coverage:
+        model.load_state_dict(load_file(tmp_path / "norm.safetensors"))
+    assert coverage.complete
+
+
 def test_tied_tensors_count_once(tmp_path: Path) -> None:
     model = nn.ModuleDict({"a": nn.Linear(3, 3, bias=False), "b": nn.Linear(3, 3, bias=False)})
     model["b"].weight = model["a"].weight
@@ -245,7 +267,9 @@ def test_code_in_a_checkpoint_is_refused(tmp_path: Path) -> None:
         assert not coverage.complete
         assert "CKD901" in {finding.code for finding in coverage.findings}
         assert not marker.exists()
-    assert verify(path, Small, loader=trusting, trust_checkpoint=True).restored == 1
+    trusted = verify(path, Small, loader=trusting, trust_checkpoint=True)
+    assert trusted.restored == 1
+    assert {finding.severity.value for finding in trusted.findings if finding.code == "CKD901"} == {"warning"}
     assert marker.exists()
     marker.unlink()
     assert not verify(path, Small, loader="auto", trust_checkpoint=True).complete

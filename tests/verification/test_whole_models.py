@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from zoo import adapters, layouts, models
 from zoo.common import quiet
 
 # isort: split
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+from command_line import run
 from loads import SAVED, names, save
 from peft_variants import BASES, Variant
 
 from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.errors import IncompleteLoadError, VerificationError
 from ckpt_doctor.verification import verify
 
 HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
@@ -54,6 +57,19 @@ def test_a_slice_that_another_value_is_in(tmp_path: Path) -> None:
 
     coverage = verify(path, loader=spoiled)
     assert [item.name for item in coverage.not_restored()] == ["model.layers.0.block_sparse_moe.experts.3.w1.weight"]
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "deepseek-v3"])
+def test_an_expert_that_is_absent_is_named(kind: str, tmp_path: Path) -> None:
+    path = models.ANIMALS[kind](tmp_path)
+    tensors = load_file(path / "model.safetensors")
+    lost = sorted(name for name in tensors if ".experts.1." in name)[0]
+    del tensors[lost]
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    for mode in ("keys", "load"):
+        coverage = verify(path, mode=mode)
+        assert not coverage.complete
+        assert [item.tensors for item in coverage.findings if item.code == "CKD003"] == [(lost,)]
 
 
 def sharded(tmp_path: Path) -> Path:
@@ -124,7 +140,10 @@ def test_adapters_in_special_circumstances(name: str, tmp_path: Path) -> None:
         assert coverage.complete, [mode, *coverage.table(), *coverage.findings, *coverage.log]
 
 
-FORWARD = ("lora-default", "lora-gpt2", "lora-t5", "lora-seq-cls-bert", "prefix-tuning", "prompt-tuning", "ia3")
+FORWARD = (
+    *("lora-default", "lora-gpt2", "lora-t5", "lora-seq-cls-bert", "prefix-tuning", "prompt-tuning", "ia3"),
+    *("lora-alora", "multitask-prompt-tuning", "poly", "trainable-tokens"),
+)
 
 
 @pytest.mark.parametrize("variant", [item for item in SAVED if item.name in FORWARD], ids=names)
@@ -217,15 +236,33 @@ def test_an_adapter_without_effect_and_one_without_numbers(bases: dict[int, str]
     assert [finding.code for finding in nan.findings] == ["CKD007"]
 
 
-def test_a_forward_pass_that_tokens_cannot_make_is_no_verdict(tmp_path: Path) -> None:
-    from transformers import ViTConfig, ViTForImageClassification
+@pytest.mark.parametrize("kind", ["bart", "clip", "llava", "mixtral", "resnet", "t5", "vit", "wav2vec2", "whisper"])
+def test_one_pass_of_every_kind_of_input(kind: str, tmp_path: Path) -> None:
+    coverage = verify(models.ANIMALS[kind](tmp_path), mode="forward")
+    assert coverage.complete, [coverage.unjudged, *coverage.findings]
+    assert not coverage.findings
 
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = ViTConfig(**sizes, image_size=8, patch_size=4, num_labels=2)
-    quiet(lambda where: ViTForImageClassification(config).save_pretrained(where))(tmp_path / "vit")
-    assert verify(tmp_path / "vit").complete
-    with pytest.raises(VerificationError, match="tensors arrived, but the forward pass could not be judged"):
-        verify(tmp_path / "vit", mode="forward")
+
+def test_a_forward_pass_that_nobody_can_make_is_no_verdict(tmp_path: Path) -> None:
+    adapter, model, _ = save(next(item for item in SAVED if item.name == "lora-convolution"), tmp_path)
+    coverage = verify(adapter, model, loader="auto", mode="forward")
+    assert (coverage.restored, coverage.complete) == (coverage.expected, False)
+    assert coverage.unjudged == "the config of the model names no kind of input that random numbers can be made for"
+    assert coverage.to_dict()["unjudged"] == coverage.unjudged
+    with pytest.raises(IncompleteLoadError, match="could not be judged"):
+        coverage.raise_if_incomplete()
+    arguments = (
+        "verify",
+        adapter,
+        "--model",
+        f"{Path(__file__).with_name('convolution.py')}:build",
+        "--loader",
+        "auto",
+    )
+    result = run(*arguments, "--mode", "forward", "--output-format", "json")
+    assert (result.exit_code, json.loads(result.stdout)["complete"]) == (2, False)
+    assert "--mode load judges the load alone" in result.stderr
+    assert run(*arguments).exit_code == 0
 
 
 @pytest.mark.parametrize("how", ["dropped", "untied"])

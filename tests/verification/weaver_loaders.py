@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import logging
 import os
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +107,42 @@ def wrecks(model: MemGenModel, path: str) -> None:
 def returns_another(model: MemGenModel, path: str) -> MemGenModel:
     """Loads into a model of its own."""
     return from_path(path)
+
+
+def ends_the_process(model: MemGenModel, path: str) -> None:
+    """Leaves with an exit code that looks like success, and a process behind that holds everything open."""
+    if os.fork() == 0:
+        time.sleep(60)
+    os._exit(0)
+
+
+def crashes(model: MemGenModel, path: str) -> None:
+    """Reads where nothing is."""
+    os.write(2, b"last words\n")
+    ctypes.string_at(0)
+
+
+def writes_to_descriptors(model: MemGenModel, path: str) -> None:
+    """Says things past Python's own streams, in colours."""
+    os.write(1, b"{\x1b[31mred\x1b[0m on descriptor 1\n")
+    subprocess.run(["echo", "from a child"], check=True)
+    print("\x1b]0;title\x07\x1b[32mgreen\x1b[0m")
+    right(model, path)
+
+
+def leaves_a_thread(model: MemGenModel, path: str) -> None:
+    """Loads, and would keep the process from ending."""
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    right(model, path)
+
+
+def sleeps(model: MemGenModel, path: str) -> None:
+    """Takes its time."""
+    Path("asleep").touch()
+    time.sleep(600)
+
+
+async def waits(model: MemGenModel, path: str) -> None:
+    """A loader that must be awaited."""
+    await asyncio.sleep(0)
+    right(model, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,6 @@ from peft_variants import BASES, VARIANTS, Variant
 
 # PEFT 0.21 saves X-LoRA's classifier without the layers whose number is also an expert's: those files are not healthy.
 _UNHEALTHY = {"XLORA"}
-_NEEDS_SKLEARN = {"ADAMSS"}
 _HUB_ID = "tiny/base-model"
 _ATTENTION = ["q_proj", "v_proj"]
 
@@ -144,8 +142,7 @@ def _hybrid_base(directory: Path, kind: str) -> Path:
 
 def _animals() -> Iterator[tuple[str, Animal]]:
     for variant in VARIANTS:
-        absent = variant.peft_type in _NEEDS_SKLEARN and importlib.util.find_spec("sklearn") is None
-        if variant.peft_type not in _UNHEALTHY and not absent:
+        if variant.peft_type not in _UNHEALTHY:
             yield variant.name, functools.partial(_save_variant, variant)
     for variant in VARIANTS:
         if variant.name in ("lora-dora", "lora-tied-embeddings", "vera", "prefix-tuning", "adalora", "lily"):

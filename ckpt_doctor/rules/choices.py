@@ -1,14 +1,14 @@
-"""Which rules ``--select``, ``--ignore`` and ``explain`` mean."""
+"""Which rules a word means: a code, the beginning of codes, or a name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from ckpt_doctor.errors import UnknownNameError
+from ckpt_doctor.policy import is_chosen
+from ckpt_doctor.results import RuleInfo
 
-if TYPE_CHECKING:
-    from ckpt_doctor.rules.rule import Rule
+from . import TABLE, Listing
 
 
 def rule_choices(values: Iterable[str], option: str) -> tuple[str, ...]:
@@ -22,8 +22,6 @@ def rule_choices(values: Iterable[str], option: str) -> tuple[str, ...]:
 
 
 def _choice(choice: str, option: str) -> str:
-    from ckpt_doctor.rules import TABLE
-
     for rule in TABLE:
         if rule.name == choice.lower():
             return rule.name
@@ -32,20 +30,26 @@ def _choice(choice: str, option: str) -> str:
     raise UnknownNameError(f"{option}: there is no rule {choice!r}{_suggestion(choice)}")
 
 
-def find_rule(text: str) -> type[Rule]:
+def find_rule(text: str) -> Listing:
     """The rule of this code or name, in upper or lower case. Raises ``UnknownNameError`` with what comes close."""
-    from ckpt_doctor.rules import TABLE
-
     for rule in TABLE:
         if text.upper() == rule.code or text.lower() == rule.name:
-            return rule.load()
+            return rule
     raise UnknownNameError(f"there is no rule {text!r}{_suggestion(text)}")
+
+
+def codes_of(choice: str) -> frozenset[str]:
+    """The codes that a choice means."""
+    return frozenset(rule.code for rule in TABLE if is_chosen((choice,), rule.code, rule.name))
+
+
+def rule_info(code: str) -> RuleInfo | None:
+    """The rule of this code with its documentation, if there is one."""
+    return next((rule.load().info() for rule in TABLE if rule.code == code), None)
 
 
 def _suggestion(text: str) -> str:
     from difflib import get_close_matches
-
-    from ckpt_doctor.rules import TABLE
 
     codes = get_close_matches(text.upper(), [rule.code for rule in TABLE], n=2, cutoff=0.8)
     names = get_close_matches(text.lower(), [rule.name for rule in TABLE], n=3)

@@ -1,0 +1,28 @@
+"""How a fix is put: as something to type, where the command for it exists."""
+
+from __future__ import annotations
+
+from ckpt_doctor.findings import Fix
+
+from .escape import printable
+from .presentation import Presentation
+
+
+def lead(fix: Fix) -> str:
+    """What stands in front of it."""
+    return "fix:" if fix.safety == "safe" else "unsafe fix:"
+
+
+def typed(fix: Fix, look: Presentation) -> str | None:
+    """The command line, or ``None`` where it would name a command that does not exist."""
+    return printable(fix.command) if _command(fix) in look.commands else None
+
+
+def in_words(fix: Fix, look: Presentation) -> str:
+    """The fix on one line, whether it can be typed or not."""
+    later = f"{printable(fix.title)} (`ckpt-doctor {_command(fix)}` comes with a later release)"
+    return f"{lead(fix)} {typed(fix, look) or later}"
+
+
+def _command(fix: Fix) -> str:
+    return printable(fix.command.split(" ", 2)[1])

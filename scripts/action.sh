@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# What action.yml runs: `install`, then `gate` with what was asked for in CKPT_DOCTOR_ACTION_* variables.
+set -euo pipefail
+
+install() {
+  if [ -n "${CKPT_DOCTOR_ACTION_MODEL:-}" ]; then
+    # A load needs torch. A torch that the workflow installed before, such as a CPU build, is kept.
+    python -m pip install --quiet "$CKPT_DOCTOR_ACTION"
+  else
+    python -m pip install --quiet --no-deps "$CKPT_DOCTOR_ACTION"
+    python -m pip install --quiet 'click>=8.1' 'numpy>=1.24' 'tabulate>=0.9' 'tomli>=2; python_version < "3.11"'
+  fi
+}
+
+gate() {
+  local -a options=()
+  if [ -n "${CKPT_DOCTOR_ACTION_SARIF:-}" ]; then
+    options+=(--output-format sarif --output-file "$CKPT_DOCTOR_ACTION_SARIF")
+  fi
+  options+=(--output-format github)
+  [ "${CKPT_DOCTOR_ACTION_LATEST:-false}" != true ] || options+=(--latest)
+  [ -z "${CKPT_DOCTOR_ACTION_MODEL:-}" ] || options+=(--model "$CKPT_DOCTOR_ACTION_MODEL")
+  [ -z "${CKPT_DOCTOR_ACTION_LOADER:-}" ] || options+=(--loader "$CKPT_DOCTOR_ACTION_LOADER")
+  local line
+  while IFS= read -r line; do
+    [ -z "$line" ] || options+=("$line")
+  done <<<"${CKPT_DOCTOR_ACTION_ARGS:-}"
+  # The gate starts this script again behind a healthy checkpoint, which it names in the environment.
+  exec ckpt-doctor gate "${options[@]}" "$CKPT_DOCTOR_ACTION_PATH" -- bash "$0" output
+}
+
+output() {
+  local end="end_$RANDOM$RANDOM$RANDOM"
+  printf 'checkpoint<<%s\n%s\n%s\n' "$end" "$CKPT_DOCTOR_CHECKPOINT" "$end" >>"$GITHUB_OUTPUT"
+}
+
+case ${1:-} in
+  install | gate | output) "$1" ;;
+  *)
+    echo "usage: action.sh install|gate" >&2
+    exit 2
+    ;;
+esac
