@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .contract import Contract
+    from .contracts import diff, inspect_against, lock
     from .conversion import Conversion, convert
     from .coverage import Coverage
+    from .difference import Difference
     from .errors import (
         CkptDoctorError,
+        ContractError,
         ConversionError,
         GateError,
         IncompleteLoadError,
+        LockRefusedError,
         MissingDependencyError,
         NoCheckpointError,
         OutputError,
@@ -40,11 +45,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CkptDoctorError",
+    "Contract",
+    "ContractError",
     "Conversion",
     "ConversionError",
     "Coverage",
+    "Difference",
     "GateError",
     "IncompleteLoadError",
+    "LockRefusedError",
     "MissingDependencyError",
     "NoCheckpointError",
     "OutputError",
@@ -59,10 +68,13 @@ __all__ = [
     "VerificationError",
     "__version__",
     "convert",
+    "diff",
     "fix",
     "inspect",
+    "inspect_against",
     "load_coverage",
     "load_settings",
+    "lock",
     "open_checkpoint",
     "undo",
     "verify",
@@ -71,11 +83,15 @@ __all__ = [
 
 _HOMES = {
     "CkptDoctorError": "errors",
+    "Contract": "contract",
+    "ContractError": "errors",
     "Conversion": "conversion",
     "ConversionError": "errors",
     "Coverage": "coverage",
+    "Difference": "difference",
     "GateError": "errors",
     "IncompleteLoadError": "errors",
+    "LockRefusedError": "errors",
     "MissingDependencyError": "errors",
     "NoCheckpointError": "errors",
     "OutputError": "errors",
@@ -89,10 +105,13 @@ _HOMES = {
     "UnknownNameError": "errors",
     "VerificationError": "errors",
     "convert": "conversion",
+    "diff": "contracts",
     "fix": "repair",
     "inspect": "inspection",
+    "inspect_against": "contracts",
     "load_coverage": "verification",
     "load_settings": "settings",
+    "lock": "contracts",
     "open_checkpoint": "inspection",
     "undo": "repair",
     "verify": "verification",

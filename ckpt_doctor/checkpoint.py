@@ -14,9 +14,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .dtypes import DType
+
+if TYPE_CHECKING:
+    from .contract import Comparison
 
 NOTHING: Mapping[str, Any] = {}
 """The default of every mapping here; nobody writes to it."""
@@ -390,7 +393,7 @@ class Checkpoint(NamedTuple):
 
     ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders, and
     every symlink. ``config`` is a ``config.json`` that concerns no single part; ``known_sizes`` are sizes of named
-    dimensions that configs and adapters tell.
+    dimensions that configs and adapters tell. ``comparison`` is there once it was held against a contract.
     """
 
     root: Path
@@ -401,6 +404,7 @@ class Checkpoint(NamedTuple):
     others: tuple[OtherFile, ...] = ()
     config: ConfigFile | None = None
     known_sizes: tuple[KnownSize, ...] = ()
+    comparison: Comparison | None = None
 
     @property
     def files(self) -> tuple[WeightFile, ...]:

@@ -63,3 +63,18 @@ _TABLE = (
 BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in _TABLE}
 BY_SAFETENSORS: dict[str, DType] = {dtype.safetensors: dtype for dtype in _TABLE if dtype.safetensors}
 BY_STORAGE_CLASS: dict[str, DType] = {dtype.storage_class: dtype for dtype in _TABLE if dtype.storage_class}
+
+PACKED_FLOAT4 = "float4_e2m1fn_x2"
+"""The dtype in which torch packs two 4-bit floats into an element; safetensors counts them one by one."""
+
+
+def unpacked(dtype: DType, shape: tuple[int, ...]) -> tuple[DType, tuple[int, ...]]:
+    """Dtype and shape as safetensors has them, with 4-bit floats counted one by one.
+
+    >>> dtype, shape = unpacked(BY_NAME["float4_e2m1fn_x2"], (3, 8))
+    >>> dtype.name, shape
+    ('float4_e2m1', (3, 16))
+    """
+    if dtype.name == PACKED_FLOAT4 and shape:
+        return BY_NAME["float4_e2m1"], (*shape[:-1], 2 * shape[-1])
+    return dtype, shape

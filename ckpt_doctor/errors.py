@@ -6,6 +6,11 @@ judged at all. The command line renders these in one place (``cli/errors.py``) a
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .results import Report
+
 
 class CkptDoctorError(Exception):
     """Base of every error of this package; its text names the thing that was wrong and what to do next."""
@@ -61,3 +66,15 @@ class CommandError(GateError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ContractError(CkptDoctorError):
+    """A contract cannot be read, or holds what this version does not know how to check. Nothing was compared."""
+
+
+class LockRefusedError(CkptDoctorError):
+    """A checkpoint is not what a contract should be made of. ``report`` holds the findings that say why, if any do."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report

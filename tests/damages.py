@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ckpt_doctor
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.results import Report
+
 HEALTHY = Path(__file__).parents[1] / "fixtures" / "healthy"
 ADAPTER = "weaver_lora/adapter_model.safetensors"
 ADAPTER_BIN = "weaver_lora/adapter_model.bin"
@@ -24,7 +28,8 @@ class Damage:
     """How to damage a checkpoint so that the rule of this ``code`` reports it.
 
     ``make`` builds the damaged checkpoint in an empty folder and returns the path to inspect. ``options`` are those of
-    ``Policy``. ``severity`` is what the finding must have.
+    ``Policy``. ``severity`` is what the finding must have. ``locked`` names the healthy fixture against whose contract
+    the checkpoint is held, and ``values`` says whether that pins values.
     """
 
     code: str
@@ -32,6 +37,21 @@ class Damage:
     make: Callable[[Path], Path]
     options: dict[str, Any] = field(default_factory=dict)
     severity: str = "error"
+    locked: str | None = None
+    values: bool = False
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(**self.options)
+
+    def inspect(self, folder: Path) -> Report:
+        """The report on what ``make`` builds in ``folder``."""
+        path = self.make(folder)
+        if self.locked is None:
+            return ckpt_doctor.inspect(path, self.policy)
+        return ckpt_doctor.inspect_against(
+            path, ckpt_doctor.lock(HEALTHY / self.locked, values=self.values), self.policy
+        )
 
 
 DAMAGES: dict[str, list[Damage]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import re
 import sys
 import warnings
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from ckpt_doctor.knowledge import peft_types
+from ckpt_doctor.knowledge.adapter_settings import MEANINGFUL, meaningful_settings
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PEFT_VERSION, PeftType
 from ckpt_doctor.layouts.names import is_training_state
 
@@ -140,6 +142,16 @@ def test_zeros_mean_no_effect(peft_type: str) -> None:
             if tensor.requires_grad and kind.prefix.removesuffix("lambda_").split("_")[0] in name:
                 tensor.add_(0.1 * torch.randn_like(tensor))
         assert not torch.allclose(model(input_ids=tokens, **inputs).logits, plain, atol=1e-5)
+
+
+def test_settings_that_change_the_meaning_are_settings() -> None:
+    assert frozenset().union(*(kind.config_keys for kind in PEFT_TYPES.values())) >= MEANINGFUL
+    # An absent one and an empty one are the same: whatever PEFT writes by default must not be a change.
+    config = peft.LoraConfig(r=8, target_modules={"q_proj", "v_proj"}).to_dict()
+    assert meaningful_settings(json.loads(json.dumps(config, default=list))) == {
+        **{"peft_type": "LORA", "r": 8, "lora_alpha": 8},
+        **{"target_modules": ["q_proj", "v_proj"]},
+    }
 
 
 def test_files_of_training_runs_are_recognised() -> None:

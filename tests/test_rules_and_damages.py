@@ -7,16 +7,20 @@ from itertools import chain
 from pathlib import Path
 
 import damages
+import damages_contracts
 import damages_keys
 import pytest
 from damages import Damage
 
 import ckpt_doctor
 from ckpt_doctor.findings import Severity
-from ckpt_doctor.policy import Policy
 from ckpt_doctor.rules import RULES
 
-DAMAGES: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *damages_keys.DAMAGES)
+DAMAGES: tuple[Damage, ...] = (
+    *chain.from_iterable(damages.DAMAGES.values()),
+    *damages_keys.DAMAGES,
+    *damages_contracts.DAMAGES,
+)
 HEADINGS = ("## What it does", "## Why is this bad?", "## Example", "## What to do")
 NEEDS = (
     "headers",
@@ -25,16 +29,19 @@ NEEDS = (
     "tensor bytes",
     "headers, and tensor bytes to compare",
     "a model",
+    "a contract",
+    "a contract, and configs",
+    "a contract, and tensor bytes",
 )
 RULE_FILES = Path(ckpt_doctor.__file__).parent / "rules"
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: f"{damage.code}-{damage.name}".replace(" ", "-"))
 def test_damage_is_reported(damage: Damage, tmp_path: Path) -> None:
-    report = ckpt_doctor.inspect(damage.make(tmp_path), Policy(**damage.options))
+    report = damage.inspect(tmp_path)
     # A rule that the table keeps away from a checkpoint must have had nothing to say about it.
     for diagnosis in report.diagnoses:
-        everything = [f for rule in RULES for f in rule().check(diagnosis.checkpoint, Policy(**damage.options))]
+        everything = [f for rule in RULES for f in rule().check(diagnosis.checkpoint, damage.policy)]
         assert {f.fingerprint for f in everything} == {f.fingerprint for f in diagnosis.findings}
     found = [finding for finding in report.findings if finding.code == damage.code]
     assert found, [f"{finding.code} {finding.message}" for finding in report.findings]
@@ -79,6 +86,6 @@ def test_every_rule_has_a_file_of_its_own_name() -> None:
     written = {
         file.stem
         for file in RULE_FILES.glob("*.py")
-        if any(f"({base})" in file.read_text() for base in ("Rule", "DefectRule", "LoadRule"))
+        if any(f"({base})" in file.read_text() for base in ("Rule", "DefectRule", "LoadRule", "ContractRule"))
     }
-    assert written - {"rule"} == {rule.name.replace("-", "_") for rule in RULES}
+    assert written - {"rule", "contract_rule"} == {rule.name.replace("-", "_") for rule in RULES}

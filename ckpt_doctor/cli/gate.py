@@ -109,7 +109,7 @@ def _judged(path: str, latest: bool, fallback: bool, load: LoadOptions, options:
     from .progress import ByteProgress, CountProgress
 
     policy = options.policy
-    options.outputs.check()
+    options.outputs.check(read=options.against)
 
     def verified(given: str) -> Coverage:
         with ByteProgress("comparing") as progress:
@@ -121,6 +121,7 @@ def _judged(path: str, latest: bool, fallback: bool, load: LoadOptions, options:
             policy,
             latest=latest,
             fallback=fallback,
+            standard=options.standard,
             load=None if load.model is None else verified,
             progress=progress,
             counter=counter,

@@ -25,9 +25,16 @@ def command(paths: tuple[str, ...], options: InspectOptions) -> None:
     from .progress import ByteProgress, CountProgress
 
     outputs, policy = options.outputs, options.policy
-    outputs.check()
+    outputs.check(read=options.against)
     with ByteProgress() as progress, CountProgress("inspecting") as counter:
-        report = inspect(paths or (".",), policy, progress=progress, counter=counter, jobs=options.processes)
+        report = inspect(
+            paths or (".",),
+            policy,
+            standard=options.standard,
+            progress=progress,
+            counter=counter,
+            jobs=options.processes,
+        )
     outputs.write(lambda output: report_lines(report, output.format, options.look(output)), lambda: report.checkpoints)
     if report.findings and not (outputs.on_stdout or options.quiet):
         say(f"{len(report.findings):,} findings: see {', '.join(outputs.files)}")

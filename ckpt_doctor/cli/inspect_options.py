@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -15,12 +15,16 @@ from .console import color_option, presentation
 from .outputs import Output, Outputs, output_options
 from .settings_options import settings_for, settings_options
 
+if TYPE_CHECKING:
+    from ckpt_doctor.inspection import Standard
+
 
 class InspectOptions(NamedTuple):
     """What holds for an inspection: what was asked for on the command line, else what the settings say."""
 
     policy: Policy
     """What the inspection is to expect."""
+    against: str | None = None
     jobs: int | None = None
     output_format: tuple[str, ...] = ()
     output_file: tuple[str, ...] = ()
@@ -51,6 +55,15 @@ class InspectOptions(NamedTuple):
             fail_on=self.policy.fail_on,
         )
 
+    @property
+    def standard(self) -> Standard | None:
+        """What every checkpoint is held against. Raises ``ContractError``."""
+        if self.against is None:
+            return None
+        from ckpt_doctor.contracts import HeldAgainst
+
+        return HeldAgainst.read(self.against)
+
 
 _POLICY = (
     click.option(
@@ -60,6 +73,9 @@ _POLICY = (
         "[default: safetensors for weaver and trigger, else any]",
     ),
     click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]"),
+    click.option(
+        "--against", metavar="FILE", help="Compare each checkpoint with this contract, which `ckpt-doctor lock` wrote."
+    ),
     click.option("--deep/--no-deep", default=None, help="Read the tensor bytes too: NaN, Inf, zeros, checksums."),
     click.option("--preview/--no-preview", default=None, help="Also run rules that are not stable yet."),
     click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),

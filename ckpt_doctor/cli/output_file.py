@@ -15,16 +15,21 @@ if TYPE_CHECKING:
     from ckpt_doctor.checkpoint import Checkpoint
 
 
-def check_output_file(name: str) -> None:
-    """Fail before the work is done if nothing could be written to ``name``. Raises ``OutputError``."""
+def check_output_file(name: str, what: str = "report", *, read: str | None = None) -> None:
+    """Fail before the work is done if nothing could, or should, be written to ``name``. Raises ``OutputError``.
+
+    ``what`` is how the message calls that which is to be written, and ``read`` names a file that is read for it.
+    """
     target = Path(name)
+    if read is not None and target.exists() and Path(read).exists() and target.samefile(read):
+        raise OutputError(f"cannot write the {what}: {name} is what it is to be held against")
     if target.is_dir():
-        raise OutputError(f"cannot write the report: {name} is a directory")
+        raise OutputError(f"cannot write the {what}: {name} is a directory")
     if not target.parent.is_dir():
-        raise OutputError(f"cannot write the report: {target.parent} is not a directory")
+        raise OutputError(f"cannot write the {what}: {target.parent} is not a directory")
 
 
-def write_file(name: str, pieces: Iterable[str], *, protected: Iterable[Path] = ()) -> None:
+def write_file(name: str, pieces: Iterable[str], *, protected: Iterable[Path] = (), what: str = "report") -> None:
     """Write each piece and a newline to ``name``, all or nothing.
 
     A link is followed, and the mode of a file that is replaced is kept. None of the ``protected`` files is overwritten.
@@ -32,14 +37,14 @@ def write_file(name: str, pieces: Iterable[str], *, protected: Iterable[Path] = 
     """
     target = Path(name).resolve()
     if target in {path.resolve() for path in protected}:
-        raise OutputError(f"cannot write the report: {name} is a file of the checkpoint")
+        raise OutputError(f"cannot write the {what}: {name} is a file of the checkpoint")
     text = "".join(piece + "\n" for piece in pieces)
     # A surrogate is a byte of a file name that was no UTF-8.
     data = text.encode("utf-8", errors="backslashreplace")
     try:
         _replace(target, data)
     except OSError as error:
-        raise OutputError(f"cannot write the report to {name}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write the {what} to {name}: {error.strerror or error}") from error
 
 
 def files_of(checkpoints: Iterable[Checkpoint]) -> Iterator[Path]:

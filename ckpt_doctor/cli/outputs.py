@@ -96,10 +96,13 @@ class Outputs(NamedTuple):
         """Whether one of them is standard output."""
         return len(self.files) < len(self.outputs)
 
-    def check(self) -> None:
-        """Fail before the work is done if one of the files could not be written. Raises ``OutputError``."""
+    def check(self, *, read: str | None = None) -> None:
+        """Fail before the work is done if one of the files could not, or should not, be written.
+
+        ``read`` names a file that is read for the report. Raises ``OutputError``.
+        """
         for name in self.files:
-            check_output_file(name)
+            check_output_file(name, read=read)
 
     def write(self, render: Render, checkpoints: Callable[[], Iterable[Checkpoint]], *, aside: bool = False) -> None:
         """Write every output, each file all or nothing, and none over a file of the ``checkpoints``.

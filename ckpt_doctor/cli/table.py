@@ -10,6 +10,8 @@ COMMANDS = {
     "verify": "verify",
     "gate": "gate",
     "latest": "latest",
+    "lock": "lock",
+    "diff": "diff",
     "explain": "explain",
     "rules": "rules",
     "settings": "settings",

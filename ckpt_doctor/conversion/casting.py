@@ -8,6 +8,7 @@ Every NaN becomes the one that Python's ``nan`` is; torch gives NaNs other bits 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ import numpy.typing as npt
 from ckpt_doctor.checkpoint import TensorInfo
 from ckpt_doctor.dtypes import DType
 from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.scanning.gather import gather
 from ckpt_doctor.wording import counted
 
-from .gather import gather
+from .copying import read_exactly
 
 _BLOCK = 1 << 18  # elements that are cast at once
 
@@ -37,7 +39,7 @@ def cast(descriptor: int, tensor: TensorInfo, dtype: DType) -> Iterator[memoryvi
     """The elements of ``tensor``, in row-major order, as ``dtype``, block by block.
 
     Raises ``ConversionError`` for finite values that ``dtype`` has only an infinity for, after all were counted, and
-    what :func:`.gather.gather` raises.
+    what :func:`.copying.read_exactly` raises.
     """
     lost = 0
     for numbers in _blocks(descriptor, tensor):
@@ -61,7 +63,7 @@ def _blocks(descriptor: int, tensor: TensorInfo) -> Iterator[Array]:
         # In one dimension it is read in the largest pieces.
         tensor = tensor._replace(shape=(tensor.numel,), stride=(1,))
     kind = np.dtype(_NUMPY[tensor.dtype.name])
-    for piece in gather(descriptor, tensor):
+    for piece in gather(partial(read_exactly, descriptor), tensor):
         numbers = np.frombuffer(piece, dtype=kind)
         for start in range(0, len(numbers), _BLOCK):
             yield numbers[start : start + _BLOCK]

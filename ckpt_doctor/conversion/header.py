@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ckpt_doctor.checkpoint import TensorInfo
-from ckpt_doctor.dtypes import DType
+from ckpt_doctor.dtypes import PACKED_FLOAT4, DType, unpacked
 from ckpt_doctor.errors import ConversionError
 from ckpt_doctor.formats.safetensors import HEADER_LIMIT
 
@@ -23,9 +23,6 @@ _ORDER = (
     *("F8_E5M2FNUZ", "F8_E4M3FNUZ", "F8_E8M0", "F8_E4M3", "F8_E5M2", "I8", "U8", "F6_E3M2", "F6_E2M3", "F4", "BOOL"),
 )
 _RANK = {code: rank for rank, code in enumerate(_ORDER)}
-
-# torch packs two 4-bit floats into an element and safetensors counts them one by one.
-_PACKED = "float4_e2m1fn_x2"
 
 
 class Entry(NamedTuple):
@@ -43,17 +40,15 @@ class Entry(NamedTuple):
 
 def entry_of(tensor: TensorInfo, cast: DType | None = None) -> Entry | None:
     """How safetensors describes a tensor, cast to another dtype or not; ``None`` where it has no dtype for it."""
-    dtype = cast or tensor.dtype
-    code, shape = dtype.safetensors, tensor.shape
-    if dtype.name == _PACKED and shape:
-        code, shape = "F4", (*shape[:-1], 2 * shape[-1])
-    return None if code is None else Entry(tensor, code, shape, dtype.nbytes(tensor.numel), cast)
+    dtype, shape = unpacked(cast or tensor.dtype, tensor.shape)
+    code = dtype.safetensors
+    return None if code is None else Entry(tensor, code, shape, (cast or tensor.dtype).nbytes(tensor.numel), cast)
 
 
 def torch_type(dtype: DType, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
     """The name in torch of a safetensors dtype, and the shape that a tensor has there."""
     if dtype.safetensors == "F4" and shape and shape[-1] % 2 == 0:
-        return _PACKED, (*shape[:-1], shape[-1] // 2)
+        return PACKED_FLOAT4, (*shape[:-1], shape[-1] // 2)
     return dtype.name, shape
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import accumulate
 
 from ckpt_doctor.errors import ConversionError
@@ -90,10 +91,15 @@ def _write_bin(item: Opened, staged: Staged, advance: Advance, *, check: bool) -
 
 
 def gathered(descriptor: int, slot: Slot) -> Iterable[memoryview]:
-    """The bytes of a slot that are made of its ``view``: see :func:`.gather.gather` and :func:`.casting.cast`."""
+    """The bytes of a slot that are made of its ``view``: see :func:`~ckpt_doctor.scanning.gather.gather` and
+    :func:`.casting.cast`.
+    """
     # numpy: only where bytes are not copied as they are
+    from ckpt_doctor.scanning.gather import gather
+
     from .casting import cast
-    from .gather import gather
 
     assert slot.view is not None, "its bytes lie in one run"
-    return gather(descriptor, slot.view) if slot.cast is None else cast(descriptor, slot.view, slot.cast)
+    if slot.cast is not None:
+        return cast(descriptor, slot.view, slot.cast)
+    return gather(partial(read_exactly, descriptor), slot.view)

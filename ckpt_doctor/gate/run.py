@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import CkptDoctorError, NoCheckpointError, VerificationError
 from ckpt_doctor.findings import Severity
-from ckpt_doctor.inspection import Progress, judge
+from ckpt_doctor.inspection import Progress, Standard, judge
 from ckpt_doctor.layouts import Found, find
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Report
@@ -40,6 +40,7 @@ def decide(
     *,
     latest: bool = False,
     fallback: bool = False,
+    standard: Standard | None = None,
     load: Load | None = None,
     progress: Progress | None = None,
     counter: Progress | None = None,
@@ -59,7 +60,7 @@ def decide(
     for subject in _newest(path, policy) if latest else [_asked_for(path, policy)]:
         if subject.found:
             seal = Seal(subject.found)
-            report = judge(subject.found, policy, progress=progress, counter=counter, jobs=jobs)
+            report = judge(subject.found, policy, standard=standard, progress=progress, counter=counter, jobs=jobs)
             reason = _failure(report, policy)
             verdict = Verdict(
                 subject.path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.errors import NoCheckpointError
@@ -23,14 +23,30 @@ Progress = Callable[[int, int], None]
 _DEFAULT = Policy()
 
 
+class Standard(Protocol):
+    """What checkpoints are held against besides the rules: see ``contracts``. It can be pickled."""
+
+    def wants_digest(self, file: str, name: str) -> bool:
+        """Whether it needs the SHA-256 of this tensor."""
+
+    def compared(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint with what the comparison showed."""
+
+
 def judge_one(
-    found: Found, policy: Policy, *, progress: Progress | None = None, threads: int | None = None
+    found: Found,
+    policy: Policy,
+    standard: Standard | None = None,
+    *,
+    progress: Progress | None = None,
+    threads: int | None = None,
 ) -> Diagnosis:
     """Read and diagnose one checkpoint; with ``deep``, its tensor bytes in up to ``threads`` threads."""
     checkpoint = found.read()
     if policy.deep:
-        (checkpoint,) = scanned([checkpoint], progress, threads=threads)
-    return diagnose(checkpoint, policy)
+        wants_digest = None if standard is None else standard.wants_digest
+        (checkpoint,) = scanned([checkpoint], progress, wants_digest=wants_digest, threads=threads)
+    return diagnose(checkpoint if standard is None else standard.compared(checkpoint), policy)
 
 
 def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
@@ -67,9 +83,13 @@ def open_checkpoint(
 
 
 def scanned(
-    checkpoints: list[Checkpoint], progress: Progress | None, *, threads: int | None = None
+    checkpoints: list[Checkpoint],
+    progress: Progress | None,
+    *,
+    wants_digest: Callable[[str, str], bool] | None = None,
+    threads: int | None = None,
 ) -> list[Checkpoint]:
-    """The checkpoints with what their tensor bytes say."""
+    """The checkpoints with what their tensor bytes say; ``wants_digest`` and ``threads`` as in ``scanning.scan``."""
     from ckpt_doctor.scanning import bytes_to_scan, scan
 
     total = sum(bytes_to_scan(checkpoint) for checkpoint in checkpoints)
@@ -82,6 +102,6 @@ def scanned(
             if progress is not None:
                 progress(before + read, total)
 
-        result.append(scan(checkpoint, progress=advance, threads=threads))
+        result.append(scan(checkpoint, progress=advance, wants_digest=wants_digest, threads=threads))
         done += bytes_to_scan(checkpoint)
     return result

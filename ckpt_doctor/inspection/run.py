@@ -9,7 +9,7 @@ from ckpt_doctor.layouts import Found, find
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Report
 
-from .diagnosis import Progress, judge_one
+from .diagnosis import Progress, Standard, judge_one
 
 _DEFAULT = Policy()
 
@@ -18,6 +18,7 @@ def inspect(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     policy: Policy = _DEFAULT,
     *,
+    standard: Standard | None = None,
     progress: Progress | None = None,
     counter: Progress | None = None,
     jobs: int = 1,
@@ -34,25 +35,26 @@ def inspect(
         for item in find(path, policy.layout, layouts=policy.layouts):
             # Two paths may lead to one checkpoint: it is judged once, under the first name.
             found.setdefault((os.path.abspath(item.root), item.layout, item.name), item)
-    return judge(list(found.values()), policy, progress=progress, counter=counter, jobs=jobs)
+    return judge(list(found.values()), policy, standard=standard, progress=progress, counter=counter, jobs=jobs)
 
 
 def judge(
     found: Sequence[Found],
     policy: Policy = _DEFAULT,
     *,
+    standard: Standard | None = None,
     progress: Progress | None = None,
     counter: Progress | None = None,
     jobs: int = 1,
 ) -> Report:
-    """Read and diagnose these checkpoints, in this order.
+    """Read and diagnose these checkpoints, in this order, each beside ``standard`` where one is given.
 
     Of several, up to ``jobs`` processes read some each where that saves time, and one that cannot be judged at all is a
     finding of its own. ``progress`` hears of the tensor bytes of a single checkpoint, ``counter`` of several
     checkpoints.
     """
     if len(found) == 1:
-        return Report((judge_one(found[0], policy, progress=progress),))
+        return Report((judge_one(found[0], policy, standard, progress=progress),))
     from .several import judge_several
 
-    return Report(judge_several(found, policy, counter=counter, jobs=jobs))
+    return Report(judge_several(found, policy, standard, counter=counter, jobs=jobs))

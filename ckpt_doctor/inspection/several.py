@@ -12,14 +12,19 @@ from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Diagnosis
 from ckpt_doctor.rules.file_unreadable import FileUnreadable
 
-from .diagnosis import Progress, judge_one
+from .diagnosis import Progress, Standard, judge_one
 
 _WORTH = 0.2
 """Seconds of work that a process must be spared to be started: twice the time in which it gets ready."""
 
 
 def judge_several(
-    found: Sequence[Found], policy: Policy, *, counter: Progress | None = None, jobs: int = 1
+    found: Sequence[Found],
+    policy: Policy,
+    standard: Standard | None = None,
+    *,
+    counter: Progress | None = None,
+    jobs: int = 1,
 ) -> tuple[Diagnosis, ...]:
     """The diagnoses of these checkpoints, in their order; one that cannot be judged does not hide the others.
 
@@ -39,7 +44,7 @@ def judge_several(
         from .workers import Workers
 
         lost = {}
-        with Workers(found, policy, indexes, among) as workers:
+        with Workers(found, (policy, standard), indexes, among) as workers:
             for index, outcome in workers.outcomes():
                 if isinstance(outcome, str):
                     lost[index] = outcome
@@ -50,7 +55,7 @@ def judge_several(
     begin = time.monotonic()
     while waiting:
         index = waiting.popleft()
-        done(index, _attempt(found[index], policy))
+        done(index, _attempt(found[index], policy, standard))
         pace = (time.monotonic() - begin) / len(diagnoses)
         size = min(jobs, len(waiting), int(pace * len(waiting) / _WORTH))
         if size > 1:
@@ -64,9 +69,9 @@ def judge_several(
     return tuple(diagnoses[index] for index in range(len(found)))
 
 
-def _attempt(found: Found, policy: Policy) -> Diagnosis:
+def _attempt(found: Found, policy: Policy, standard: Standard | None) -> Diagnosis:
     try:
-        return judge_one(found, policy)
+        return judge_one(found, policy, standard)
     # Everything ends here on purpose, as in cli/root.py: the others must be judged, and this one must not pass.
     except Exception as error:
         return unjudged(found, policy, _reason(error))

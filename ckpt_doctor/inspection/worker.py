@@ -32,8 +32,8 @@ def main() -> None:
 def _answer(request: bytes) -> bytes:
     from .diagnosis import judge_one
 
-    found, policy, threads = pickle.loads(request)
+    found, terms, threads = pickle.loads(request)
     try:
-        return pickle.dumps(judge_one(found, policy, threads=threads), pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps(judge_one(found, *terms, threads=threads), pickle.HIGHEST_PROTOCOL)
     except Exception:  # raised again where it is tried again
         return UNABLE

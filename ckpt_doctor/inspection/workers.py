@@ -20,7 +20,11 @@ from ckpt_doctor.policy import Policy
 from ckpt_doctor.processes import how_it_ended, receive, send, start
 from ckpt_doctor.results import Diagnosis
 
+from .diagnosis import Standard
 from .worker import READY, UNABLE
+
+Terms = tuple[Policy, Standard | None]
+"""What each is judged by."""
 
 Outcome = Diagnosis | str
 """A diagnosis, or why there is none."""
@@ -32,9 +36,9 @@ class Workers:
     What none of them can do stays in ``waiting``. A context manager: at its end every process has ended.
     """
 
-    def __init__(self, found: Sequence[Found], policy: Policy, waiting: deque[int], size: int) -> None:
+    def __init__(self, found: Sequence[Found], terms: Terms, waiting: deque[int], size: int) -> None:
         self._found = found
-        self._policy = policy
+        self._terms = terms
         self._waiting = waiting
         self._left: list[int] = []
         self._scan_threads = max(1, available_cores() // size)
@@ -121,7 +125,7 @@ class Workers:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            request = pickle.dumps((self._found[index], self._policy, self._scan_threads), pickle.HIGHEST_PROTOCOL)
+            request = pickle.dumps((self._found[index], self._terms, self._scan_threads), pickle.HIGHEST_PROTOCOL)
         except (pickle.PicklingError, AttributeError, TypeError, RecursionError):
             return None
         try:

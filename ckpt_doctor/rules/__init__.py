@@ -41,6 +41,8 @@ class Topic(Enum):
     """Tensor bytes that were read."""
     LOADS = 9
     """A load into a model: ``verify`` finds these, and no checkpoint by itself has them."""
+    CONTRACTS = 10
+    """A contract that the checkpoint was held against."""
 
 
 class Listing(NamedTuple):
@@ -119,6 +121,14 @@ TABLE = (
     Listing("CKD705", "index-metadata-wrong", Topic.SHARDS),
     Listing("CKD706", "stale-index", Topic.SHARDS),
     Listing("CKD707", "index-unreadable", Topic.SHARDS),
+    Listing("CKD851", "contract-tensor-missing", Topic.CONTRACTS),
+    Listing("CKD852", "contract-tensor-unexpected", Topic.CONTRACTS),
+    Listing("CKD853", "contract-shape-differs", Topic.CONTRACTS),
+    Listing("CKD854", "contract-dtype-differs", Topic.CONTRACTS),
+    Listing("CKD855", "contract-values-differ", Topic.CONTRACTS),
+    Listing("CKD856", "contract-config-differs", Topic.CONTRACTS),
+    Listing("CKD857", "contract-layout-differs", Topic.CONTRACTS),
+    Listing("CKD858", "contract-not-checked", Topic.CONTRACTS),
     Listing("CKD901", "unsafe-pickle", Topic.DEFECTS),
     Listing("CKD902", "ambiguous-archive", Topic.DEFECTS),
     Listing("CKD903", "resource-bomb", Topic.DEFECTS),
@@ -147,6 +157,7 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
         Topic.SHARDS: any(part.indexes for part in checkpoint.parts) or any("-of-" in file.path for file in files),
         Topic.SCANS: any(file.scans is not None for file in files),
         Topic.LOADS: False,
+        Topic.CONTRACTS: checkpoint.comparison is not None,
     }
     return {topic for topic, there in found.items() if there}
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ckpt_doctor.checkpoint import Defect, DefectKind, TensorInfo, TensorScan, WeightFile
 from ckpt_doctor.wording import counted, listed
 
+from .crew import Stopped
 from .elements import kind_of
 from .strided import Budget, BudgetExceededError, digest_view, scan_view
 from .sweep import ChecksumRun, Consumer, Reader, TensorRun, stretches, sweep
@@ -16,7 +17,6 @@ from .tally import EMPTY, Tally
 _BUDGET_FACTOR = 8  # how often all bytes of a file may be looked at, where views or members overlap
 _BUDGET_BASE = 256 << 20
 
-Stopped = Callable[[], bool]
 Job = Callable[[Reader, Stopped], None]
 """Independent work on one file; may raise ``OSError``. The second argument tells whether to give up."""
 
@@ -45,7 +45,7 @@ class FileScan:
         self._budget = Budget(_BUDGET_FACTOR * file.nbytes + _BUDGET_BASE)
         # Its own budget: without a digest one comparison is not made, without a scan the tensor is not judged.
         self._digest_budget = Budget(_BUDGET_FACTOR * file.nbytes + _BUDGET_BASE)
-        self._one_digest = threading.Lock()  # of a view: it may need much memory
+        self._one_digest = threading.Lock()  # of a view: it needs some 20 MB
         self._exceeded = False
         self._scans: dict[str, TensorScan] = {}
         self._work: list[tuple[list[TensorInfo], TensorRun | _View]] = []
@@ -107,9 +107,9 @@ class FileScan:
             try:
                 if tally.hasher is not None:
                     with self._one_digest:
-                        digest_view(tensor, tally.kind, reader.fill, self._digest_budget, big_endian=big, tally=tally)
+                        digest_view(tensor, tally.kind, reader.read, self._digest_budget, big_endian=big, tally=tally)
             except BudgetExceededError:
-                tally.hasher = None  # a large transposed matrix: judged, but not compared with its copy
+                tally.hasher = None  # views that overlap many times over: judged, but not compared with a copy
             view.done = True
 
         return job

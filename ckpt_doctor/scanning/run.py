@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
-from ckpt_doctor.cores import available_cores
 
-from .file_scan import FileScan, Job
+from .crew import Crew
+from .file_scan import FileScan
 from .sweep import Reader
 
 Progress = Callable[[int, int], None]
 WantsDigest = Callable[[str, str], bool]
-
-_MAX_THREADS = 8  # more than the memory bus of most machines can feed
-_POLL = 0.1  # seconds between two reports of progress
 
 
 def bytes_to_scan(checkpoint: Checkpoint) -> int:
@@ -40,7 +37,6 @@ def scan(
     adds tensors whose SHA-256 is needed; by default those whose name stands in several files of one part. ``threads``
     is how many may read at once: by default, one for each core.
     """
-    threads = min(_MAX_THREADS, threads or available_cores())
     repeated = _repeated_names(checkpoint)
     files = _by_path(checkpoint)
     total = bytes_to_scan(checkpoint)
@@ -82,72 +78,7 @@ def _with_scans(part: Part, scanned: Mapping[str, WeightFile]) -> Part:
     return part._replace(files=files)
 
 
-class _Crew:
-    """Threads that work off the jobs of one open file.
-
-    Plain threads, because ``concurrent.futures`` brings ``logging`` along, which takes longer than scanning an adapter.
-    """
-
-    def __init__(self, jobs: list[Job], descriptor: int, threads: int) -> None:
-        self._jobs = iter(jobs)
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._complaints: list[str] = []
-        self._failures: list[BaseException] = []
-        size = min(threads, len(jobs))
-        self._counts = [0] * size
-        self._threads = [threading.Thread(target=self._work, args=(number, descriptor)) for number in range(size)]
-
-    def work_off(self, advance: Callable[[int], None]) -> str | None:
-        """Run all jobs; returns what the operating system complained about, if it did.
-
-        A job that fails does not keep the others from running. ``advance`` hears the number of bytes read so far.
-        """
-        for thread in self._threads:
-            thread.start()
-        try:
-            for thread in self._threads:
-                while True:
-                    thread.join(_POLL)
-                    advance(sum(self._counts))
-                    if not thread.is_alive():
-                        break
-        finally:
-            self._stop.set()  # after Ctrl-C nobody waits for the rest of a large file
-            for thread in self._threads:
-                thread.join()
-        if self._failures:
-            raise self._failures[0]
-        return self._complaints[0] if self._complaints else None
-
-    def _work(self, number: int, descriptor: int) -> None:
-        def on_read(nbytes: int) -> None:
-            self._counts[number] += nbytes
-
-        try:
-            reader = Reader(descriptor, on_read)
-            while (job := self._next()) is not None:
-                complaint = _attempt(job, reader, self._stop.is_set)
-                if complaint is not None:
-                    self._complaints.append(complaint)
-        except BaseException as error:  # raised again where somebody can catch it
-            self._failures.append(error)
-            self._stop.set()
-
-    def _next(self) -> Job | None:
-        with self._lock:
-            return next(self._jobs, None)
-
-
-def _attempt(job: Job, reader: Reader, stopped: Callable[[], bool]) -> str | None:
-    try:
-        job(reader, stopped)
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
-
-
-def _scan_file(path: Path, work: FileScan, advance: Callable[[int], None], threads: int) -> WeightFile:
+def _scan_file(path: Path, work: FileScan, advance: Callable[[int], None], threads: int | None) -> WeightFile:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
@@ -156,7 +87,7 @@ def _scan_file(path: Path, work: FileScan, advance: Callable[[int], None], threa
         before = os.fstat(descriptor)
         if before.st_size != work.file.nbytes:
             return _changed(work.file)
-        problem = _Crew(work.jobs, descriptor, threads).work_off(advance)
+        problem = Crew(work.jobs, partial(Reader, descriptor), threads).work_off(advance)
         after = os.fstat(descriptor)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             return _changed(work.file)

@@ -14,6 +14,7 @@ import numpy as np
 from ckpt_doctor.checkpoint import TensorInfo
 
 from .elements import ElementKind
+from .gather import ReadRange, gather
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 18  # bytes: of the file that are read at once, and of elements that are looked at at once
 _MIN_COST = 2048  # bytes: what the smallest piece is charged, because each takes time however small it is
-_HELD = 32 << 20  # bytes
 _MAX_NUMEL = 1 << 60  # flat indexes must fit in 64 bits; only an expanded view of a few bytes could have more
 
-ReadRange = Callable[[int, int], memoryview]
-"""Reads ``(absolute offset, bytes)``, and raises ``OSError`` where fewer are there."""
+Fill = Callable[[int, int], memoryview]
+"""Reads ``(absolute offset, bytes)``, and raises ``OSError`` where fewer are there. Valid until the next call."""
 
 
 class BudgetExceededError(Exception):
@@ -39,10 +39,11 @@ class Budget:
         self._left = nbytes
 
     def spend(self, nbytes: int) -> None:
-        """Take ``nbytes`` off, or raise :class:`BudgetExceededError`."""
-        self._left -= max(nbytes, _MIN_COST)
-        if self._left < 0:
+        """Take ``nbytes`` off, or raise :class:`BudgetExceededError` and leave the rest to what costs less."""
+        cost = max(nbytes, _MIN_COST)
+        if cost > self._left:
             raise BudgetExceededError
+        self._left -= cost
 
 
 class _Dim(NamedTuple):
@@ -58,7 +59,7 @@ _Piece = tuple[int, int, tuple[_Dim, ...]]
 
 
 def scan_view(
-    tensor: TensorInfo, kind: ElementKind, read: ReadRange, budget: Budget, *, big_endian: bool, tally: Tally
+    tensor: TensorInfo, kind: ElementKind, read: Fill, budget: Budget, *, big_endian: bool, tally: Tally
 ) -> int:
     """Put the elements of ``tensor`` into ``tally``; returns how often each of them stands in the tensor.
 
@@ -91,34 +92,16 @@ def scan_view(
 def digest_view(
     tensor: TensorInfo, kind: ElementKind, read: ReadRange, budget: Budget, *, big_endian: bool, tally: Tally
 ) -> None:
-    """Put the bytes of ``tensor``, as they would lie contiguously, into the hash of ``tally``. Raises as above.
-
-    Takes up to 32 MB of memory: a transposed matrix is held whole up to that size, because its rows lie all over it.
-    """
+    """Put the bytes of ``tensor``, as they would lie contiguously, into the hash of ``tally``. Raises as above."""
     assert tally.hasher is not None
-    dims = _dims(tensor)
-    begin = _begin(tensor)
-    stored = kind.stored_dtype(big_endian=big_endian)
-    whole = _extent(dims) * kind.itemsize
-    held = _read_whole(read, begin, whole) if whole <= _HELD else None
-    extent_limit = (_PIECE if held is None else _HELD) // kind.itemsize
-    for position, _, part in _pieces(dims, extent_limit=extent_limit, limit=_PIECE // kind.itemsize):
-        start, nbytes = position * kind.itemsize, _extent(part) * kind.itemsize
-        if held is None:
-            budget.spend(max(nbytes, _numel(part) * kind.itemsize))
-            data = read(begin + start, nbytes)
-        else:
-            budget.spend(_numel(part) * kind.itemsize)
-            data = held[start : start + nbytes]
-        tally.hasher.update(_gather(data, part, kind, stored).data)
 
+    def charged(offset: int, nbytes: int) -> bytes | bytearray:
+        budget.spend(nbytes)
+        return read(offset, nbytes)
 
-def _read_whole(read: ReadRange, begin: int, nbytes: int) -> memoryview:
-    held = memoryview(bytearray(nbytes))
-    for start in range(0, nbytes, _PIECE):
-        size = min(_PIECE, nbytes - start)
-        held[start : start + size] = read(begin + start, size)
-    return held
+    budget.spend(tensor.nbytes)
+    for block in gather(charged, tensor):
+        tally.hasher.update(kind.words_of(block, big_endian=big_endian).data)
 
 
 def _begin(tensor: TensorInfo) -> int:

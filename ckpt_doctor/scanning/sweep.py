@@ -34,14 +34,23 @@ class Reader:
         Raises ``OSError``, also where the file ends earlier.
         """
         target = self._buffer[:nbytes]
+        self._read_into(target, offset)
+        return target
+
+    def read(self, offset: int, nbytes: int) -> bytearray:
+        """Any number of bytes from ``offset``, in memory of their own. Raises as :meth:`fill`."""
+        data = bytearray(nbytes)
+        self._read_into(memoryview(data), offset)
+        return data
+
+    def _read_into(self, target: memoryview, offset: int) -> None:
         done = 0
-        while done < nbytes:
+        while done < len(target):
             count = os.preadv(self._descriptor, [target[done:]], offset + done)
             if count == 0:
                 raise OSError(f"it ends at byte {offset + done:,}, earlier than it did when its header was read")
             done += count
-        self._on_read(nbytes)
-        return target
+        self._on_read(done)
 
 
 class Consumer(Protocol):

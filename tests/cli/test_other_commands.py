@@ -25,6 +25,8 @@ def test_help_lists_the_commands() -> None:
         "verify",
         "gate",
         "latest",
+        "lock",
+        "diff",
         "explain",
         "rules",
         "settings",

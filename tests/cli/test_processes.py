@@ -123,7 +123,16 @@ def test_control_c_is_130() -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [("inspect", HEALTHY), ("inspect", HEALTHY, "--deep"), ("ls", HEALTHY), ("explain", "CKD201"), ("rules",)]
+    "args",
+    [
+        ("inspect", HEALTHY),
+        ("inspect", HEALTHY, "--deep"),
+        ("ls", HEALTHY),
+        ("lock", HEALTHY, "--values"),
+        ("diff", HEALTHY, HEALTHY, "--values"),
+        ("explain", "CKD201"),
+        ("rules",),
+    ],
 )
 def test_it_works_where_torch_cannot_be_imported(args: tuple[object, ...]) -> None:
     program = """
@@ -142,7 +151,17 @@ def test_it_works_where_torch_cannot_be_imported(args: tuple[object, ...]) -> No
     assert result.stdout
 
 
-@pytest.mark.parametrize("args", [("inspect", HEALTHY), ("ls", HEALTHY), ("explain", "CKD201"), ("rules",)])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("inspect", HEALTHY),
+        ("ls", HEALTHY),
+        ("lock", HEALTHY),
+        ("diff", HEALTHY, HEALTHY),
+        ("explain", "CKD201"),
+        ("rules",),
+    ],
+)
 def test_no_heavy_library_is_imported(args: tuple[object, ...]) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "ckpt_doctor", *map(str, args)]
     # Measuring coverage in the process would import half of the standard library there.
@@ -150,7 +169,7 @@ def test_no_heavy_library_is_imported(args: tuple[object, ...]) -> None:
     result = subprocess.run(command, capture_output=True, text=True, cwd=FIXTURES.parent, check=True, env=env)
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     banned = {"torch", "peft", "transformers", "safetensors", "numpy"}
-    if args[0] == "inspect":
+    if args[0] in ("inspect", "lock", "diff"):
         # Each of these costs as much as reading a checkpoint. (On Python 3.10 click itself imports subprocess.)
         banned |= {"tabulate", "zipfile", "hashlib", "importlib.metadata", "tempfile", "multiprocessing"}
     assert "ckpt_doctor.cli.root" in imported

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -16,8 +17,9 @@ from states import DTYPES, bits, filled, same, save
 
 from ckpt_doctor import convert
 from ckpt_doctor.checkpoint import Storage, TensorInfo
-from ckpt_doctor.conversion import gather as gather_module
+from ckpt_doctor.conversion.copying import read_exactly
 from ckpt_doctor.dtypes import BY_NAME
+from ckpt_doctor.scanning import gather as gather_module
 
 MATRIX = filled((37, 53), torch.float32)
 VIEWS = {
@@ -80,7 +82,7 @@ def test_any_strides_and_any_limits(
     with pytest.MonkeyPatch.context() as patch, path.open("rb") as file:
         for name, value in zip(("_PIECE", "_READ", "_GAP"), limits, strict=True):
             patch.setattr(gather_module, name, value)
-        assert b"".join(map(bytes, gather_module.gather(file.fileno(), info))) == bits(expected)
+        assert b"".join(map(bytes, gather_module.gather(partial(read_exactly, file.fileno()), info))) == bits(expected)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")

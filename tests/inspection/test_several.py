@@ -88,7 +88,7 @@ def test_the_order_is_that_of_one_process(eager: None, tmp_path: Path) -> None:
             "os.kill(os.getpid(), signal.SIGKILL)",
             "was ended by SIGKILL, as the system does where memory runs out. Inspect it by itself",
         ),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV. Inspect it by itself."),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV. Inspect it by itself to see why."),
         ("os._exit(3)", "ended by itself with exit code 3"),
     ],
 )
@@ -181,7 +181,7 @@ PROGRAM = """
     note = "import os, time; open(os.path.join({folder!r}, str(os.getpid())), 'w').close(); time.sleep({seconds})"
     sleeper = Found("weaver", Path("x"), "x", (), partial(exec, note))
     healthy = find({weaver!r})
-    run.find = lambda *_: [healthy[0], *(sleeper._replace(root=Path(str(n))) for n in range(4))]
+    run.find = lambda *_, **__: [healthy[0], *(sleeper._replace(root=Path(str(n))) for n in range(4))]
     from ckpt_doctor.cli.root import cli
     cli.main(["inspect", "whatever", "--jobs", "2"])
 """
@@ -253,7 +253,7 @@ def test_nothing_is_imported_from_the_current_directory(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_never_0(eager: None, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [item._replace(root=Path(str(number))) for number, item in enumerate(healthy(4))]
     found.insert(2, ending("os.kill(os.getpid(), signal.SIGKILL)")._replace(path="run/w\x1b[2J"))
-    monkeypatch.setattr("ckpt_doctor.inspection.run.find", lambda *_: found)
+    monkeypatch.setattr("ckpt_doctor.inspection.run.find", lambda *_, **__: found)
     result = run("inspect", "runs", "--jobs", "2", "--fail-on", "never", "--ignore", "CKD")
     assert (result.exit_code, result.stderr) == (1, "")
     assert "run/w\\x1b[2J" in result.stdout

@@ -161,6 +161,11 @@ def test_large_views(tmp_path: Path) -> None:
     )
 
 
+def test_a_view_of_more_than_is_held_at_once_has_a_digest(tmp_path: Path) -> None:
+    base = torch.arange(5000 * 5000, dtype=torch.int32).reshape(5000, 5000)  # 100 MB
+    check({"transposed": base.t()}, tmp_path)
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_view_of_any_storage(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -6,21 +6,24 @@ in which the elements lie there: ranges that lie close together in one go, range
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from ckpt_doctor.checkpoint import TensorInfo
 
-from .copying import read_exactly
+if TYPE_CHECKING:
+    import numpy.typing as npt  # takes as long to import as a tenth of numpy
+
+    Array: TypeAlias = npt.NDArray[Any]
 
 _PIECE = 16 << 20  # bytes of elements that are made at once
 _READ = 4 << 20  # bytes that are read at once
 _GAP = 16 << 10  # bytes that are read rather than skipped: a system call takes as long
 
-Array = npt.NDArray[Any]
+ReadRange = Callable[[int, int], bytes | bytearray]
+"""Reads ``(absolute offset, bytes)``, and raises where fewer are there."""
 
 
 class _Dim(NamedTuple):
@@ -30,11 +33,10 @@ class _Dim(NamedTuple):
     stride: int
 
 
-def gather(descriptor: int, tensor: TensorInfo) -> Iterator[memoryview]:
+def gather(read: ReadRange, tensor: TensorInfo) -> Iterator[memoryview]:
     """The bytes of ``tensor`` as they would lie contiguously, block by block.
 
-    Each block is valid until the next is asked for. Raises ``OSError``, and ``SourceEndedError`` for a file that ends
-    too early.
+    Each block is valid until the next is asked for. Raises what ``read`` raises.
     """
     span = tensor.byte_range
     assert span is not None, "the bytes are not in the file"
@@ -44,7 +46,7 @@ def gather(descriptor: int, tensor: TensorInfo) -> Iterator[memoryview]:
     buffer: Array = np.empty(min(limit, tensor.numel), dtype=f"V{itemsize}")
     for position, part in _pieces(dims, limit, 0):
         flat = buffer[: _numel(part)]
-        _fill(descriptor, span[0] + position * itemsize, part, flat.reshape([dim.size for dim in part]))
+        _fill(read, span[0] + position * itemsize, part, flat.reshape([dim.size for dim in part]))
         yield flat.view(np.uint8).data
 
 
@@ -62,13 +64,13 @@ def _pieces(dims: tuple[_Dim, ...], limit: int, position: int) -> Iterator[tuple
         yield from _pieces(cut, limit, position + start * first.stride)
 
 
-def _fill(descriptor: int, offset: int, dims: tuple[_Dim, ...], out: Array) -> None:
+def _fill(read: ReadRange, offset: int, dims: tuple[_Dim, ...], out: Array) -> None:
     """Put the elements of one piece, the first of which stands at ``offset``, where they belong in ``out``."""
     itemsize = out.itemsize
     extent = _extent(dims) * itemsize
     widest = max(range(len(dims)), key=lambda axis: dims[axis].stride, default=None)
     if widest is None or dims[widest].stride == 0 or not _worth_cutting(dims, widest, extent, itemsize):
-        data = read_exactly(descriptor, offset, extent)
+        data = read(offset, extent)
         strides = [dim.stride * itemsize for dim in dims]
         out[...] = np.ndarray(out.shape, dtype=out.dtype, buffer=data, strides=strides)
         return
@@ -83,9 +85,9 @@ def _fill(descriptor: int, offset: int, dims: tuple[_Dim, ...], out: Array) -> N
         window = (slice(None),) * widest + (slice(start, start + count),)
         begin = offset + start * stride * itemsize
         if count == 1:
-            _fill(descriptor, begin, rest, out[window].squeeze(widest))
+            _fill(read, begin, rest, out[window].squeeze(widest))
         else:
-            _fill(descriptor, begin, (*dims[:widest], _Dim(count, stride), *dims[widest + 1 :]), out[window])
+            _fill(read, begin, (*dims[:widest], _Dim(count, stride), *dims[widest + 1 :]), out[window])
 
 
 def _worth_cutting(dims: tuple[_Dim, ...], widest: int, extent: int, itemsize: int) -> bool:

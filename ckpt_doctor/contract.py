@@ -1,0 +1,159 @@
+"""The words for what a checkpoint is held to: a contract, and where a checkpoint departs from one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from .checkpoint import NOTHING
+from .version import __version__
+
+SCHEMA_VERSION = 1
+"""Of the document. It grows with everything that is pinned: a reader must not pass over what it does not know."""
+
+KIND = "ckpt-doctor contract"
+"""What a document calls itself, so that no other JSON file is taken for a contract."""
+
+UNNAMED = "the contract"
+"""How messages call a contract that lies in no file."""
+
+
+class PinnedTensor(NamedTuple):
+    """What a contract says of one tensor.
+
+    ``dtype`` and ``shape`` are those that safetensors would have. ``sha256`` is the hex digest of the elements as
+    contiguous little-endian bytes, or ``None`` where values are not pinned. ``same_as`` names a tensor of the same part
+    of which this one was another name when the contract was made.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str | None = None
+    same_as: str | None = None
+
+
+class PinnedPart(NamedTuple):
+    """What a contract says of one part of a checkpoint, whatever its files are called and however many they are.
+
+    ``config`` holds the settings of an adapter that change what its tensors mean, or is ``None`` where there is no
+    configuration. ``files`` maps the files from which the contract was made to their formats: for information only.
+    """
+
+    role: str
+    name: str
+    tensors: Mapping[str, PinnedTensor]
+    config: Mapping[str, Any] | None = None
+    files: Mapping[str, str] = NOTHING
+
+
+class Contract(NamedTuple):
+    """What a checkpoint must hold. ``source`` is how messages name it: the path of its file, if it has one."""
+
+    layout: str
+    parts: tuple[PinnedPart, ...]
+    source: str = UNNAMED
+
+    @property
+    def tensors(self) -> int:
+        """Number of tensors that are pinned."""
+        return sum(len(part.tensors) for part in self.parts)
+
+    @property
+    def valued(self) -> frozenset[str]:
+        """Names of the tensors whose values are pinned."""
+        return frozenset(name for part in self.parts for name, pin in part.tensors.items() if pin.sha256 is not None)
+
+    def to_json(self) -> str:
+        """The document, with a line for each tensor and each setting, in an order that depends on nothing else."""
+        return "\n".join(_document(self))
+
+
+def _document(contract: Contract) -> Iterator[str]:
+    tool = {"name": "ckpt-doctor", "version": __version__}
+    yield "{"
+    yield f'  "schema_version": {SCHEMA_VERSION},'
+    yield f'  "kind": {json.dumps(KIND)},'
+    yield f'  "tool": {json.dumps(tool)},'
+    yield f'  "layout": {json.dumps(contract.layout)},'
+    yield '  "parts": ['
+    for number, part in enumerate(contract.parts, 1):
+        yield "    {"
+        yield f'      "role": {json.dumps(part.role)},'
+        yield f'      "name": {json.dumps(part.name)},'
+        yield f'      "info": {json.dumps({"files": dict(part.files)})},'
+        if part.config is not None:
+            yield from _block("config", {key: part.config[key] for key in sorted(part.config)}, ",")
+        yield from _block("tensors", {name: _tensor(part.tensors[name]) for name in sorted(part.tensors)}, "")
+        yield "    }" + ("," if number < len(contract.parts) else "")
+    yield "  ]"
+    yield "}"
+
+
+def _block(name: str, entries: Mapping[str, Any], end: str) -> Iterator[str]:
+    if not entries:
+        yield f'      "{name}": {{}}{end}'
+        return
+    yield f'      "{name}": {{'
+    for number, (key, value) in enumerate(entries.items(), 1):
+        yield f"        {json.dumps(key)}: {json.dumps(value)}" + ("," if number < len(entries) else "")
+    yield f"      }}{end}"
+
+
+def _tensor(pin: PinnedTensor) -> dict[str, Any]:
+    return {name: value for name, value in pin._asdict().items() if value is not None}
+
+
+class Change(NamedTuple):
+    """A shape or dtype of which the contract says ``pinned``, and the file at ``path`` in the checkpoint ``found``."""
+
+    name: str
+    path: str
+    pinned: Any
+    found: Any
+
+
+class Setting(NamedTuple):
+    """A setting of which the contract says ``pinned`` and the checkpoint ``found``; ``None`` where it is not set."""
+
+    name: str
+    pinned: Any
+    found: Any
+
+
+class PartComparison(NamedTuple):
+    """One part of a checkpoint beside what a contract says of it.
+
+    ``contract`` is how messages name that. ``path`` is the part's only file, or the folder of several, relative to the
+    checkpoint; ``None`` where nothing says where it would lie. ``pinned`` counts the tensors of the contract, and
+    ``valued`` those whose values it pins. ``missing`` are names that are not there, and ``tied`` others that loaders
+    restore, each with the tensor of the same values that is there. ``differing`` holds the tensors whose values are
+    others, each with its file, and ``unread_values`` those whose bytes were not read. ``unread`` says why the tensors,
+    and ``unread_config`` why the settings could not be compared, which stand in ``config_path``.
+    """
+
+    contract: str
+    name: str
+    role: str
+    path: str | None
+    pinned: int
+    valued: int
+    missing: tuple[str, ...] = ()
+    tied: tuple[tuple[str, str], ...] = ()
+    unexpected: tuple[str, ...] = ()
+    shapes: tuple[Change, ...] = ()
+    dtypes: tuple[Change, ...] = ()
+    differing: tuple[tuple[str, str], ...] = ()
+    unread_values: tuple[str, ...] = ()
+    config: tuple[Setting, ...] = ()
+    config_path: str | None = None
+    unread: str | None = None
+    unread_config: str | None = None
+
+
+class Comparison(NamedTuple):
+    """A checkpoint beside a contract: ``contract`` is how messages name that, ``layout`` the one that it pins."""
+
+    contract: str
+    layout: str
+    parts: tuple[PartComparison, ...]

@@ -1,0 +1,51 @@
+"""CKD855."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.contract import PartComparison
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+from ckpt_doctor.wording import counted, listed
+
+from .contract_rule import ContractRule
+
+
+class ContractValuesDiffer(ContractRule):
+    """A tensor has other values than the contract pins.
+
+    ## What it does
+    With `--against` and `--deep`, for contracts that were made with `lock --values`, compares the SHA-256 of every
+    tensor, taken over its elements as they would lie contiguously. So the format, shards, and the way in which a tensor
+    lies in its file make no difference, and one flipped bit does.
+
+    ## Why is this bad?
+    These are not the weights that were locked: another step of the run, another run, or a damaged copy.
+
+    ## Example
+    The evaluation of a paper is repeated, and somebody saved over the checkpoint in the meantime.
+
+    ## What to do
+    Find the checkpoint that was locked. `ckpt-doctor diff --values` says how far two checkpoints lie apart.
+    """
+
+    code = "CKD855"
+    name = "contract-values-differ"
+    severity = Severity.ERROR
+    needs = "a contract, and tensor bytes"
+
+    def judge(self, part: PartComparison, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`ContractRule.judge`."""
+        paths: dict[str, list[str]] = {}
+        for name, path in part.differing:
+            paths.setdefault(path, []).append(name)
+        for path, names in paths.items():
+            yield self.finding(
+                f"{counted(len(names), 'tensor')} of other values than {part.contract} pins: {listed(names)}. "
+                f"Find the one that was locked; {self.renewing(part, checkpoint)}",
+                path=path,
+                tensors=names,
+                evidence={"part": part.name, "valued": part.valued},
+            )

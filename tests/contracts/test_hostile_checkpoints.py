@@ -1,0 +1,31 @@
+"""Files that try to mislead: no contract is made of them, and none is equal to anything, itself included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hostile import hostile_files
+from running import run
+
+import ckpt_doctor
+from ckpt_doctor.contract import Contract, PinnedPart, PinnedTensor
+from ckpt_doctor.errors import LockRefusedError
+from ckpt_doctor.policy import Policy
+
+# Reading a bomb to the end of its budget takes seconds, and says nothing here that the others do not.
+CASES = {name: case for name, case in hostile_files(Path("/nonexistent/marker")).items() if "CKD903" not in case.codes}
+PINNED = Contract("file", (PinnedPart("file", "x", {"weight": PinnedTensor("float32", (2,), "ab" * 32)}),))
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_hostile_file(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    path = tmp_path / case.filename
+    path.write_bytes(case.data)
+    with pytest.raises(LockRefusedError) as refused:
+        ckpt_doctor.lock(path, values=True)
+    assert case.codes <= {finding.code for finding in refused.value.report.findings}
+    assert run("diff", path, path, "--values").exit_code in (1, 2)
+    report = ckpt_doctor.inspect_against(path, PINNED, Policy(deep=True, select=("CKD85",)))
+    assert not report.healthy
