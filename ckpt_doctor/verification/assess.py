@@ -97,7 +97,12 @@ def assess(
         by_content(model, checkpoint, rows)
     for part in found:
         own = [row for row in rows if row.wanted.part is part.part]
-        if reference is not None and part.part.role == "adapter" and part.naming.adapter is None and not _arrived(own):
+        if (
+            reference is not None
+            and part.part.role == "adapter"
+            and part.naming.adapter is None
+            and _arrived(own) < len(own)
+        ):
             unknown = find_merged(model, str(checkpoint.root / part.part.directory), own, reference)
             if unknown is not None and lines is not None:
                 lines.append(unknown)
@@ -211,7 +216,7 @@ def _problems(
             group = [row.wanted for row in changed if row.detail == dtypes]
             yield words.cast(group, dtypes, overflown=verdict is Verdict.OVERFLOWN)
     # What the loader did write to is not lost for want of a name.
-    left_alone = marks is None or all(_is_untouched(row, marks) for row in rows)
+    left_alone = all(_is_untouched(row, marks) for row in rows) if marks is not None else _is_new(rows)
     if part.part.role == "adapter" and part.naming.adapter is not None and len(absent) == len(rows) and left_alone:
         yield from _naive(model, part, rows, f"{folder}/{part.part.directory}".rstrip("/"))
 
@@ -220,6 +225,13 @@ def _other_shape(row: Row) -> bool:
     if row.target is None or _quantised(row.wanted, row.target):
         return False
     return row.target.shape != tuple(row.wanted.tensor.shape)
+
+
+def _is_new(rows: list[Row]) -> bool:
+    """Whether the adapter looks as PEFT makes one: something in it is zero that is not zero in the checkpoint."""
+    return any(
+        row.target is not None and not row.target.computed and not bool(row.target.value().any()) for row in rows
+    )
 
 
 def _is_untouched(row: Row, marks: Untouched) -> bool:

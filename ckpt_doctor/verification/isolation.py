@@ -23,6 +23,8 @@ from types import TracebackType
 from typing import Any
 
 _MOST_LINES = 200
+_LONGEST = 2000
+"""Characters of one message that are kept."""
 # Colours, cursor movements and window titles, as ECMA-48 and xterm write them.
 _TERMINAL_CODES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 _HOOKS = (
@@ -52,9 +54,25 @@ class Outcome:
         """The error in words, on one line."""
         error = self.error
         if isinstance(error, SystemExit):
-            return f"it called sys.exit({error.code!r})"
-        text = " ".join(str(error).split())
+            return f"it called sys.exit({_text(error.code, repr)})"
+        text = " ".join(_text(error).split())
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+    @property
+    def wanted_file(self) -> str | None:
+        """The file that the error is about, where it is one of the operating system's."""
+        name = self.error.filename if isinstance(self.error, OSError) else None
+        return os.fsdecode(name) if isinstance(name, (str, bytes)) else None
+
+
+def _text(value: Any, how: Callable[[Any], str] = str) -> str:
+    """What an object of somebody else's says of itself, up to a limit; its class where it cannot."""
+    try:
+        text = how(value)
+    # The code is not ours: whatever it raises, there is nothing that it says.
+    except Exception:
+        text = type(value).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def run(call: Callable[[], Any], *, own_file: str | None = None) -> Outcome:
@@ -81,13 +99,16 @@ def run(call: Callable[[], Any], *, own_file: str | None = None) -> Outcome:
 def isolated(lines: list[str]) -> Iterator[None]:
     """Within this block output, warnings and log records go to ``lines``; afterwards global state is as it was."""
     collector = _Collector(lines)
-    stream = _Lines(collector)
     with _torch_state(), _process_state(), _logging_to(collector), warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = collector.warning
-        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+        out, err = _stream(collector, sys.stdout), _stream(collector, sys.stderr)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             yield
-        stream.finish()
+        for stream in (out, err):
+            with contextlib.suppress(ValueError):  # the code may have closed it
+                stream.flush()
+            stream.buffer.raw.finish()
 
 
 def said(text: str) -> list[str]:
@@ -186,46 +207,61 @@ class _Collector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See :class:`logging.Handler`."""
-        try:
-            self.add(f"{record.levelname.lower()}: {record.getMessage()}")
-        except (TypeError, ValueError):  # a record whose arguments do not fit its format
-            self.add(f"{record.levelname.lower()}: {record.msg}")
+        message = _text(record, logging.LogRecord.getMessage)
+        if message == type(record).__name__:  # its arguments do not fit its format, or raise
+            message = _text(record.msg)
+        self.add(f"{record.levelname.lower()}: {message}")
 
     def warning(
         self, message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
         """In the place of ``warnings.showwarning``; what a library will change some day is no news about this load."""
         if not issubclass(category, (FutureWarning, DeprecationWarning, PendingDeprecationWarning)):
-            self.add(f"{category.__name__}: {message}")
+            self.add(f"{category.__name__}: {_text(message)}")
 
 
 def _is_progress(line: str) -> bool:
     return "it/s" in line or "%|" in line
 
 
-class _Lines(io.TextIOBase):
-    """A text stream that hands whole lines to a collector."""
+class _Lines(io.RawIOBase):
+    """What is written, in whole lines to a collector. It has the descriptor of the stream in whose place it stands."""
 
-    encoding = "utf-8"
-
-    def __init__(self, collector: _Collector) -> None:
+    def __init__(self, collector: _Collector, original: Any) -> None:
         self._collector = collector
-        self._rest = ""
+        self._original = original
+        self._rest = b""
 
     def writable(self) -> bool:
         return True
 
-    def write(self, text: str) -> int:
-        lines = (self._rest + text).split("\n")
-        self._rest = lines.pop()[-10_000:]
+    def fileno(self) -> int:
+        """See :class:`io.RawIOBase`: a child process may be given it."""
+        if self._original is None:
+            raise io.UnsupportedOperation("fileno")
+        number: int = self._original.fileno()
+        return number
+
+    def write(self, data: Any) -> int:
+        data = bytes(data)
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[-10_000:]
         for line in lines:
-            self._collector.add(line)
-        return len(text)
+            self._collector.add(line.decode("utf-8", errors="replace"))
+        return len(data)
 
     def finish(self) -> None:
         """Hand over what had no newline."""
-        self._collector.add(self._rest)
-        self._rest = ""
+        self._collector.add(self._rest.decode("utf-8", errors="replace"))
+        self._rest = b""
+
+
+def _stream(collector: _Collector, original: Any) -> Any:
+    """A text stream as code expects one, with a buffer and a descriptor below it."""
+    raw = _Lines(collector, original)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=True
+    )
 
 
 def _place(trace: TracebackType | None, own_file: str | None) -> str:

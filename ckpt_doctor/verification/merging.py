@@ -36,35 +36,68 @@ def find_merged(model: nn.Module, folder: str, rows: list[Row], reference: Refer
 
     ``folder`` is the adapter's.
     """
-    outcome = run(lambda: _merge(folder, reference, [row.wanted.tensor.name for row in rows]))
-    if isinstance(outcome.error, (AttributeError, NotImplementedError)):
-        return None  # PEFT cannot merge this type of adapter, and so no loader did
-    if outcome.error is not None:
-        return f"whether the adapter was merged cannot be told: merging it here ended with {outcome.failure}"
-    modules, base, merged = outcome.result
+    names = [row.wanted.tensor.name for row in rows]
     live = {plain_name(name): value for name, value in live_tensors(model).items()}
-    found = {path: _changes(path, base, merged, live) for path in set(modules.values())}
-    if not any(changes and all(changes.values()) for changes in found.values()):
-        return None
-    for row in rows:
-        path = modules[row.wanted.tensor.name]
-        changes = found[path]
-        if changes and None not in changes.values():
-            name, shape = min(changes), tuple(row.wanted.tensor.shape)
-            value = live[name]
-            row.target = Target(
-                f"{name} (merged)", tuple(changes), shape, value.dtype, partial(_itself, value), computed=True
-            )
-            row.verdict, row.status, row.detail = Verdict.EQUAL, RESTORED, "merged into the weights of the base"
+    for dtype in (None, *_other_dtypes(model)):
+        # Who casts before merging gets other roundings than who casts afterwards.
+        outcome = run(partial(_merge, folder, reference, names, dtype))
+        if isinstance(outcome.error, (AttributeError, NotImplementedError)):
+            return None  # PEFT cannot merge this type of adapter, and so no loader did
+        if outcome.error is not None:
+            return f"whether the adapter was merged cannot be told: merging it here ended with {outcome.failure}"
+        modules, base, merged = outcome.result
+        for prefix in _prefixes(live, base):
+            inner = {name.removeprefix(prefix): value for name, value in live.items() if name.startswith(prefix)}
+            found = {path: _changes(path, base, merged, inner) for path in set(modules.values())}
+            if any(changes and all(changes.values()) for changes in found.values()):
+                _complete(rows, modules, found, inner, prefix)
+                return None
     return None
+
+
+def _complete(
+    rows: list[Row],
+    modules: dict[str, str],
+    found: dict[str, dict[str, bool | None]],
+    live: dict[str, torch.Tensor],
+    prefix: str,
+) -> None:
+    for row in rows:
+        changes = found[modules[row.wanted.tensor.name]]
+        if changes and None not in changes.values():
+            name, info = min(changes), row.wanted.tensor
+            value = partial(_itself, live[name])
+            names = tuple(prefix + item for item in changes)
+            shown = f"{prefix}{name} (merged)"
+            row.target = Target(shown, names, tuple(info.shape), live[name].dtype, value, computed=True)
+            row.verdict, row.status, row.detail = Verdict.EQUAL, RESTORED, "merged into the weights of the base"
+
+
+def _other_dtypes(model: nn.Module) -> list[torch.dtype]:
+    """The narrower dtypes in which the weights of ``model`` are."""
+    import torch
+
+    return sorted({value.dtype for value in model.parameters()} & {torch.bfloat16, torch.float16}, key=str)
+
+
+def _prefixes(live: dict[str, torch.Tensor], base: dict[str, torch.Tensor]) -> list[str]:
+    """What stands in ``live`` before the names of the base, whose model may be a part of another."""
+    first = min(base, default="")
+    found = [name.removesuffix(first) for name in live if name == first or name.endswith(f".{first}")]
+    return sorted(found, key=len)
 
 
 def _itself(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def _merge(folder: str, reference: Reference, names: Iterable[str]) -> tuple[dict[str, str], Any, Any]:
-    """By tensor of the adapter the module that it adapts, and the weights of all those before and after."""
+def _merge(
+    folder: str, reference: Reference, names: Iterable[str], dtype: torch.dtype | None
+) -> tuple[dict[str, str], Any, Any]:
+    """By tensor of the adapter the module that it adapts, and the weights of all those before and after.
+
+    All of it in ``dtype``, or in the dtype of the base.
+    """
     from peft import PeftModel
 
     model = reference()
@@ -72,7 +105,8 @@ def _merge(folder: str, reference: Reference, names: Iterable[str]) -> tuple[dic
     # What lies beside all modules, such as a bank that they share, is in whatever merging changes.
     starts = tuple(f"{path}." if path else "" for path in modules.values())
     base = {name: value.clone() for name, value in live_tensors(model).items() if name.startswith(starts)}
-    merged = PeftModel.from_pretrained(model, folder).merge_and_unload()
+    adapted = PeftModel.from_pretrained(model, folder)
+    merged = (adapted if dtype is None else adapted.to(dtype)).merge_and_unload()
     return modules, base, live_tensors(merged)
 
 

@@ -22,6 +22,7 @@ def attempts(model: Any) -> Iterator[Inputs]:
     """
     tokens = random_tokens(model)
     main = getattr(model, "main_input_name", "input_ids")
+    main = main if isinstance(main, str) else next(iter(main), "input_ids")  # some take several
     first = {"input_ids": tokens} if main == "input_ids" else {main: _perceived(model, main)}
     if first[main] is None:
         return

@@ -46,9 +46,11 @@ def base_config(name: str) -> Any:
             name, local_files_only=Path(name).is_dir(), trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
+        what = "is no" if Path(name).is_dir() else "is no folder here, and by this id the hub gave no"
+        reason = " ".join(str(error).split())[:300]
         raise VerificationError(
-            f"{name} is no model that transformers can build ({' '.join(str(error).split())[:300]}): give a function "
-            "that builds it, with --model FILE.py:FUNCTION"
+            f"{name} {what} model that transformers can build ({reason}): check the name, or give a function that builds "
+            "it, with --model FILE.py:FUNCTION"
         ) from None
 
 

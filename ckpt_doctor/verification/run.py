@@ -178,7 +178,7 @@ class _Job:
         self.lines += [*spec.lines, *outcome.lines]
         if outcome.error is not None:
             return self._raised(spec.name, outcome)
-        model = _module(outcome.result, None, spec.name)
+        model = _module(outcome.result, None, spec.name, self.lines)
         return self._judge(model, None, whole=False, reference=self._reference(None))
 
     def loaded(self, prepared: Plan, code: UserCode | None) -> Coverage:
@@ -215,7 +215,7 @@ class _Job:
         self.lines += [*code.lines, *outcome.lines]
         if outcome.error is not None:
             return self._raised(code.name, outcome)
-        returned = _module(outcome.result, model, code.name)
+        returned = _module(outcome.result, model, code.name, self.lines)
         if returned is not model:
             untouched = None  # another model: nobody marked that one
         return self._judge(returned, untouched, whole=False, reference=self._reference(prepared))
@@ -272,9 +272,7 @@ class _Job:
         return lost, [item for item in problems if item.code in ("CKD003", "CKD004")]
 
     def _raised(self, loader: str, outcome: Any, more: tuple[Any, list[Finding]] | None = None) -> Coverage:
-        wanted = getattr(outcome.error, "filename", None)
-        file = os.fsdecode(wanted) if isinstance(wanted, (str, bytes)) else None
-        problem = words.raised(loader, outcome.failure, outcome.place, file)
+        problem = words.raised(loader, outcome.failure, outcome.place, outcome.wanted_file)
         tensors, problems = more or (nothing_arrived(self.checkpoint), [])
         return self._result(tensors, [problem, *problems])
 
@@ -284,7 +282,8 @@ class _Job:
         if isinstance(outcome.error, VerificationError):
             raise outcome.error
         at = f", at {outcome.place}" if outcome.place else ""
-        raise VerificationError(f"{prepared.name} could not be built: {outcome.failure}{at}") from None
+        advice = ". --mode load builds it with memory" if self.mode == "keys" and not prepared.ours else ""
+        raise VerificationError(f"{prepared.name} could not be built: {outcome.failure}{at}{advice}") from None
 
     def _result(self, tensors: Any, problems: list[Finding]) -> Coverage:
         problems = [*problems, *broken(self.checkpoint), *self.trusted]
@@ -295,14 +294,19 @@ def _nothing() -> None:
     """The model of a loader that makes its own."""
 
 
-def _module(result: Any, model: Any, name: str) -> Any:
-    """The model to judge: what the call returned, if that is one, else the one that it was given."""
+def _module(result: Any, model: Any, name: str, lines: list[str]) -> Any:
+    """The model to judge: the one that the call returned, also beside a tokenizer, else the one that it was given."""
     import torch
 
-    if isinstance(result, torch.nn.Module):
-        return result
+    items = result.values() if isinstance(result, dict) else result if isinstance(result, (tuple, list)) else [result]
+    modules = [item for item in items if isinstance(item, torch.nn.Module)]
+    if len(modules) == 1:
+        return modules[0]
+    what = f"{len(modules)} models" if modules else type(result).__name__
     if model is None:
-        raise VerificationError(f"{name} returned {type(result).__name__}, not a torch.nn.Module")
+        raise VerificationError(f"{name} returned {what}, not a torch.nn.Module")
+    if result is not None:
+        lines.append(f"{name} returned {what}: the model that it was given is judged")
     return model
 
 

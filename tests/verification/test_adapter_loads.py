@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from peft_variants import Variant
 
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import VerificationError
-from ckpt_doctor.verification import verify
+from ckpt_doctor.verification import load_coverage, verify
 
 # Computed from the weights of the base while they are built, so that there is nothing to compare without memory.
 NEEDS_WEIGHTS = {"ADAMSS", "FROD", "SHIRA"}
@@ -136,6 +137,28 @@ def test_an_adapter_that_was_merged(variant: Variant, tmp_path: Path) -> None:
     assert "has no PEFT adapter in it" in nothing.findings[0].message
 
 
+class Wrapped(torch.nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.backbone = model
+
+
+def test_merged_in_half_precision_or_inside_of_another_model(tmp_path: Path) -> None:
+    path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
+    assert verify(path, base, loader=lambda model, path: merged(model.to(torch.bfloat16), path)).complete
+    coverage = verify(path, base, loader=lambda model, path: Wrapped(merged(model, path)))
+    assert coverage.complete
+    assert all(item.parameter.startswith("backbone.") for item in coverage.tensors)
+    assert not verify(path, base, loader=lambda model, path: Wrapped(merged_but_for_one(model, path))).complete
+
+
+def test_merged_with_a_head_of_its_own(tmp_path: Path) -> None:
+    path, base, _ = save(next(item for item in SAVED if item.name == "lora-seq-cls-bert"), tmp_path)
+    assert verify(path, base, loader="auto").complete
+    assert verify(path, base, loader=merged).complete
+    assert not verify(path, base, loader=merged_but_for_one).complete
+
+
 def test_an_adapter_that_a_factory_merged(tmp_path: Path) -> None:
     path = adapters.ANIMALS["local-base"](tmp_path)
 
@@ -194,6 +217,29 @@ def test_advice_on_names_only_where_nothing_was_written(tmp_path: Path) -> None:
 
     assert [item.code for item in verify(path, build, loader=scrambled).findings] == ["CKD001"]
     assert [item.code for item in verify(path, build, loader=by_name).findings] == ["CKD001", "CKD005"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT: the base lies elsewhere now
+        model = build()
+    assert [item.code for item in load_coverage(model, path).findings] == ["CKD001", "CKD005"]
+    scrambled(model, str(path))  # as after more training: nobody lost a name
+    assert [item.code for item in load_coverage(model, path).findings] == ["CKD001"]
+
+
+def test_what_a_loader_may_return(tmp_path: Path) -> None:
+    path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
+
+    def load(model: Any, path: str) -> Any:
+        return peft.PeftModel.from_pretrained(model, path)
+
+    assert verify(path, base, loader=lambda model, path: (load(model, path), "a tokenizer")).complete
+    assert verify(path, base, loader=lambda model, path: {"model": load(model, path), "step": 3}).complete
+
+    def never_runs(model: Any, path: str) -> Any:
+        yield load(model, path)
+
+    coverage = verify(path, base, loader=never_runs)
+    assert coverage.restored == 0
+    assert any("returned generator: the model that it was given is judged" in line for line in coverage.log)
 
 
 def experts_one_by_one(directory: Path) -> tuple[Path, Path]:
