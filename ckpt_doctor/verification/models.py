@@ -49,8 +49,8 @@ def base_config(name: str) -> Any:
         what = "is no" if Path(name).is_dir() else "is no folder here, and by this id the hub gave no"
         reason = " ".join(str(error).split())[:300]
         raise VerificationError(
-            f"{name} {what} model that transformers can build ({reason}): check the name, or give a function that builds "
-            "it, with --model FILE.py:FUNCTION"
+            f"{name} {what} model that transformers can build ({reason}): check the name, or give a function that "
+            "builds it, with --model FILE.py:FUNCTION"
         ) from None
 
 

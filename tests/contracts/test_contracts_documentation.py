@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import transcripts
 from running import FAILURES, HEALTHY, REPOSITORY, run
 
 from ckpt_doctor.contract import KIND
 
-PAGE = (REPOSITORY / "docs" / "contracts.md").read_text(encoding="utf-8")
-CONSOLE = re.findall(r"```console\n\$ ckpt-doctor (.*)\n((?:.*\n)*?)```", PAGE)
-JSON = re.findall(r"```json\n((?:.*\n)*?)```", PAGE)
-PYTHON = re.findall(r"```python\n((?:.*\n)*?)```", PAGE)
+PAGE = REPOSITORY / "docs" / "contracts.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+JSON = re.findall(r"```json\n((?:.*\n)*?)```", TEXT)
+PYTHON = re.findall(r"```python\n((?:.*\n)*?)```", TEXT)
 
 
 @pytest.fixture
@@ -39,9 +39,8 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_transcripts(scene: Path) -> None:
-    for command, shown in CONSOLE:
-        result = run(*shlex.split(command))
-        assert result.stdout + result.stderr == shown, command
+    transcripts.programs(scene)
+    transcripts.check(PAGE, scene)
     written = (scene / "weaver.ckpt.json").read_text()
     assert f'"kind": "{KIND}"' in written
     for block in JSON:
@@ -49,7 +48,8 @@ def test_transcripts(scene: Path) -> None:
 
 
 def test_the_commands_are_all_there() -> None:
-    assert {command.split()[0] for command, _ in CONSOLE} == {"lock", "inspect", "diff", "convert"}
+    typed = {step.commands.split()[1] for step in transcripts.steps(PAGE)}
+    assert typed == {"lock", "inspect", "diff", "convert"}
     assert JSON
     assert PYTHON
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import transcripts
+from transcripts import shell
 from trees import MODEL, REPOSITORY, aged, broken, copied, light, weaver
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the examples are for POSIX shells")
 
 PAGE = REPOSITORY / "docs" / "gate.md"
-HOME = "/home/me"
-BLOCKS = re.findall(r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+STEPS = list(transcripts.steps(PAGE))
 EXAMPLE = REPOSITORY / "examples" / "evaluate_latest.sh"
 
 
@@ -26,42 +26,19 @@ def home(tmp_path: Path) -> Path:
     for age, day in enumerate((6, 7)):
         aged(weaver(tmp_path / f"runs/2025010{day}-101500"), age)
     (tmp_path / "evaluate.py").write_text("import sys\nprint('evaluating', *sys.argv[1:])\n")
-    programs = tmp_path / ".bin"
-    programs.mkdir()
-    for name, command in {
-        "ckpt-doctor": f'PYTHONPATH={REPOSITORY} exec {sys.executable} -m ckpt_doctor "$@"',
-        "python": f'exec {sys.executable} "$@"',
-        "evaluate_latest.sh": f'exec {EXAMPLE} "$@"',
-    }.items():
-        (programs / name).write_text(f"#!/bin/sh\n{command}\n")
-        (programs / name).chmod(0o755)
+    transcripts.programs(tmp_path, **{"evaluate_latest.sh": f'exec {EXAMPLE} "$@"'})
     return tmp_path
 
 
-def shell(program: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of the shell with both streams in one."""
-    path = f"{home / '.bin'}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        ["bash", "-c", program],
-        cwd=home,
-        env={**os.environ, "PATH": path, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_transcript(block: str, home: Path) -> None:
-    commands = re.findall(r"^\$ (.*)$", block, re.MULTILINE)
-    shown = re.sub(r"^\$ .*\n", "", block, flags=re.MULTILINE)
-    assert shell("\n".join(commands), home).stdout.replace(str(home), HOME) == shown
+@pytest.mark.parametrize("step", STEPS, ids=range(len(STEPS)))
+def test_transcript(step: transcripts.Step, home: Path) -> None:
+    assert transcripts.run(step, home) == step.shown
 
 
 def test_there_are_transcripts() -> None:
-    assert len(BLOCKS) >= 6
-    assert {"gate", "latest"} <= set(re.findall(r"ckpt-doctor (\w+)", "".join(BLOCKS)))
+    assert len(STEPS) >= 6
+    typed = "\n".join(step.commands for step in STEPS)
+    assert {"gate", "latest"} <= set(re.findall(r"ckpt-doctor (\w+)", typed))
 
 
 def test_the_program_in_the_documentation(home: Path) -> None:
