@@ -26,6 +26,7 @@ if [ "$#" -lt 2 ]; then
   exit 2
 fi
 runs=$1
+[[ $runs != -* ]] || runs=./$runs # no path is an option
 shift
 
 options=(--latest)

@@ -13,20 +13,32 @@ install() {
 }
 
 gate() {
-  local -a options=()
+  # Each format with its file, so that formats among the further options find theirs.
+  local -a options=(--output-format github --output-file -)
   if [ -n "${CKPT_DOCTOR_ACTION_SARIF:-}" ]; then
     options+=(--output-format sarif --output-file "$CKPT_DOCTOR_ACTION_SARIF")
   fi
-  options+=(--output-format github)
-  [ "${CKPT_DOCTOR_ACTION_LATEST:-false}" != true ] || options+=(--latest)
+  local latest=${CKPT_DOCTOR_ACTION_LATEST:-false}
+  case ${latest,,} in
+    true) options+=(--latest) ;;
+    false) ;;
+    *)
+      echo "latest is true or false, and not $latest" >&2
+      exit 2
+      ;;
+  esac
   [ -z "${CKPT_DOCTOR_ACTION_MODEL:-}" ] || options+=(--model "$CKPT_DOCTOR_ACTION_MODEL")
   [ -z "${CKPT_DOCTOR_ACTION_LOADER:-}" ] || options+=(--loader "$CKPT_DOCTOR_ACTION_LOADER")
   local line
-  while IFS= read -r line; do
+  while read -r line; do
+    line=${line%$'\r'}
     [ -z "$line" ] || options+=("$line")
   done <<<"${CKPT_DOCTOR_ACTION_ARGS:-}"
+  # No path is an option, whatever it begins with.
+  local path=$CKPT_DOCTOR_ACTION_PATH
+  [[ $path != -* ]] || path=./$path
   # The gate starts this script again behind a healthy checkpoint, which it names in the environment.
-  exec ckpt-doctor gate "${options[@]}" "$CKPT_DOCTOR_ACTION_PATH" -- bash "$0" output
+  exec ckpt-doctor gate "${options[@]}" "$path" -- bash "$0" output
 }
 
 output() {

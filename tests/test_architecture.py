@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "reporting": WORDS,
     "verification": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
     "integrations": WORDS | {"rules", "inspection", "verification"},
-    "gate": WORDS | {"layouts", "inspection"},
+    "gate": WORDS | {"layouts", "rules", "inspection"},
     "cli": WORDS
     | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"}
     | {"repair", "verification", "contracts", "gate", "reporting", "settings"},

@@ -153,7 +153,7 @@ def say_written_later(path: str, other: str) -> None:
 
 
 def _report(verdict: Verdict, options: InspectOptions, *, aside: bool) -> None:
-    outputs, report = options.outputs, verdict.report
+    outputs, report = options.outputs, verdict.shown
 
     def render(output: Output) -> Iterator[str]:
         return _lines(verdict, output.format, options.look(output, aside=aside))
@@ -169,11 +169,11 @@ def _lines(verdict: Verdict, output_format: str, look: Presentation) -> Iterator
 
         from ckpt_doctor.reporting.json_document import document
 
-        yield json.dumps({**document(verdict.report, look), **verdict.to_dict()}, indent=2)
+        yield json.dumps({**document(verdict.shown, look), **verdict.to_dict()}, indent=2)
     elif verdict.coverage is None:
-        yield from report_lines(verdict.report, output_format, look)
+        yield from report_lines(verdict.shown, output_format, look)
     else:
-        yield from gate_lines(verdict.report, verdict.coverage, output_format, look)
+        yield from gate_lines(verdict.shown, verdict.coverage, output_format, look)
 
 
 def _start(words: list[str], verdict: Verdict, environment: dict[str, str]) -> None:

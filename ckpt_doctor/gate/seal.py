@@ -15,7 +15,7 @@ from ckpt_doctor.layouts.folder import Folder
 # the log of the evaluation often lies beside its checkpoint.
 _TELLING = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json")
 
-_State = tuple[int, int, int, int] | None
+_State = tuple[int, int, int, int, int] | None
 
 
 class Seal:
@@ -51,9 +51,12 @@ class Seal:
             )
 
     def _telling_names(self) -> set[Path]:
+        # One folder further down, too: a save that goes on may be about to nest what it writes.
+        listed = {Path(os.path.abspath(folder)) for folder in self._folders}
+        listed |= {folder / name for folder in listed for name in Folder(folder).folders}
         return {
-            Path(os.path.abspath(folder / name))
-            for folder in self._folders
+            folder / name
+            for folder in listed
             for name in Folder(folder).files
             if any(ending in name.lower() for ending in _TELLING)
         }
@@ -70,9 +73,10 @@ def judged_files(checkpoint: Checkpoint) -> Iterator[Path]:
 
 
 def _state(path: Path) -> _State:
-    """Device, inode, size and time of what lies at the end of all links; ``None`` where nothing does."""
+    """Device, inode, size and times of what lies at the end of all links; ``None`` where nothing does."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    # The time of the last change cannot be set by a program, as that of the last write can.
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

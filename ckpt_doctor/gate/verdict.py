@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import CkptDoctorError
 from ckpt_doctor.results import Report
+from ckpt_doctor.rules.not_judged import NotJudged
 
 from .seal import Seal
 
@@ -41,6 +42,16 @@ class Verdict(NamedTuple):
     def passed(self) -> bool:
         """Whether nothing stands against it."""
         return self.reason is None
+
+    @property
+    def shown(self) -> Report:
+        """The report, with what could not be judged as a finding: no reader of it may take the checkpoint for sound."""
+        told = self.coverage is not None and self.coverage.unjudged is not None
+        if self.error is None or told or not self.report.diagnoses:
+            return self.report
+        finding = NotJudged().finding(f"{self.reason}.", always_fails=True)
+        first, *others = self.report.diagnoses
+        return Report((first._replace(findings=(finding, *first.findings)), *others))
 
     def to_dict(self) -> dict[str, Any]:
         """What ``gate`` adds to the document of an inspection."""

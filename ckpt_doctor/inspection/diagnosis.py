@@ -13,6 +13,7 @@ from ckpt_doctor.layouts import Found, discover
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Diagnosis
 from ckpt_doctor.rules import rules_for
+from ckpt_doctor.wording import listed
 
 if TYPE_CHECKING:
     from ckpt_doctor.layout_definition import LayoutDefinition
@@ -76,8 +77,8 @@ def open_checkpoint(
     if len(checkpoints) > 1:
         own = [item for item in checkpoints if os.path.abspath(item.root) == os.path.abspath(path)]
         if len(own) != 1:
-            names = ", ".join(item.path for item in checkpoints[:5])
-            raise NoCheckpointError(f"{path} holds {len(checkpoints)} checkpoints ({names}, …): name one of them")
+            names = listed((item.path for item in checkpoints), 5)
+            raise NoCheckpointError(f"{path} holds {len(checkpoints)} checkpoints ({names}): name one of them")
         checkpoints = own
     return checkpoints[0]
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-from ckpt_doctor.checkpoint import Checkpoint, KnownSize, Part
+from ckpt_doctor.checkpoint import Checkpoint, DefectKind, KnownSize, Part
 from ckpt_doctor.layout_definition import LayoutDefinition, PartDefinition, SizeDefinition
 from ckpt_doctor.wording import listed
 
@@ -127,7 +127,9 @@ def _adapters(reader: CheckpointReader, item: PartDefinition, place: str) -> lis
 def _files(reader: CheckpointReader, item: PartDefinition, place: str | None) -> list[Part]:
     """A part whose files are named one by one; without files where it is absent."""
     if item.form == "document" and place is not None:
-        return []  # that it is there is all that is asked for
+        file = reader.disk.weights(reader.root / place, place)
+        # That it is there is all that is asked for; a link that leads nowhere is not.
+        return [Part(item.name, item.role, files=(file,))] if file.has_defect(DefectKind.UNREADABLE) else []
     present = [path for path in item.paths if item.form == "file" and reader.disk.has_file(reader.root / path)]
     usual = ("model.safetensors", "pytorch_model.bin")
     expected = [join(item.paths[0], name) for name in usual] if item.form == "folder" else item.paths

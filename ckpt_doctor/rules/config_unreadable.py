@@ -44,8 +44,9 @@ class ConfigUnreadable(Rule):
         """See :meth:`Rule.check`."""
         seen: dict[str, tuple[ConfigFile, bool]] = {}
         for part in checkpoint.parts:
-            if part.config is not None:
-                seen.setdefault(part.config.path, (part.config, part.role == "adapter"))
+            # A part may want more of a file than others do, and then that is what is wrong with it.
+            if part.config is not None and (part.config.path not in seen or part.config.data is None):
+                seen[part.config.path] = (part.config, part.role == "adapter")
         if checkpoint.config is not None:
             seen.setdefault(checkpoint.config.path, (checkpoint.config, False))
         for path, (config, is_adapter) in seen.items():

@@ -130,7 +130,8 @@ class DefectRule(Rule):
                             evidence=defect.evidence,
                             severity=self.severity_in(part, file, defect),
                             fix=self.fix_for(checkpoint, part, file, defect),
-                            always_fails=defect.kind is DefectKind.UNREADABLE,
+                            # Of a file whose tensors nobody knows, no setting makes a healthy one.
+                            always_fails=not (file.readable or part.auxiliary),
                         )
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:

@@ -49,9 +49,9 @@ class Crew(Generic[Tool]):
 
         A job that fails does not keep the others from running. ``advance`` hears the number of bytes read so far.
         """
-        for thread in self._threads:
-            thread.start()
         try:
+            for thread in self._threads:
+                thread.start()
             for thread in self._threads:
                 while True:
                     thread.join(_POLL)
@@ -61,7 +61,8 @@ class Crew(Generic[Tool]):
         finally:
             self._stop.set()  # after Ctrl-C nobody waits for the rest of a large file
             for thread in self._threads:
-                thread.join()
+                if thread.ident is not None:
+                    thread.join()
         if self._failures:
             raise self._failures[0]
         return self._complaints[0] if self._complaints else None

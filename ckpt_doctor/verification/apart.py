@@ -56,7 +56,8 @@ def verify_apart(path: str, model: str | None, *, progress: Progress | None = No
         finally:
             code = process.poll()
             kill(process)  # and what the loader started
-            listener.join(_PATIENCE)
+            if listener.ident is not None:
+                listener.join(_PATIENCE)
             with process, contextlib.suppress(BrokenPipeError):
                 pass  # its pipes are closed
         lines = _raw_lines(output)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckpt_doctor.errors import VerificationError
 
@@ -31,23 +32,31 @@ class MemGenConfig:
     path: Path
 
 
+class Surroundings(NamedTuple):
+    """Where modules are looked for, and the variables of the environment that an import set."""
+
+    path: list[str]
+    environment: dict[str, str]
+
+
 @dataclass(frozen=True)
 class UserCode:
     """A callable of the user, with the name it was given under, the file it stands in and what its import said.
 
-    ``folder`` is where it was imported from: what it imports when it runs is looked for there first.
+    ``surroundings`` are what its module left behind when it was imported, and what it may rely on when it runs.
     """
 
     name: str
     call: Callable[..., Any]
     file: str | None
     lines: tuple[str, ...] = ()
-    folder: str | None = None
+    surroundings: Surroundings | None = None
 
     def __call__(self, *args: Any) -> Any:
         """Call it, and wait for what an ``async`` function promises."""
-        if self.folder is not None:
-            sys.path.insert(0, self.folder)
+        if self.surroundings is not None:
+            sys.path[:] = self.surroundings.path
+            os.environ.update(self.surroundings.environment)
         result = self.call(*args)
         if not inspect.isawaitable(result):
             return result
@@ -115,14 +124,12 @@ def _code(text: str) -> UserCode | None:
     if home.endswith(".py"):
         if not Path(home).is_file():
             raise VerificationError(f"{text}: there is no file {home}")
-        folder = str(Path(home).resolve().parent)
-        outcome = run(lambda: _import_file(Path(home), folder), own_file=home)
+        outcome = run(lambda: _import_file(Path(home).resolve()), own_file=home)
     elif all(word.isidentifier() for word in home.split(".")):
-        folder = str(Path.cwd())
-        outcome = run(lambda: _import_module(home, folder))
+        outcome = run(lambda: _surrounded(lambda: importlib.import_module(home), str(Path.cwd())))
     else:
         return None
-    module = _imported(text, home, outcome)
+    module, surroundings = _imported(text, home, outcome)
     value: Any = module
     for word in attribute.split("."):
         if not hasattr(value, word):
@@ -130,35 +137,50 @@ def _code(text: str) -> UserCode | None:
         value = getattr(value, word)
     if not callable(value):
         raise VerificationError(f"{text}: {attribute} is no function")
-    return UserCode(text, value, module.__file__, tuple(outcome.lines), folder)
+    return UserCode(text, value, module.__file__, tuple(outcome.lines), surroundings)
 
 
-def _imported(text: str, home: str, outcome: Outcome) -> ModuleType:
+_Imported = tuple[ModuleType, Surroundings]
+_FILES: dict[tuple[Path, int], _Imported] = {}
+"""Files that were imported, by path and time: a model and a loader of one file share what that holds."""
+
+
+def _imported(text: str, home: str, outcome: Outcome) -> _Imported:
     if outcome.error is not None:
         at = f", at {outcome.place}" if outcome.place else ""
         raise VerificationError(f"{text}: importing {home} failed with {outcome.failure}{at}") from None
-    assert isinstance(outcome.result, ModuleType)
-    return outcome.result
+    found: _Imported = outcome.result
+    return found
 
 
-def _import_file(path: Path, folder: str) -> ModuleType:
+def _import_file(path: Path) -> _Imported:
     """Import a file as a script would be run: with its folder first in the search path."""
+    key = (path, path.stat().st_mtime_ns)
+    if key not in _FILES:
+        _FILES[key] = _surrounded(lambda: _executed(path), str(path.parent))
+    return _FILES[key]
+
+
+def _executed(path: Path) -> ModuleType:
     name = path.stem if path.stem.isidentifier() else "loader_under_test"
     existing = sys.modules.get(name)
-    if existing is not None and getattr(existing, "__file__", None) != str(path.resolve()):
+    if existing is not None and getattr(existing, "__file__", None) != str(path):
         name = f"{name}_under_test"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their module up there
-    sys.path.insert(0, folder)
     spec.loader.exec_module(module)
     return module
 
 
-def _import_module(name: str, folder: str) -> ModuleType:
+def _surrounded(imported: Callable[[], ModuleType], folder: str) -> _Imported:
+    """A module that is imported with ``folder`` first in the search path, and what it left behind."""
+    before = dict(os.environ)
     sys.path.insert(0, folder)
-    return importlib.import_module(name)
+    module = imported()
+    changed = {name: value for name, value in os.environ.items() if before.get(name) != value}
+    return module, Surroundings(list(sys.path), changed)
 
 
 def _required_parameters(call: Callable[..., Any]) -> int:

@@ -75,6 +75,10 @@ def test_the_action_stops_at_a_broken_one(tmp_path: Path) -> None:
 def test_inputs_of_the_action_are_data(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     attack = f"x'; touch {marker}; '$(touch {marker})`touch {marker}`"
+    for path in ("--help", "--version"):
+        done, outputs = act(tmp_path, path=path)
+        assert (done.returncode, outputs) == (2, "")
+    assert act(tmp_path, path=str(HEALTHY), latest="yes")[0].returncode == 2
     for inputs in ({"path": attack}, {"path": str(HEALTHY), "args": attack}, {"path": str(HEALTHY), "loader": attack}):
         done, outputs = act(tmp_path, **inputs)
         assert (done.returncode, outputs) == (2, "")
@@ -82,9 +86,12 @@ def test_inputs_of_the_action_are_data(tmp_path: Path) -> None:
 
 
 def test_the_action_takes_the_newest_and_further_options(tmp_path: Path) -> None:
-    done, outputs = act(tmp_path, path=str(HEALTHY), latest="true", args="--deep\n--fail-on=warning\n")
+    done, outputs = act(
+        tmp_path, path=str(HEALTHY), latest="TRUE", args="  --deep\r\n\n--output-format=junit\n--output-file=x.xml\n"
+    )
     assert done.returncode == 0, done.stderr
     assert outputs.splitlines()[1] == str(HEALTHY / "weaver")
+    assert (tmp_path / "x.xml").read_text().startswith("<?xml")
 
 
 WATCHED = (
@@ -101,6 +108,12 @@ WATCHED = (
     "weaver/projections.pt",
     "projs.bin",
     "any_name.safetensors",
+    "head.bin",
+    "value_head.pt",
+    "ckpt.pth",
+    "model.safetensors.index.fp16.json",
+    "model_index.json",
+    "ckpt-doctor.toml",
 )
 PASSED_OVER = ("README.md", "package.json", "tsconfig.json", "data.bin", "model.py", "model.json", "my_config.json")
 

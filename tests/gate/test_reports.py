@@ -138,3 +138,20 @@ def test_names_do_not_break_out(tmp_path: Path) -> None:
     assert "\x1b" not in result.output
     assert "\u202e" not in result.output
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("output_format", ["text", "concise", "json", "github", "sarif", "junit", "markdown"])
+def test_what_could_not_be_judged_is_green_nowhere(model: str, output_format: str) -> None:
+    broken_model = Path("raises.py")
+    broken_model.write_text("def build():\n    raise KeyError('no such package')\n")
+    arguments = ("--model", f"{broken_model}:build", "--loader", f"{MODEL}:right")
+    result = run("gate", model, *arguments, "--output-format", output_format)
+    assert result.exit_code == 2
+    assert "CKD011" in result.stdout
+    assert "no such package" in result.stdout
+    if output_format == "junit":
+        assert ElementTree.fromstring(result.stdout).find(".//failure") is not None
+    if output_format == "github":
+        assert "::error " in result.stdout
+    if output_format == "markdown":
+        assert "failed" in result.stdout.splitlines()[0]
