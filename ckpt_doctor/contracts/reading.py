@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.contract import KIND, SCHEMA_VERSION, Contract, PinnedPart, PinnedTensor
+from ckpt_doctor.dtypes import BY_NAME
 from ckpt_doctor.errors import ContractError
 from ckpt_doctor.formats.json_text import repeated
 from ckpt_doctor.formats.text_file import read_json
@@ -91,7 +92,7 @@ def _tensor(data: Any, where: str) -> PinnedTensor:
     if digest is not None and not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
         raise _WrongError(f"the sha256 of {where} is not 64 lower-case hex digits")
     same_as = _text(data, "same_as", where) if "same_as" in data else None
-    return PinnedTensor(_text(data, "dtype", where), tuple(shape), digest, same_as)
+    return PinnedTensor(_dtype(data, where), tuple(shape), digest, same_as)
 
 
 def _object(data: Any, known: set[str] | None, where: str) -> None:
@@ -111,6 +112,13 @@ def _text(data: Mapping[str, Any], name: str, where: str) -> str:
     if not isinstance(value, str):
         raise _WrongError(f"{where} has no {name}")
     return value
+
+
+def _dtype(data: Mapping[str, Any], where: str) -> str:
+    name = _text(data, "dtype", where)
+    if name not in BY_NAME:
+        raise _WrongError(f"{where} has a dtype that does not exist: {name}")
+    return name
 
 
 def _files(info: Any) -> dict[str, str]:

@@ -55,6 +55,12 @@ def judge(
     """
     if len(found) == 1:
         return Report((judge_one(found[0], policy, standard, progress=progress),))
+    standards = [None if _lies_beside(item, found) else standard for item in found]
     from .several import judge_several
 
-    return Report(judge_several(found, policy, standard, counter=counter, jobs=jobs))
+    return Report(judge_several(found, policy, standards, counter=counter, jobs=jobs))
+
+
+def _lies_beside(item: Found, found: Sequence[Found]) -> bool:
+    """Whether it is an adapter that PEFT saved below another one, which alone is what is meant."""
+    return item.layout == "peft" and any(other.layout == "peft" and other.root == item.root.parent for other in found)

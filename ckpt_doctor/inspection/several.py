@@ -21,12 +21,14 @@ _WORTH = 0.2
 def judge_several(
     found: Sequence[Found],
     policy: Policy,
-    standard: Standard | None = None,
+    standards: Sequence[Standard | None],
     *,
     counter: Progress | None = None,
     jobs: int = 1,
 ) -> tuple[Diagnosis, ...]:
     """The diagnoses of these checkpoints, in their order; one that cannot be judged does not hide the others.
+
+    ``standards`` has for each of them what it is held against.
 
     How long a checkpoint takes cannot be told from its name or size. So the first ones are judged here, and processes
     are started once the pace shows that the rest will keep them busy: a small tree never pays for them.
@@ -44,7 +46,7 @@ def judge_several(
         from .workers import Workers
 
         lost = {}
-        with Workers(found, (policy, standard), indexes, among) as workers:
+        with Workers(found, [(policy, standard) for standard in standards], indexes, among) as workers:
             for index, outcome in workers.outcomes():
                 if isinstance(outcome, str):
                     lost[index] = outcome
@@ -55,7 +57,7 @@ def judge_several(
     begin = time.monotonic()
     while waiting:
         index = waiting.popleft()
-        done(index, _attempt(found[index], policy, standard))
+        done(index, _attempt(found[index], policy, standards[index]))
         pace = (time.monotonic() - begin) / len(diagnoses)
         size = min(jobs, len(waiting), int(pace * len(waiting) / _WORTH))
         if size > 1:

@@ -31,12 +31,12 @@ Outcome = Diagnosis | str
 
 
 class Workers:
-    """``size`` processes that judge those of ``found`` whose indexes are in ``waiting``.
+    """``size`` processes that judge those of ``found`` whose indexes are in ``waiting``, each by its own ``terms``.
 
     What none of them can do stays in ``waiting``. A context manager: at its end every process has ended.
     """
 
-    def __init__(self, found: Sequence[Found], terms: Terms, waiting: deque[int], size: int) -> None:
+    def __init__(self, found: Sequence[Found], terms: Sequence[Terms], waiting: deque[int], size: int) -> None:
         self._found = found
         self._terms = terms
         self._waiting = waiting
@@ -125,7 +125,9 @@ class Workers:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            request = pickle.dumps((self._found[index], self._terms, self._scan_threads), pickle.HIGHEST_PROTOCOL)
+            request = pickle.dumps(
+                (self._found[index], self._terms[index], self._scan_threads), pickle.HIGHEST_PROTOCOL
+            )
         except (pickle.PicklingError, AttributeError, TypeError, RecursionError):
             return None
         try:

@@ -229,9 +229,8 @@ def _other_shape(row: Row) -> bool:
 
 def _is_new(rows: list[Row]) -> bool:
     """Whether the adapter looks as PEFT makes one: something in it is zero that is not zero in the checkpoint."""
-    return any(
-        row.target is not None and not row.target.computed and not bool(row.target.value().any()) for row in rows
-    )
+    values = [row.target.value() for row in rows if row.target is not None and not row.target.computed]
+    return any(value.device.type != "meta" and not bool(value.any()) for value in values)
 
 
 def _is_untouched(row: Row, marks: Untouched) -> bool:

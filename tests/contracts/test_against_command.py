@@ -202,3 +202,10 @@ def test_from_python(contract: Path) -> None:
     assert report.healthy
     assert report.checkpoints[0].comparison is not None
     assert ckpt_doctor.inspect(HEALTHY / FIXTURE).checkpoints[0].comparison is None
+
+
+def test_an_adapter_that_merely_lies_beside_is_held_against_nothing(tmp_path: Path) -> None:
+    two = shutil.copytree(HEALTHY / "peft" / "two_adapters", tmp_path / "two")
+    assert run("lock", two, "--values", "-o", tmp_path / "two.json").exit_code == 0
+    result = run("inspect", two, "--deep", "--against", tmp_path / "two.json")
+    assert (result.exit_code, result.stdout.count("healthy")) == (0, 3)
