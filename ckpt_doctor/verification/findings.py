@@ -19,10 +19,23 @@ def finding(code: str, message: str, **details: Any) -> Finding:
     return rule().finding(message, **details)
 
 
-def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int, packed: int, *, unadapted: bool) -> Finding:
-    """CKD001: values that are nowhere in the model."""
+def not_restored(
+    part: Part,
+    tensors: Sequence[Wanted],
+    untouched: int,
+    packed: int,
+    elsewhere: Sequence[tuple[str, str]],
+    *,
+    unadapted: bool,
+) -> Finding:
+    """CKD001: values that are nowhere in the model, or (``elsewhere``) not where its names say."""
+    are = "is" if len(tensors) == 1 else "are"
     message = f"{counted(len(tensors), 'tensor')} of the {part.name} ({listed(_names(tensors))}) "
-    message += f"{'is' if len(tensors) == 1 else 'are'} nowhere in the loaded model."
+    message += f"{are} {'not where names say' if elsewhere else 'nowhere'} in the loaded model."
+    if elsewhere:
+        first, place = elsewhere[0]
+        message += f" The values of {len(elsewhere)} are in a parameter that others of its shape are named as well for"
+        message += f" ({first} in {place}): values alone cannot tell whether the model wants them there."
     if untouched:
         message += f" {counted(untouched, 'parameter')} for them {'was' if untouched == 1 else 'were'} not written to:"
         message += " the loader did not open the file, or did not find the names."
