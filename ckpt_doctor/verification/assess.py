@@ -25,6 +25,7 @@ from .matching import PartMatch, match
 from .merging import Reference, find_merged
 from .namings import raw_names
 from .reading import TensorReader
+from .scaling import scaled_otherwise
 from .tensors import Wanted, component_names, wanted
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def assess(
     fates: Fates | None = None,
     whole: bool = False,
     exact: bool = False,
+    final: bool = False,
     folder: str | None = None,
     reference: Reference | None = None,
     lines: list[str] | None = None,
@@ -68,10 +70,11 @@ def assess(
 ) -> tuple[tuple[TensorCoverage, ...], list[Finding]]:
     """Judge every tensor of ``checkpoint`` against ``model``.
 
-    ``values`` compares them, else name and shape decide. ``fates`` tell what became of marks during the
-    load. ``whole`` says that a whole model must be covered in every parameter, ``exact`` that only names
-    count that the ecosystem's loaders understand. ``folder`` is how the checkpoint is named in advice. ``reference``
-    makes the base of an adapter anew, for where a loader may have merged it; what cannot be told goes to ``lines``.
+    ``values`` compares them, else name and shape decide. ``fates`` tell what became of marks during the load.
+    ``whole`` says that a whole model must be covered in every parameter, ``exact`` that only names count that the
+    ecosystem's loaders understand, ``final`` that nobody prepares the model further after this load. ``folder`` is how
+    the checkpoint is named in advice. ``reference`` makes the base of an adapter anew, for where a loader may have
+    merged it; what cannot be told goes to ``lines``.
     """
     found = match(model, checkpoint, exact=exact)
     rows: list[Row] = []
@@ -108,7 +111,8 @@ def assess(
         problems += _problems(model, checkpoint, part, own, fates, folder or str(checkpoint.root))
     problems += uncovered(model, checkpoint, found, whole=whole)
     if values:
-        problems += idle_adapters(model, checkpoint, found)
+        problems += idle_adapters(model, checkpoint, found, final=final)
+        problems += scaled_otherwise(model, found)
     return _coverage(checkpoint, rows), problems
 
 

@@ -240,6 +240,7 @@ class _Job:
             self.checkpoint,
             fates=marks.fates(model) if marks is not None else None,
             whole=whole,
+            final=True,
             folder=self.path,
             reference=reference,
             lines=self.lines,
