@@ -23,6 +23,7 @@ WORDS = {
     "cores",
     "coverage",
     "difference",
+    "file_states",
     "findings",
     "layout_definition",
     "path_ignores",

@@ -68,6 +68,7 @@ TABLE = (
     Listing("CKD006", "adapter-without-effect", Topic.LOADS),
     Listing("CKD007", "forward-not-finite", Topic.LOADS),
     Listing("CKD008", "value-changed-by-cast", Topic.LOADS),
+    Listing("CKD010", "adapter-settings-differ", Topic.LOADS),
     Listing("CKD011", "not-judged", Topic.LOADS),
     Listing("CKD101", "lfs-pointer", Topic.DEFECTS),
     Listing("CKD102", "empty-file", Topic.DEFECTS),

@@ -11,8 +11,10 @@ class AdapterWithoutEffect(LoadRule):
     """With and without the adapter the model computes the same.
 
     ## What it does
-    With `--mode forward`, runs one pass of random tokens with the adapter and one with the adapter disabled, and
-    compares the logits.
+    Looks whether the layers apply the adapter that was loaded: it may be switched off, not the active one, or scaled
+    by 0, in all of them or in some. With `--mode forward`, runs one pass of random tokens with the adapter and one with
+    the adapter disabled, and compares the logits. Where `verify` judges the load of a PEFT adapter, one that no layer
+    applies is an error.
 
     ## Why is this bad?
     Whatever was trained changes nothing: the evaluation measures the base model.

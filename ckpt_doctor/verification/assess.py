@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.coverage import CAST, MISMATCHED, MISSING, RESTORED, TensorCoverage
+from ckpt_doctor.errors import VerificationError
 from ckpt_doctor.findings import Finding
 from ckpt_doctor.wording import shape
 
@@ -19,11 +20,12 @@ from .content import by_content
 from .covered import uncovered
 from .idle import idle_adapters, is_applied
 from .live import Place, Target, place
-from .marks import Key
+from .marks import Fates
 from .matching import PartMatch, match
 from .merging import Reference, find_merged
 from .namings import raw_names
 from .reading import TensorReader
+from .scaling import scaled_otherwise
 from .tensors import Wanted, component_names, wanted
 
 if TYPE_CHECKING:
@@ -33,21 +35,23 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
-Untouched = frozenset[Key] | None
-"""The marks that still stood after the load; ``None`` where none were placed."""
-
 _THREADS = 2
+_UNPROVEN = "could not be marked: whether the load wrote it is not known"
 
 
 @dataclass
 class Row:
-    """A tensor of the checkpoint and its target; ``verdict`` says how the values compare, where they count."""
+    """A tensor of the checkpoint and its target; ``verdict`` says how the values compare, where they count.
+
+    ``found_in`` is a parameter that has the values and may not be the place for them.
+    """
 
     wanted: Wanted
     target: Target | None
     verdict: Verdict | None
     status: str
     detail: str = ""
+    found_in: str = ""
 
 
 def assess(
@@ -55,9 +59,10 @@ def assess(
     checkpoint: Checkpoint,
     *,
     values: bool = True,
-    untouched: Untouched = None,
+    fates: Fates | None = None,
     whole: bool = False,
     exact: bool = False,
+    final: bool = False,
     folder: str | None = None,
     reference: Reference | None = None,
     lines: list[str] | None = None,
@@ -65,10 +70,11 @@ def assess(
 ) -> tuple[tuple[TensorCoverage, ...], list[Finding]]:
     """Judge every tensor of ``checkpoint`` against ``model``.
 
-    ``values`` compares them, else name and shape decide. ``untouched`` holds what marks still stood for after
-    the load. ``whole`` says that a whole model must be covered in every parameter, ``exact`` that only names
-    count that the ecosystem's loaders understand. ``folder`` is how the checkpoint is named in advice. ``reference``
-    makes the base of an adapter anew, for where a loader may have merged it; what cannot be told goes to ``lines``.
+    ``values`` compares them, else name and shape decide. ``fates`` tell what became of marks during the load.
+    ``whole`` says that a whole model must be covered in every parameter, ``exact`` that only names count that the
+    ecosystem's loaders understand, ``final`` that nobody prepares the model further after this load. ``folder`` is how
+    the checkpoint is named in advice. ``reference`` makes the base of an adapter anew, for where a loader may have
+    merged it; what cannot be told goes to ``lines``.
     """
     found = match(model, checkpoint, exact=exact)
     rows: list[Row] = []
@@ -85,11 +91,11 @@ def assess(
                 progress(done, total)
 
     for number, part in enumerate(found):
-        judged = _judge(checkpoint, part, values=values, marks=untouched, advance=advance)
+        judged = _judge(checkpoint, part, values=values, fates=fates, advance=advance)
         for rival in part.rivals if values else ():
             # Two adapters of one shape: the one that the values are in is the one that was loaded; if both hold them,
             # the one that the model applies.
-            other = _judge(checkpoint, rival, values=True, marks=untouched, advance=lambda _: None)
+            other = _judge(checkpoint, rival, values=True, fates=fates, advance=lambda _: None)
             if (_arrived(other), is_applied(model, rival)) > (_arrived(judged), is_applied(model, found[number])):
                 judged, found[number] = other, rival
         rows += judged
@@ -106,10 +112,12 @@ def assess(
             unknown = find_merged(model, str(checkpoint.root / part.part.directory), own, reference)
             if unknown is not None and lines is not None:
                 lines.append(unknown)
-        problems += _problems(model, checkpoint, part, own, untouched, folder or str(checkpoint.root))
+        _raise_if_unproven(own, fates)
+        problems += _problems(model, checkpoint, part, own, fates, folder or str(checkpoint.root))
     problems += uncovered(model, checkpoint, found, whole=whole)
     if values:
-        problems += idle_adapters(model, checkpoint, found)
+        problems += idle_adapters(model, checkpoint, found, final=final)
+        problems += scaled_otherwise(model, found)
     return _coverage(checkpoint, rows), problems
 
 
@@ -124,14 +132,14 @@ def _judge(
     part: PartMatch,
     *,
     values: bool,
-    marks: Untouched,
+    fates: Fates | None,
     advance: Callable[[int], None],
 ) -> list[Row]:
     def judge_some(items: list[Wanted]) -> list[Row]:
         judged = []
         with TensorReader(checkpoint.root) as reader:
             for item in items:
-                judged.append(_row(reader, item, part.targets.get(item.tensor.name), values=values, marks=marks))
+                judged.append(_row(reader, item, part.targets.get(item.tensor.name), values=values, fates=fates))
                 advance(item.tensor.nbytes)
         return judged
 
@@ -146,7 +154,7 @@ def _judge(
     return sorted(judged, key=lambda row: order[id(row.wanted)])
 
 
-def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: bool, marks: Untouched) -> Row:
+def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: bool, fates: Fates | None) -> Row:
     if target is None:
         return Row(item, None, None, MISSING, "no parameter of the model has this name")
     if _quantised(item, target):
@@ -158,8 +166,8 @@ def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: b
         return Row(item, target, Verdict.DIFFERENT if values else None, MISMATCHED, detail)
     if not values:
         return Row(item, target, None, RESTORED)
-    if marks is not None and _key(item, target) in marks:
-        # Also where the values are equal: by accident, or from an earlier load.
+    untouched = fates.untouched(target) if fates is not None else None
+    if untouched:
         return Row(item, target, Verdict.DIFFERENT, MISSING, "the load did not write to the parameter")
     try:
         live = target.value()
@@ -167,13 +175,13 @@ def _row(reader: TensorReader, item: Wanted, target: Target | None, *, values: b
     except OSError as error:
         return Row(item, target, Verdict.DIFFERENT, MISSING, f"cannot be read: {error}")
     if verdict is Verdict.EQUAL:
-        return Row(item, target, verdict, RESTORED)
+        return Row(item, target, verdict, RESTORED, _UNPROVEN if _is_unproven(item, fates) else "")
     if verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
         return Row(item, target, verdict, CAST, dtypes)
     if live.device.type == "meta":
         return Row(item, target, verdict, MISSING, "the parameter is on the meta device: it has no values")
     # Without marks nobody can tell a parameter that was left alone from one that got other values.
-    return Row(item, target, verdict, MISSING if marks is None else MISMATCHED, "the parameter has other values")
+    return Row(item, target, verdict, MISSING if untouched is None else MISMATCHED, "the parameter has other values")
 
 
 def _quantised(item: Wanted, target: Target) -> bool:
@@ -182,8 +190,18 @@ def _quantised(item: Wanted, target: Target) -> bool:
     return integers and item.tensor.dtype.name.startswith(("float", "bfloat"))
 
 
-def _key(item: Wanted, target: Target) -> Key:
-    return (item.file.path, item.tensor.name, target.name)
+def _is_unproven(item: Wanted, fates: Fates | None) -> bool:
+    return fates is not None and (item.file.path, item.tensor.name) in fates.unproven
+
+
+def _raise_if_unproven(rows: list[Row], fates: Fates | None) -> None:
+    """One tensor may hide among others that were written; where nothing was seen to be, nothing is known."""
+    arrived = [row for row in rows if row.status in (RESTORED, CAST) and row.wanted.tensor.numel]
+    if arrived and all(_is_unproven(row.wanted, fates) for row in arrived):
+        raise VerificationError(
+            f"the parameters for the {arrived[0].wanted.part.name} held its values before the load, and are of a kind "
+            "that cannot be marked: whether the load wrote them is not known. Judge it with a model of other values"
+        )
 
 
 def _arrived(rows: Iterable[Row]) -> int:
@@ -195,7 +213,7 @@ def _problems(
     checkpoint: Checkpoint,
     part: PartMatch,
     rows: list[Row],
-    marks: Untouched,
+    fates: Fates | None,
     folder: str,
 ) -> Iterator[Finding]:
     if part.part.secondary:
@@ -204,19 +222,21 @@ def _problems(
     shaped = [(row.wanted, row.target.name, row.target.shape) for row in absent if row.target and _other_shape(row)]
     if shaped:
         yield words.shapes(shaped)
-    lost = [row for row in absent if not _other_shape(row)]
+    lost = [row for row in absent if not _other_shape(row) and row.wanted.tensor.numel]
     if lost:
-        untouched = sum(_is_untouched(row, marks) for row in lost)
+        untouched = sum(bool(_is_untouched(row, fates)) for row in lost)
         packed = sum(row.target is not None and _quantised(row.wanted, row.target) for row in lost)
         unadapted = part.part.role == "adapter" and part.naming.adapter is None
-        yield words.not_restored(part.part, [row.wanted for row in lost], untouched, packed, unadapted=unadapted)
+        elsewhere = [(row.wanted.tensor.name, row.found_in) for row in lost if row.found_in]
+        tensors = [row.wanted for row in lost]
+        yield words.not_restored(part.part, tensors, untouched, packed, elsewhere, unadapted=unadapted)
     for verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
         changed = [row for row in rows if row.verdict is verdict]
         for dtypes in sorted({row.detail for row in changed}):
             group = [row.wanted for row in changed if row.detail == dtypes]
             yield words.cast(group, dtypes, overflown=verdict is Verdict.OVERFLOWN)
     # What the loader did write to is not lost for want of a name.
-    left_alone = all(_is_untouched(row, marks) for row in rows) if marks is not None else _is_new(rows)
+    left_alone = _is_new(rows) if fates is None else all(_is_untouched(row, fates) is not False for row in rows)
     if part.part.role == "adapter" and part.naming.adapter is not None and len(absent) == len(rows) and left_alone:
         yield from _naive(model, part, rows, f"{folder}/{part.part.directory}".rstrip("/"))
 
@@ -233,8 +253,8 @@ def _is_new(rows: list[Row]) -> bool:
     return any(value.device.type != "meta" and not bool(value.any()) for value in values)
 
 
-def _is_untouched(row: Row, marks: Untouched) -> bool:
-    return marks is not None and row.target is not None and _key(row.wanted, row.target) in marks
+def _is_untouched(row: Row, fates: Fates | None) -> bool | None:
+    return None if fates is None or row.target is None else fates.untouched(row.target)
 
 
 def _naive(model: nn.Module, part: PartMatch, rows: list[Row], folder: str) -> Iterator[Finding]:
@@ -263,7 +283,8 @@ def _coverage(checkpoint: Checkpoint, rows: list[Row]) -> tuple[TensorCoverage, 
     result = []
     for row in rows:
         item, target = row.wanted, row.target
-        expected = not item.part.secondary
+        # Without elements there is nothing to restore, and nothing to lose.
+        expected = not item.part.secondary and (item.tensor.numel > 0 or _other_shape(row))
         if expected and target is not None and not target.computed:
             where = (place(target.value()), row.status in (RESTORED, CAST))
             expected = where not in seen

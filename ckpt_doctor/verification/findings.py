@@ -1,4 +1,4 @@
-"""What was found out about a load, as findings of the rules CKD001 to CKD008."""
+"""What was found out about a load, as findings of the rules CKD001 to CKD010."""
 
 from __future__ import annotations
 
@@ -19,10 +19,23 @@ def finding(code: str, message: str, **details: Any) -> Finding:
     return rule().finding(message, **details)
 
 
-def not_restored(part: Part, tensors: Sequence[Wanted], untouched: int, packed: int, *, unadapted: bool) -> Finding:
-    """CKD001: values that are nowhere in the model."""
+def not_restored(
+    part: Part,
+    tensors: Sequence[Wanted],
+    untouched: int,
+    packed: int,
+    elsewhere: Sequence[tuple[str, str]],
+    *,
+    unadapted: bool,
+) -> Finding:
+    """CKD001: values that are nowhere in the model, or (``elsewhere``) not where its names say."""
+    are = "is" if len(tensors) == 1 else "are"
     message = f"{counted(len(tensors), 'tensor')} of the {part.name} ({listed(_names(tensors))}) "
-    message += f"{'is' if len(tensors) == 1 else 'are'} nowhere in the loaded model."
+    message += f"{are} {'not where names say' if elsewhere else 'nowhere'} in the loaded model."
+    if elsewhere:
+        first, place = elsewhere[0]
+        message += f" The values of {len(elsewhere)} are in a parameter that others of its shape are named as well for"
+        message += f" ({first} in {place}): values alone cannot tell whether the model wants them there."
     if untouched:
         message += f" {counted(untouched, 'parameter')} for them {'was' if untouched == 1 else 'were'} not written to:"
         message += " the loader did not open the file, or did not find the names."
@@ -91,11 +104,41 @@ def raised(loader: str, failure: str, place: str, wanted_file: str | None) -> Fi
     return finding("CKD002", message, evidence=evidence)
 
 
-def idle(adapter: str, why: str, remedy: str) -> Finding:
+def idle(adapter: str, why: str, remedy: str, severity: Severity | None) -> Finding:
     """CKD006: an adapter that is there and not applied."""
     message = f"The adapter {adapter!r} is in the model, and {why}: the model computes as if it were not there. "
     message += f"The loader needs {remedy}."
-    return finding("CKD006", message, evidence={"adapter": adapter, "remedy": remedy})
+    return finding("CKD006", message, severity=severity, evidence={"adapter": adapter, "remedy": remedy})
+
+
+def partly_idle(adapter: str, modules: Sequence[str], of: int, why: str) -> Finding:
+    """CKD006: an adapter that some of its modules do not apply."""
+    message = f"The adapter {adapter!r} is {why} in {len(modules)} of the {counted(of, 'module')} that it adapts "
+    message += f"({listed(modules)}): what was trained there is not applied."
+    return finding("CKD006", message, evidence={"adapter": adapter, "modules": list(modules[:20])})
+
+
+def combined(adapter: str, active: str, remedy: str) -> Finding:
+    """CKD006: an adapter in the place of which another one is applied that may contain it."""
+    message = (
+        f"The adapter {adapter!r} is in the model, and {active!r} is applied in its place. If that was made out of "
+    )
+    message += f"it (add_weighted_adapter), this is as it should be; else the loader needs {remedy}."
+    return finding("CKD006", message, evidence={"adapter": adapter, "active": active, "remedy": remedy})
+
+
+def settings_differ(part: Part, adapter: str, scalings: Mapping[str, tuple[float, float]]) -> Finding:
+    """CKD010: by module, the scaling of an adapter in the model, and what its config asks for."""
+    live, asked = next(iter(scalings.values()))
+    message = f"The model scales the adapter {adapter!r} by {live:.6g} in {counted(len(scalings), 'module')} "
+    message += f"({listed(list(scalings))}), where the checkpoint's config asks for {asked:.6g} (lora_alpha, r, "
+    message += (
+        "use_rslora): the model computes something else than what was trained. The loader must build the adapter "
+    )
+    message += "from that config, and leave its scaling alone."
+    evidence = {name: {"model": live, "config": asked} for name, (live, asked) in list(scalings.items())[:20]}
+    path = part.config.path if part.config is not None else None
+    return finding("CKD010", message, path=path, evidence={"adapter": adapter, "scaling": evidence})
 
 
 def cast(tensors: Sequence[Wanted], dtypes: str, *, overflown: bool) -> Finding:

@@ -1,151 +1,186 @@
 """Marks in the parameters that a load should overwrite, so that a value equal by accident is not taken for a load.
 
-A parameter may hold the checkpoint's values before any load: zeros, ones, or a second load of the same file. So before
-the user's loader runs, up to three elements of every tensor that the checkpoint has a value for (the first, the middle
-one and the last) are set to a small number that is neither what stood there nor what the checkpoint has. A
-parameter that equals the checkpoint afterwards was written by the load. Where a mark still stands, what was there
-before is put back, so that a tensor that was left alone comes out as it was. This needs no memory and no pass over the
-weights. What the marks cannot cover: parameters that the loader itself creates, and those on the meta device.
+A parameter may hold the checkpoint's values before any load: zeros, ones, or a second load of the same file. So up to
+three elements of every tensor that the checkpoint has a value for (the first, the middle one and the last) are looked
+at before the user's loader runs. Where one is other than in the checkpoint, that is proof enough: equal afterwards, it
+was written. Where it is alike, it is set to a number that is neither. The values are compared while the marks stand,
+wherever the load has taken them: into a wrapper, a copy or another dtype. Then what was there before is put back. This
+needs no memory and no pass over the weights. What the marks cannot cover: parameters that the loader itself creates.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from ckpt_doctor.checkpoint import Checkpoint, TensorInfo
+from ckpt_doctor.checkpoint import Checkpoint
 
-from .live import Target
-from .matching import PartMatch
-from .reading import TensorReader
+from .live import Target, plain_name
+from .spots import Key, Spot, are_alike, can_be_marked, indices, number_in, owners, spots
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_NUMBERS = (0.34375, -0.40625, 0.28125)  # exact in every float dtype of 16 bits and more
+# No two alike, and exact in every float dtype but that of exponents, so that they survive casts.
+_NUMBERS = (0.3125, -0.4375, 0.875)
 _WHOLE_NUMBERS = (3, 5, 7)  # small enough for whatever counts or indexes with them while the load goes on
+_BYTES = (0x34, 0xB9, 0x2D)  # for floats of one byte, whose formats differ
 
-
-Key = tuple[str, str, str]
-"""File and tensor of the checkpoint, and the target in the model: what a mark is for."""
+_STANDS, _SAME, _OVERWRITTEN = "stands", "same", "overwritten"
 
 
 class _Mark(NamedTuple):
-    """``offset`` counts elements of the storage; tied tensors are several keys of one mark."""
+    """``number`` is ``None`` where what was there before is mark enough."""
 
-    keys: list[Key]
+    name: str
     owner: weakref.ref[torch.Tensor]
-    offset: int
+    shape: tuple[int, ...]
+    at: tuple[int, ...]
     before: torch.Tensor
-    mark: torch.Tensor
+    number: torch.Tensor | None
+
+
+class Fates(NamedTuple):
+    """What became of marks, by the address of the element and by the name of the parameter.
+
+    ``unproven`` are the tensors whose parameters could not be marked and are still the same.
+    """
+
+    by_address: dict[int, set[str]]
+    by_name: dict[str, set[str]]
+    unproven: frozenset[Key]
+
+    def untouched(self, target: Target) -> bool | None:
+        """Whether the load left ``target`` alone, or a part of it; ``None`` where there was no mark."""
+        if target.computed:
+            fates = [self.by_name.get(name) for name in target.names]
+        else:
+            view = target.value()
+            places = [view[index].data_ptr() for index in indices(target.shape)] if can_be_marked(view) else []
+            fates = [self.by_address.get(place) for place in places]
+        seen = {fate for found in fates if found for fate in found}
+        return (_STANDS in seen or _OVERWRITTEN not in seen) if seen else None
 
 
 class Marks:
-    """The marks of one model. Placed before the load; :meth:`lift` after it, whatever happened in between."""
+    """The marks of one load. When this context manager ends, whatever happened, the model has its own values again."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module, checkpoint: Checkpoint) -> None:
+        self._models = [model]
+        self._checkpoint = checkpoint
         self._marks: list[_Mark] = []
+        self._refused: dict[Key, weakref.ref[torch.Tensor]] = {}
 
-    def place(self, model: nn.Module, checkpoint: Checkpoint, found: Iterable[PartMatch]) -> None:
-        """Mark every tensor of ``model`` that one of the matches says is for a tensor of ``checkpoint``."""
-        import torch
+    def __enter__(self) -> Marks:
+        try:
+            self._place()
+        except BaseException:  # Ctrl-C above all
+            self.lift()
+            raise
+        return self
 
-        owners = dict(_owners(model))
-        seen: dict[tuple[int, int], list[Key]] = {}
-        with TensorReader(checkpoint.root) as reader, torch.no_grad():
-            for part in found:
-                for match in (part, *part.rivals):
-                    for item in part.tensors:
-                        target = match.targets.get(item.tensor.name)
-                        if target is not None:
-                            self._mark(reader, item.file.path, item.tensor, target, owners, seen)
+    def __exit__(self, *_: object) -> None:
+        self.lift()
 
-    def _mark(
-        self,
-        reader: TensorReader,
-        file: str,
-        info: TensorInfo,
-        target: Target,
-        owners: dict[str, torch.Tensor],
-        seen: dict[tuple[int, int], list[Key]],
-    ) -> None:
-        same = not target.computed and target.shape == tuple(info.shape)
-        views = [target.value()] if same else [owners[name].detach() for name in target.names if name in owners]
-        owner = owners.get(target.names[0]) if target.names else None
-        key = (file, info.name, target.name)
-        for view in views:
-            if owner is None or not _can_be_marked(view):
-                continue
-            for index in _indices(tuple(view.shape)):
-                offset = int(view.storage_offset()) + sum(
-                    i * step for i, step in zip(index, view.stride(), strict=True)
-                )
-                spot = (view.untyped_storage().data_ptr(), offset)
-                if spot in seen:
-                    seen[spot].append(key)
-                    continue
-                seen[spot] = [key]
-                before = view[index].clone()
-                try:
-                    saved = reader.element(file, info, index).to(view.dtype) if same else before.cpu()
-                except (OSError, ValueError):  # the comparison after the load will say so
-                    saved = before.cpu()
-                mark = _unlike(before, saved)
-                view[index] = mark
-                self._marks.append(_Mark(seen[spot], weakref.ref(owner), offset, before, mark))
+    def fates(self, model: nn.Module) -> Fates:
+        """Where the marks still stand in ``model``, which is what the load made of the marked one."""
+        if model is not self._models[0]:
+            self._models.append(model)
+        called: dict[int, list[str]] = {}
+        for name, tensor in owners(model):
+            called.setdefault(id(tensor), []).append(name)
+        fates = Fates({}, {}, frozenset(key for key, owner in self._refused.items() if id(owner()) in called))
+        for mark, tensor, element in self._elements():
+            fate = _OVERWRITTEN if not _holds(element, mark) else _STANDS if mark.number is not None else _SAME
+            for name in called.get(id(tensor), ()):
+                fates.by_address.setdefault(element.data_ptr(), set()).add(fate)
+                fates.by_name.setdefault(name, set()).add(fate)
+        return fates
 
-    def lift(self) -> frozenset[Key]:
-        """Put back what stood under every mark that is still there; returns what they are for: it was not loaded."""
-        import torch
-
-        untouched: set[Key] = set()
-        with torch.no_grad():
-            for item in self._marks:
-                owner = item.owner()
-                element = None if owner is None else _element(owner, item.offset)
-                if element is not None and element.dtype == item.mark.dtype and bool(element == item.mark):
-                    element.copy_(item.before)
-                    untouched.update(item.keys)
+    def lift(self) -> None:
+        """Put back what stood under every mark that is still there."""
+        for mark, _, element in self._elements():
+            if mark.number is not None and _holds(element, mark):
+                _write(element, mark.before)
         self._marks.clear()
-        return frozenset(untouched)
+        del self._models[1:]
+
+    def _place(self) -> None:
+        for spot in spots(self._models[0], self._checkpoint):
+            number = _number(spot)
+            owner = weakref.ref(spot.owner)
+            # First, so that whoever interrupts this gets it lifted.
+            self._marks.append(_Mark(spot.name, owner, tuple(spot.owner.shape), spot.at, spot.before, number))
+            if number is not None:
+                try:
+                    _write(spot.owner.data[spot.at], number)
+                except (RuntimeError, TypeError):  # a tensor of a class with ideas of its own
+                    self._marks.pop()
+                    self._refused |= dict.fromkeys(spot.keys, owner)
+
+    def _elements(self) -> Iterator[tuple[_Mark, torch.Tensor, torch.Tensor]]:
+        """Each mark with every tensor that it may be in by now, and the element there.
+
+        That is the tensor that was marked, and whatever has its name now: in the model itself, or in another one that
+        the load put around it.
+        """
+        if not self._marks:
+            return
+        named = dict(owners(self._models[0]))
+        further: dict[str, list[torch.Tensor]] = {}
+        for model in self._models[1:]:
+            for name, tensor in owners(model):
+                for end in _ends(plain_name(name)):
+                    further.setdefault(end, []).append(tensor)
+        known = {id(tensor) for tensor in named.values()} if further else set()
+        for mark in self._marks:
+            others = (item for item in further.get(plain_name(mark.name), ()) if id(item) not in known)
+            tensors = {id(item): item for item in (mark.owner(), named.get(mark.name), *others) if item is not None}
+            for tensor in tensors.values():
+                if tuple(tensor.shape) == mark.shape and can_be_marked(tensor):
+                    yield mark, tensor, tensor.data[mark.at]
 
 
-def _owners(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """The parameter and buffer objects themselves: a view of them would keep memory alive that a load replaces."""
-    yield from model.named_parameters(remove_duplicate=False)
-    yield from model.named_buffers(remove_duplicate=False)
-
-
-def _can_be_marked(view: torch.Tensor) -> bool:
-    if view.device.type == "meta" or view.numel() == 0 or view.is_inference():
-        return False
-    # Elements of one byte are flags, or packed: a mark in them would be a mark in several values.
-    return view.element_size() > 1 and not view.is_complex()
-
-
-def _indices(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
-    return {
-        tuple(0 for _ in shape),
-        tuple(size // 2 for size in shape),
-        tuple(size - 1 for size in shape),
-    }
-
-
-def _unlike(before: torch.Tensor, saved: torch.Tensor) -> torch.Tensor:
-    """A number that is neither of the two."""
+def _number(spot: Spot) -> torch.Tensor | None:
+    """What is neither there nor in the checkpoint; ``None`` where these two differ already."""
     import torch
 
-    for number in _NUMBERS if before.is_floating_point() else _WHOLE_NUMBERS:
-        mark = torch.tensor(number, dtype=before.dtype, device=before.device)
-        if bool(mark != before) and bool(mark.cpu() != saved.cpu()):
-            return mark
-    raise AssertionError("three different numbers cannot all be one of two")
-
-
-def _element(owner: torch.Tensor, offset: int) -> Any:
-    data = owner.detach()
-    if data.device.type == "meta" or offset >= data.untyped_storage().nbytes() // data.element_size():
+    before = spot.before
+    saved = [item for item in spot.saved if item is not None]
+    if len(saved) == len(spot.saved) and not any(are_alike(before, item) for item in saved):
         return None
-    return data.as_strided((), (), offset)
+    if before.dtype == torch.bool:
+        return ~before
+    whole = not before.is_floating_point() and not before.is_complex()
+    numbers = _WHOLE_NUMBERS if whole else _BYTES if before.element_size() == 1 else _NUMBERS
+    marks = []
+    for number in numbers:
+        dtype = torch.uint8 if numbers is _BYTES else before.dtype
+        marks.append(torch.tensor(number, dtype=dtype, device=before.device).view(before.dtype))
+    # One that is no mark for a second tensor of the same place is one for the first.
+    marks.sort(key=lambda mark: sum(are_alike(mark, item) for item in (before, before, *saved)))
+    return marks[0]
+
+
+def _holds(element: torch.Tensor, mark: _Mark) -> bool:
+    """Whether the mark is still there, also in another dtype of the same kind."""
+    expected = mark.before if mark.number is None else mark.number
+    if (element.is_floating_point(), element.is_complex()) != (expected.is_floating_point(), expected.is_complex()):
+        return False
+    return bool(number_in(element) == number_in(expected.to(element.dtype)))
+
+
+def _write(element: torch.Tensor, value: torch.Tensor) -> None:
+    """Through ``data``, which autograd does not watch: a backward pass that is still to come needs what was there."""
+    import torch
+
+    with torch.inference_mode(element.is_inference()), torch.no_grad():
+        element.copy_(value)
+
+
+def _ends(name: str) -> Iterator[str]:
+    words = name.split(".")
+    for start in range(len(words)):
+        yield ".".join(words[start:])

@@ -20,8 +20,7 @@ from .builders import Plan, plan
 from .dependencies import require
 from .isolation import run
 from .marks import Marks
-from .matching import match
-from .safety import broken, unsafe
+from .safety import Unchanged, broken, unsafe
 from .specs import UserCode, given, loader_spec, model_spec
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from ckpt_doctor.layout_definition import LayoutDefinition
 
-    from .assess import Progress, Untouched
+    from .assess import Progress
     from .merging import Reference
     from .specs import ModelSpec
 
@@ -151,6 +150,7 @@ class _Job:
         self.progress = progress
         self.stage = stage
         self.trusted = trusted
+        self.files = Unchanged(checkpoint)
         self.lines: list[str] = []
 
     def compare_keys(self, prepared: Plan) -> Coverage:
@@ -205,20 +205,14 @@ class _Job:
             del built, outcome
             return self._judge(model, None, whole=prepared.whole, ours=True)
         assert code is not None
-        marks = Marks()
-        marks.place(model, self.checkpoint, match(model, self.checkpoint))
-        self.stage("loading", code.name)
-        try:
+        with Marks(model, self.checkpoint) as marks:
+            self.stage("loading", code.name)
             outcome = run(lambda: code(model, self.path), own_file=code.file)
-        finally:
-            untouched: Untouched = marks.lift()
-        self.lines += [*code.lines, *outcome.lines]
-        if outcome.error is not None:
-            return self._raised(code.name, outcome)
-        returned = _module(outcome.result, model, code.name, self.lines)
-        if returned is not model:
-            untouched = None  # another model: nobody marked that one
-        return self._judge(returned, untouched, whole=False, reference=self._reference(prepared))
+            self.lines += [*code.lines, *outcome.lines]
+            if outcome.error is not None:
+                return self._raised(code.name, outcome)
+            returned = _module(outcome.result, model, code.name, self.lines)
+            return self._judge(returned, marks, whole=False, reference=self._reference(prepared))
 
     def _reference(self, prepared: Plan | None) -> Reference | None:
         """What makes the base of an adapter once more, if anything here does."""
@@ -232,24 +226,28 @@ class _Job:
     def _judge(
         self,
         model: nn.Module,
-        untouched: Untouched,
+        marks: Marks | None,
         *,
         whole: bool,
         ours: bool = False,
         reference: Reference | None = None,
     ) -> Coverage:
+        self.files.check()
         self.stage("judging", self.path)
         gc.collect()  # what the loader left in cycles is not part of the model
         tensors, problems = assess(
             model,
             self.checkpoint,
-            untouched=untouched,
+            fates=marks.fates(model) if marks is not None else None,
             whole=whole,
+            final=True,
             folder=self.path,
             reference=reference,
             lines=self.lines,
             progress=self.progress,
         )
+        if marks is not None:
+            marks.lift()
         if self.mode == "forward":
             from .forward import forward_findings, same_random_state
 

@@ -1,8 +1,10 @@
-"""Which checkpoints no loader may touch."""
+"""Which checkpoints no loader may touch, and which a loader changed."""
 
 from __future__ import annotations
 
 from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.file_states import file_state, judged_files
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.inspection import diagnose
 
@@ -27,3 +29,21 @@ def broken(checkpoint: Checkpoint) -> list[Finding]:
 def _errors(checkpoint: Checkpoint, codes: tuple[str, ...]) -> list[Finding]:
     found = diagnose(checkpoint).findings
     return [item for item in found if item.severity is Severity.ERROR and item.code.startswith(codes)]
+
+
+class Unchanged:
+    """The files of a checkpoint before a load. What a load writes there itself would be found in the model."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._states = {path: file_state(path) for path in judged_files(checkpoint)}
+
+    def check(self) -> None:
+        """Raise ``VerificationError`` if one of them is another now: nothing can be said about the load."""
+        for path, before in self._states.items():
+            now = file_state(path)
+            if now != before:
+                what = "was removed" if now is None else "changed"
+                raise VerificationError(
+                    f"the checkpoint is no longer what it was before the load: {path} {what} meanwhile. Restore it, "
+                    "let the loader only read it, and run again"
+                )

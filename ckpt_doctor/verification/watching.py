@@ -12,9 +12,8 @@ from ckpt_doctor.errors import VerificationError
 from ckpt_doctor.inspection import open_checkpoint
 
 from .assess import assess
-from .marks import Key, Marks
-from .matching import match
-from .safety import broken
+from .marks import Fates, Marks
+from .safety import Unchanged, broken
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,27 +62,23 @@ def watch_load(
 ) -> Iterator[LoadWatch]:
     """Prove what the load within this block restores from the checkpoint at ``path`` into ``model``.
 
-    When the block begins, up to three elements of every parameter that the checkpoint has values for are overwritten
-    with a number that is neither what stood there nor what the checkpoint has; so a parameter that held the right
-    values by accident (zeros, ones) does not count as loaded. When it ends, what was not overwritten gets its own
-    values back.
+    When the block begins, up to three elements of every parameter that holds the checkpoint's values already are
+    overwritten with a number that is neither, so that it does not count as loaded by accident (zeros, ones). When the
+    block ends, what it did not write to gets its own values back.
     An exception of the block passes through, and the model is put in order all the same.
     """
     checkpoint = open_checkpoint(path, layout, layouts=layouts)
     watch = LoadWatch()
-    marks = Marks()
-    marks.place(model, checkpoint, match(model, checkpoint))
-    try:
+    files = Unchanged(checkpoint)
+    with Marks(model, checkpoint) as marks:
         yield watch
-    finally:
-        untouched = marks.lift()
-    watch.coverage = _coverage(model, checkpoint, os.fspath(path), "watch_load", untouched)
+        files.check()
+        coverage = _coverage(model, checkpoint, os.fspath(path), "watch_load", marks.fates(model))
+    watch.coverage = coverage
 
 
-def _coverage(
-    model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, untouched: frozenset[Key] | None
-) -> Coverage:
-    tensors, problems = assess(model, checkpoint, untouched=untouched, folder=path)
+def _coverage(model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, fates: Fates | None) -> Coverage:
+    tensors, problems = assess(model, checkpoint, fates=fates, folder=path)
     problems += broken(checkpoint)
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     name = type(model).__name__

@@ -15,6 +15,7 @@ import ckpt_doctor
 from ckpt_doctor.contract import Contract, PinnedPart, PinnedTensor
 from ckpt_doctor.contracts import reading
 from ckpt_doctor.contracts.reading import read_contract
+from ckpt_doctor.dtypes import BY_NAME
 from ckpt_doctor.errors import ContractError
 
 names = st.text(max_size=8)
@@ -23,7 +24,8 @@ config_values = st.recursive(
     scalars | names, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3), max_leaves=4
 )
 digests = st.none() | st.binary(min_size=32, max_size=32).map(bytes.hex)
-pins = st.builds(PinnedTensor, names, st.lists(st.integers(0, 2**40), max_size=4).map(tuple), digests, st.none())
+dtypes = st.sampled_from(sorted(BY_NAME))
+pins = st.builds(PinnedTensor, dtypes, st.lists(st.integers(0, 2**40), max_size=4).map(tuple), digests, st.none())
 parts = st.builds(
     PinnedPart,
     names,
@@ -102,6 +104,7 @@ WRONG = {
     "tensors is a list": (put("parts", 0, "tensors", []), "part 1 has no tensors"),
     "tensor is null": (put(*TENSOR, None), "w in part 1 is no object"),
     "unknown entry of a tensor": (put(*TENSOR, "shap", []), "w in part 1 says shap"),
+    "dtype does not exist": (put(*TENSOR, "dtype", "float33"), "w in part 1 has a dtype that does not exist: float33"),
     "dtype is null": (put(*TENSOR, "dtype", None), "w in part 1 has no dtype"),
     "shape is text": (put(*TENSOR, "shape", "2x3"), "the shape of w"),
     "shape holds true": (put(*TENSOR, "shape", [True]), "no size"),

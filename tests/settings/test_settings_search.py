@@ -185,7 +185,7 @@ def test_the_search_goes_on_above_the_checkpoint(here: Path) -> None:
     os.chdir(weaver)
     result = run("inspect")
     assert (result.exit_code, "CKD201" in result.stdout) == (1, False)
-    assert "using the settings" not in result.stderr
+    assert "../ckpt-doctor.toml, which leave findings out" in result.stderr
 
 
 @pytest.mark.parametrize("asked", [".", "state.pt", ".."])
@@ -206,7 +206,8 @@ def test_a_project_with_a_stray_weight_file_keeps_its_settings(here: Path) -> No
     shutil.copytree(FIXTURES / "failures/both/weaver", here / "runs" / "weaver")
     (here / "ckpt-doctor.toml").write_text('ignore = ["CKD2"]\n')
     result = run("inspect", "runs")
-    assert (result.exit_code, result.stderr) == (0, "")
+    told = "using the settings of ckpt-doctor.toml, which leave findings out\n"
+    assert (result.exit_code, result.stderr) == (0, told)
 
 
 def test_whoever_names_the_file_trusts_it(here: Path) -> None:
@@ -224,7 +225,8 @@ def test_settings_below_what_is_looked_at_are_used_and_said(here: Path) -> None:
         0,
         "using the settings of ckpt-doctor.toml; --no-config goes without them\n",
     )
-    assert run("inspect", "weaver").stderr == ""
+    told = "using the settings of ckpt-doctor.toml, which leave findings out\n"
+    assert run("inspect", "weaver").stderr == told
     assert run("inspect", "--no-config").exit_code == 1
 
 

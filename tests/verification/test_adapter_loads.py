@@ -280,3 +280,72 @@ def test_experts_that_peft_fuses_on_loading(tmp_path: Path) -> None:
     whole = verify(adapter, str(base))
     spoilt = verify(adapter, str(base), loader=spoiled)
     assert [item.name for item in spoilt.not_restored()] == [changed]
+
+
+def adapter_with(path: str, model: Any, **settings: Any) -> Any:
+    config = peft.PeftConfig.from_pretrained(path)
+    for name, value in settings.items():
+        setattr(config, name, value)
+    adapted = peft.get_peft_model(model, config, adapter_name="own")
+    peft.set_peft_model_state_dict(adapted, peft.load_peft_weights(path), adapter_name="own")
+    return adapted
+
+
+# PEFT asks transformers for a property that will have another name some day.
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_an_adapter_that_nothing_applies_is_an_error_where_nobody_comes_after_the_load(tmp_path: Path) -> None:
+    path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
+
+    def off(model: Any, path: str) -> Any:
+        adapted = adapter_with(path, model)
+        adapted.base_model.disable_adapter_layers()
+        return adapted
+
+    coverage = verify(path, base, loader=off)
+    assert ([item.severity.value for item in coverage.findings], coverage.complete) == (["error"], False)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    with pytest.warns(UserWarning, match="was renamed from"):
+        in_program = load_coverage(off(model, str(path)), path)
+    assert ([item.severity.value for item in in_program.findings], in_program.complete) == (["warning"], True)
+
+
+def test_an_adapter_that_some_layers_do_not_apply(tmp_path: Path) -> None:
+    path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
+
+    def load(model: Any, path: str) -> Any:
+        adapted = adapter_with(path, model)
+        next(module for module in adapted.modules() if hasattr(module, "lora_A")).enable_adapters(False)
+        return adapted
+
+    coverage = verify(path, base, loader=load)
+    assert [(item.code, item.severity.value) for item in coverage.findings] == [("CKD006", "warning")]
+    assert "is switched off in 1 of the " in coverage.findings[0].message
+    assert "q_proj" in coverage.findings[0].message
+
+
+def test_a_combination_of_adapters(tmp_path: Path) -> None:
+    path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
+
+    def load(model: Any, path: str) -> Any:
+        adapted = adapter_with(path, model)
+        adapted.add_weighted_adapter(["own"], [0.7], "mixed", combination_type="cat")
+        adapted.set_adapter("mixed")
+        return adapted
+
+    coverage = verify(path, base, loader=load)
+    assert coverage.complete
+    assert "If that was made out of it (add_weighted_adapter), this is as it should be" in coverage.findings[0].message
+
+
+@pytest.mark.parametrize("variant", ["lora-default", "lora-rslora"])
+def test_the_scaling_is_that_of_the_config(tmp_path: Path, variant: str) -> None:
+    path, base, _ = save(next(item for item in SAVED if item.name == variant), tmp_path)
+    assert verify(path, base, loader=lambda model, path: adapter_with(path, model)).findings == ()
+
+    coverage = verify(path, base, loader=lambda model, path: adapter_with(path, model, lora_alpha=999))
+    assert [(item.code, item.severity.value) for item in coverage.findings] == [("CKD010", "error")]
+    assert coverage.restored == coverage.expected and not coverage.complete
+
+    coverage = verify(path, base, loader=lambda model, path: adapter_with(path, model, lora_alpha=0))
+    assert {item.code for item in coverage.findings} == {"CKD006", "CKD010"}
+    assert any("scaled by 0" in item.message for item in coverage.findings)
