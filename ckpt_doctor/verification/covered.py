@@ -90,11 +90,11 @@ def _of_layout(
 def _slices_left_out(part: PartMatch) -> Iterator[str]:
     """What the checkpoint lacks of fused parameters that it has other slices of, such as single experts of a layer."""
     hit = {id(target) for target in part.targets.values()}
-    whole = {target.names for target in part.targets.values() if target.whole}
+    whole = {target.name for target in part.targets.values() if target.whole}
     for naming in part.namings:
-        begun = {target.names for target in naming.targets.values() if id(target) in hit} - whole
+        begun = {name for target in naming.targets.values() if id(target) in hit for name in target.names} - whole
         for key, target in naming.targets.items():
-            if target.names in begun and id(target) not in hit and target.trained:
+            if id(target) not in hit and target.trained and not begun.isdisjoint(target.names):
                 yield key
 
 

@@ -72,11 +72,11 @@ class Marks:
         seen: dict[tuple[int, int], list[Key]],
     ) -> None:
         same = not target.computed and target.shape == tuple(info.shape)
-        views = [target.value()] if same else [owners[name].detach() for name in target.names if name in owners]
-        owner = owners.get(target.names[0]) if target.names else None
+        behind = [owners[name] for name in target.names if name in owners]
         key = (file, info.name, target.name)
-        for view in views:
-            if owner is None or not _can_be_marked(view):
+        for owner in behind[:1] if same else behind:
+            view = target.value() if same else owner.detach()
+            if not _can_be_marked(view):
                 continue
             for index in _indices(tuple(view.shape)):
                 offset = int(view.storage_offset()) + sum(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tiny_models import REASONER_HIDDEN, WEAVER_HIDDEN, qwen2
 from zoo import adapters, layouts, models
@@ -20,6 +21,7 @@ from command_line import run
 from loads import SAVED, names, save
 from peft_variants import BASES, Variant
 
+import ckpt_doctor
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import IncompleteLoadError, VerificationError
 from ckpt_doctor.verification import verify
@@ -57,6 +59,55 @@ def test_a_slice_that_another_value_is_in(tmp_path: Path) -> None:
 
     coverage = verify(path, loader=spoiled)
     assert [item.name for item in coverage.not_restored()] == ["model.layers.0.block_sparse_moe.experts.3.w1.weight"]
+
+
+WQKV = "nomic_bert.encoder.layers.1.attn.Wqkv.weight"
+
+
+@pytest.mark.parametrize("word", ["q", "k", "v"])
+def test_three_parameters_that_are_saved_as_one_tensor(word: str, tmp_path: Path) -> None:
+    path = models.ANIMALS["nomic-bert"](tmp_path)
+    name = f"nomic_bert.layers.1.self_attn.{word}_proj.weight"
+
+    def spoiled(model: torch.nn.Module, path: str) -> torch.nn.Module:
+        model = type(model).from_pretrained(path)
+        with torch.no_grad():
+            model.get_parameter(name)[3, 5] += 0.01
+        return model
+
+    coverage = verify(path, loader=spoiled)
+    assert [item.name for item in coverage.not_restored()] == [WQKV]
+    assert name in str(coverage.not_restored()[0].parameter)
+
+
+def test_one_of_three_parameters_that_was_not_written_to(tmp_path: Path) -> None:
+    path = models.ANIMALS["nomic-bert"](tmp_path)
+    model = transformers.NomicBertForMaskedLM.from_pretrained(path)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    skipped = "nomic_bert.layers.1.self_attn.k_proj.weight"
+    with ckpt_doctor.watch_load(model, path) as coverage:
+        model.load_state_dict({name: value for name, value in before.items() if name != skipped}, strict=False)
+    assert [item.name for item in coverage.not_restored()] == [WQKV]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_tensor_for_three_parameters_that_is_absent(tmp_path: Path) -> None:
+    path = models.ANIMALS["nomic-bert"](tmp_path)
+    tensors = load_file(path / "model.safetensors")
+    del tensors[WQKV]
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    absent = tuple(f"nomic_bert.layers.1.self_attn.{word}_proj.weight" for word in "kqv")
+    for mode in ("keys", "load"):
+        assert [item.tensors for item in verify(path, mode=mode).findings if item.code == "CKD003"] == [absent]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_three_parameters_in_another_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
+    path = models.ANIMALS["nomic-bert"](tmp_path)
+    model = transformers.NomicBertForMaskedLM.from_pretrained(path, dtype=dtype)
+    coverage = ckpt_doctor.load_coverage(model, path)
+    assert coverage.complete
+    assert {item.code for item in coverage.findings} == ({"CKD008"} if dtype is torch.bfloat16 else set())
 
 
 @pytest.mark.parametrize("kind", ["mixtral", "deepseek-v3"])
