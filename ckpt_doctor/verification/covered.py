@@ -1,4 +1,4 @@
-"""Parameters that the checkpoint should hold and does not: CKD003."""
+"""Parameters and statistics that the checkpoint should hold and does not: CKD003."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def uncovered(model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], *, whole: bool) -> Iterator[Finding]:
     """The parameters of the adapters that were loaded, of the modules that the layout names, and of whole models.
 
-    ``whole`` says that the model was built for this checkpoint, so that every parameter of it must be there. Else a
+    ``whole`` says that the model was built for this checkpoint, so that all that is trained in it must be there. Else a
     part of the model of which the checkpoint has nothing, such as a new head, is left alone.
     """
     tensors = live_tensors(model)
@@ -100,10 +100,15 @@ def _slices_left_out(part: PartMatch) -> Iterator[str]:
 
 def _of_model(model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place], *, whole: bool) -> list[str]:
     ignored = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_missing", None) or ()]
+    unsaved = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    parameters = parameter_names(model)
     covered = {name.partition(".")[0] for name, value in tensors.items() if place(value) in held}
     names = []
     seen: set[Place] = set()
-    for name in sorted(parameter_names(model)):
+    for name in sorted(tensors):
+        # Statistics are learnt as parameters are; a count of batches or a table of positions is not.
+        if name in unsaved or not (name in parameters or tensors[name].is_floating_point()):
+            continue
         where = place(tensors[name])
         if where in held or where in seen or any(pattern.search(name) for pattern in ignored):
             continue

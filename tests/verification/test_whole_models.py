@@ -123,6 +123,22 @@ def test_an_expert_that_is_absent_is_named(kind: str, tmp_path: Path) -> None:
         assert [item.tensors for item in coverage.findings if item.code == "CKD003"] == [(lost,)]
 
 
+def test_statistics_that_are_absent_are_named(tmp_path: Path) -> None:
+    path = models.ANIMALS["resnet"](tmp_path)
+    tensors = load_file(path / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if "running_" not in name}
+    assert len(kept) < len(tensors)
+    save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
+    for mode in ("keys", "load"):
+        coverage = verify(path, mode=mode)
+        assert [item.code for item in coverage.findings] == ["CKD003"]
+        assert set(coverage.findings[0].tensors) == tensors.keys() - kept.keys()
+    # How many batches there were is a count, which few models ever look at.
+    kept = {name: value for name, value in tensors.items() if "num_batches_tracked" not in name}
+    save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
+    assert all(verify(path, mode=mode).complete for mode in MODES)
+
+
 def sharded(tmp_path: Path) -> Path:
     return shutil.copytree(HEALTHY / "transformers" / "sharded_safetensors", tmp_path / "model")
 
