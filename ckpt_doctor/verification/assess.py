@@ -102,7 +102,7 @@ def assess(
             if unknown is not None and lines is not None:
                 lines.append(unknown)
         problems += _problems(model, checkpoint, part, own, untouched, folder or str(checkpoint.root))
-    problems += uncovered(model, checkpoint, found, whole=whole)
+    problems += uncovered(model, checkpoint, found, whole=whole, exact=exact)
     if values:
         problems += idle_adapters(model, checkpoint, found)
     return _coverage(checkpoint, rows), problems

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def uncovered(model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], *, whole: bool) -> Iterator[Finding]:
+def uncovered(
+    model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], *, whole: bool, exact: bool
+) -> Iterator[Finding]:
     """The parameters of the adapters that were loaded, of the modules that the layout names, and of whole models.
 
     ``whole`` says that the model was built for this checkpoint, so that all that is trained in it must be there. Else a
-    part of the model of which the checkpoint has nothing, such as a new head, is left alone.
+    part of the model of which the checkpoint has nothing, such as a new head, is left alone. ``exact`` says that the
+    ecosystem's own loader must find every name that it asks for.
     """
     tensors = live_tensors(model)
     held: set[Place] = set()
@@ -32,7 +35,7 @@ def uncovered(model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], 
             held |= {place(tensors[name]) for name in target.names if name in tensors}
     for part in found:
         if part.part.role == "adapter" and not part.part.secondary and part.naming.adapter is not None:
-            names = _of_adapter(part, tensors, held)
+            names = _of_adapter(part, tensors, held, exact=exact)
             if names:
                 yield words.not_covered(names, f"the adapter {part.naming.adapter!r}")
     named = list(_of_layout(checkpoint, model, tensors, held))
@@ -54,11 +57,16 @@ def _is_what_was_saved(model: nn.Module, checkpoint: Checkpoint) -> bool:
     return False
 
 
-def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Place]) -> list[str]:
+def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Place], *, exact: bool) -> list[str]:
+    hit = {id(target) for target in part.targets.values()}
     names = []
     for key in sorted(part.naming.owns):
         target = part.naming.targets[key]
-        if all(place(tensors[name]) not in held for name in target.names if name in tensors):
+        # Of a pair that is computed from the same parameters, one alone is not enough; nor is one of two tied modules,
+        # which PEFT asks for by their names.
+        alone = target.computed or (exact and ".modules_to_save." in target.name)
+        elsewhere = not alone and any(place(tensors[name]) in held for name in target.names)
+        if id(target) not in hit and not elsewhere:
             names.append(target.name)
     return names
 

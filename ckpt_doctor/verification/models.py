@@ -35,6 +35,8 @@ _WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+# What PEFT puts into the name of a weight that it wraps.
+_PEFT_WORDS = frozenset(("base_layer", "modules_to_save", "original_module"))
 
 
 def base_config(name: str) -> Any:
@@ -158,18 +160,34 @@ def _labels(part: Part) -> int | None:
 
 def resized(model: Any, parts: Iterable[Part]) -> str | None:
     """Give the base as many embeddings as the adapter was saved with; returns a line about it, if it had others."""
+    names = _embedding_names(model)
     rows = {
         tensor.shape[0]
         for part in parts
         for tensor in part.tensors
-        if tensor.name.endswith((".embed_tokens.weight", ".wte.weight", ".lm_head.weight")) and len(tensor.shape) == 2
+        if len(tensor.shape) == 2 and _ends_with_one_of(names, tensor.name)
     }
-    if len(rows) != 1 or not hasattr(model, "get_input_embeddings"):
+    if len(rows) != 1 or not names:
         return None
-    embeddings = model.get_input_embeddings()
     (wanted,) = rows
-    there = embeddings.weight.shape[0]
+    there = model.get_input_embeddings().weight.shape[0]
     if there == wanted:
         return None
     model.resize_token_embeddings(wanted, mean_resizing=False)
     return f"the base has {there:,} token embeddings and the adapter {wanted:,}: resized, as the training did"
+
+
+def _embedding_names(model: Any) -> set[str]:
+    """What the weights of the embeddings are called in ``model``, those of the output among them."""
+    try:
+        embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
+    except (AttributeError, NotImplementedError):  # no model of text
+        return set()
+    kept = [id(item) for item in embeddings if hasattr(item, "weight")]
+    return {f"{name}.weight" for name, item in model.named_modules() if id(item) in kept}
+
+
+def _ends_with_one_of(names: set[str], tensor: str) -> bool:
+    words = [word for word in tensor.split(".") if word not in _PEFT_WORDS]
+    own = ".".join(words)
+    return any(own == name or own.endswith(f".{name}") for name in names)

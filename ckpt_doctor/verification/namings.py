@@ -65,7 +65,9 @@ def _adapter_namings(model: nn.Module) -> Iterator[Naming]:
                 targets = _prompt_targets(module, adapter, tensors)
             else:
                 targets = _saved_by_peft(module, adapter, tensors, trained)
-            owns = frozenset(key for key, target in targets.items() if target.trained and not target.computed)
+            owns = frozenset(targets)
+            if not getattr(config, "is_prompt_learning", False):
+                targets = {**_saved_with_embeddings(module, adapter, tensors, trained), **targets}
             yield Naming({key: _moved(target, path) for key, target in targets.items()}, path, adapter, owns)
 
 
@@ -73,17 +75,9 @@ def _saved_by_peft(
     module: Any, adapter: str, tensors: Mapping[str, torch.Tensor], trained: frozenset[str]
 ) -> dict[str, Target]:
     """What PEFT itself would save of this adapter: it passes on the tensors that it is given, under other names."""
-    from peft import get_peft_model_state_dict
-
-    def save() -> dict[str, torch.Tensor]:
-        saved: dict[str, torch.Tensor] = get_peft_model_state_dict(
-            module, state_dict=dict(tensors), adapter_name=adapter, save_embedding_layers=False
-        )
-        return saved
-
     names = {id(value): name for name, value in tensors.items()}
     found = {}
-    for key, value in save().items():
+    for key, value in _save(module, adapter, tensors).items():
         name = names.get(id(value))
         if name is not None:
             found[key] = direct(name, value, trained=name in trained)
@@ -91,12 +85,38 @@ def _saved_by_peft(
         # VB-LoRA's indices and weights of the best vectors: computed from the logits, anew at each look.
 
         def compute(key: str = key) -> torch.Tensor:
-            return save()[key]
+            return _save(module, adapter, tensors)[key]
 
         source = key.partition("_topk_")[0]
         behind = tuple(live for live in tensors if live.startswith(f"{source}."))
         found[key] = Target(source, behind, tuple(value.shape), value.dtype, compute, trained=True, computed=True)
     return found
+
+
+def _saved_with_embeddings(
+    module: Any, adapter: str, tensors: Mapping[str, torch.Tensor], trained: frozenset[str]
+) -> dict[str, Target]:
+    """What PEFT would save if it saved the embeddings, too, as it does where the vocabulary has another size."""
+    names = {id(value): name for name, value in tensors.items()}
+    if not hasattr(module, "get_input_embeddings"):
+        return {}
+    try:
+        saved = _save(module, adapter, tensors, embeddings=True)
+    except NotImplementedError:  # a model that does not know which its embeddings are
+        return {}
+    known = {key: names[id(value)] for key, value in saved.items() if id(value) in names}
+    return {key: direct(name, tensors[name], trained=name in trained) for key, name in known.items()}
+
+
+def _save(
+    module: Any, adapter: str, tensors: Mapping[str, torch.Tensor], *, embeddings: bool = False
+) -> dict[str, torch.Tensor]:
+    from peft import get_peft_model_state_dict
+
+    saved: dict[str, torch.Tensor] = get_peft_model_state_dict(
+        module, state_dict=dict(tensors), adapter_name=adapter, save_embedding_layers=embeddings
+    )
+    return saved
 
 
 def _prompt_targets(module: Any, adapter: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, Target]:
