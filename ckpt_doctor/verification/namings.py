@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .conversions import is_transformers, saved_names
@@ -130,19 +131,40 @@ def _prompt_targets(module: Any, adapter: str, tensors: Mapping[str, torch.Tenso
         if prefix + name in own:
             found[name] = direct(prefix + name, own[prefix + name])
     embedding = f"{prefix}embedding.weight"
-    if embedding in own:
+    trains_more = own.keys() > {embedding, *(target.name for target in found.values() if target.name in own)}
+    if embedding in own and (module.peft_config[adapter].inference_mode or not trains_more):
         found["prompt_embeddings"] = direct(embedding, own[embedding])
-    else:  # a cartridge: frozen and trained rows are two parameters
-
-        def compute() -> torch.Tensor:
-            rows: torch.Tensor = encoder.embedding.weight.detach()
-            return rows
-
+    else:  # rows in two parameters (a cartridge), or the results of a network that is not saved
+        compute = partial(_encoded, encoder) if embedding in own else partial(_rows, encoder)
         rows = compute()
+        behind = (embedding,) if embedding in own else tuple(own)
         found["prompt_embeddings"] = Target(
-            f"{prefix}embedding", tuple(own), tuple(rows.shape), rows.dtype, compute, computed=True
+            f"{prefix}embedding", behind, tuple(rows.shape), rows.dtype, compute, computed=True
         )
     return found
+
+
+def _rows(encoder: Any) -> torch.Tensor:
+    rows: torch.Tensor = encoder.embedding.weight.detach()
+    return rows
+
+
+def _encoded(encoder: Any) -> torch.Tensor:
+    """What a prompt encoder that is being trained computes: PEFT saves that in the place of its parameters."""
+    import torch
+
+    # Aliases of its parameters, because some encoders assign to them whenever they are called.
+    values = {name: value.detach() for name, value in encoder.named_parameters()}
+    training = [module for module in encoder.modules() if module.training]
+    rows = torch.arange(encoder.embedding.num_embeddings, device=encoder.embedding.weight.device)
+    try:
+        encoder.eval()
+        with torch.no_grad():
+            result: torch.Tensor = torch.func.functional_call(encoder, values, (rows[None],))[0]
+    finally:
+        for module in training:
+            module.training = True
+    return result
 
 
 def _moved(target: Target, path: str) -> Target:
