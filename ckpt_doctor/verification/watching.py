@@ -14,7 +14,7 @@ from ckpt_doctor.inspection import open_checkpoint
 from .assess import assess
 from .marks import Key, Marks
 from .matching import match
-from .safety import broken
+from .safety import broken, unsafe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +84,7 @@ def _coverage(
     model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, untouched: frozenset[Key] | None
 ) -> Coverage:
     tensors, problems = assess(model, checkpoint, untouched=untouched, folder=path)
-    problems += broken(checkpoint)
+    problems += [*unsafe(checkpoint), *broken(checkpoint)]
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     name = type(model).__name__
     return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems), root=checkpoint.path)
