@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.checkpoint import Part
-from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.errors import CkptDoctorError, VerificationError
 
 from .dependencies import require
+from .isolation import run
 from .live import live_tensors
 
 _BY_TASK = {
@@ -42,16 +43,30 @@ _PEFT_WORDS = frozenset(("base_layer", "modules_to_save", "original_module"))
 def base_config(name: str) -> Any:
     """The config of a base model. Raises ``VerificationError`` where there is none that transformers understands."""
     transformers = require("transformers")
-    try:
-        # Code that a config names is never run, and nobody is asked about it.
-        return transformers.AutoConfig.from_pretrained(
+    # Code that a config names is never run, and nobody is asked about it.
+    return attempted(
+        name,
+        lambda: transformers.AutoConfig.from_pretrained(
             name, local_files_only=Path(name).is_dir(), trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise VerificationError(
-            f"{name} is no model that transformers can build ({' '.join(str(error).split())[:300]}): give a function "
-            "that builds it, with --model FILE.py:FUNCTION"
-        ) from None
+        ),
+    )
+
+
+def attempted(name: str, call: Callable[[], Any]) -> Any:
+    """What ``call`` makes of the config of ``name``, which may hold anything.
+
+    Raises ``VerificationError`` whatever is raised: the libraries do not expect numbers for lists, or text for numbers.
+    """
+    outcome = run(call)
+    if outcome.error is None:
+        return outcome.result
+    if isinstance(outcome.error, CkptDoctorError):
+        raise outcome.error
+    file = Path(name) / "config.json"
+    raise VerificationError(
+        f"{file if file.is_file() else name} is no model that transformers can build ({outcome.failure[:300]}): give a "
+        "function that builds it, with --model FILE.py:FUNCTION"
+    )
 
 
 def has_weights(name: str) -> bool:
@@ -65,12 +80,19 @@ def model_class(config: Any, task: str | None = None) -> Any:
     transformers = require("transformers")
     if task in _BY_TASK:
         return getattr(transformers, _BY_TASK[task])
-    for name in getattr(config, "architectures", None) or ():
-        found = getattr(transformers, name, None)
-        if found is not None:
-            return found
+    for chosen in _named_classes(config):
+        return chosen
     mapping = transformers.AutoModelForCausalLM._model_mapping
     return transformers.AutoModelForCausalLM if type(config) in mapping else transformers.AutoModel
+
+
+def _named_classes(config: Any) -> Iterator[Any]:
+    """The classes of models that the config names in ``architectures``, as far as transformers has them."""
+    named = getattr(config, "architectures", None)
+    for name in named if isinstance(named, list) else ():
+        found = getattr(require("transformers"), name, None) if isinstance(name, str) else None
+        if hasattr(found, "_from_config") or hasattr(found, "from_config"):
+            yield found
 
 
 def new_model(config: Any, chosen: Any) -> Any:
@@ -115,8 +137,8 @@ def adapted_class(config: Any, task: str | None, part: Part) -> Any:
 
 def fitting_class(config: Any, part: Part) -> Any:
     """The class of a whole model: what the config says, and where it says nothing, the one that knows most names."""
-    if any(hasattr(require("transformers"), name) for name in getattr(config, "architectures", None) or ()):
-        return model_class(config)
+    for chosen in _named_classes(config):
+        return chosen
     transformers = require("transformers")
     names = {tensor.name for tensor in part.tensors}
     best, most = model_class(config), -1

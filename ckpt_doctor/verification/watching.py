@@ -33,8 +33,10 @@ def load_coverage(
     """What of the checkpoint at ``path`` is in ``model``, which was loaded by whatever means.
 
     Values are compared, and nothing is changed. A parameter that held the checkpoint's values before the load cannot be
-    told from a loaded one here: :func:`watch_load` can. Takes and raises what ``open_checkpoint`` does.
+    told from a loaded one here: :func:`watch_load` can. Takes and raises what ``open_checkpoint`` does, and ``VerificationError`` for
+    what is no model.
     """
+    _refuse_others(model)
     checkpoint = open_checkpoint(path, layout, layouts=layouts)
     return _coverage(model, checkpoint, os.fspath(path), "load_coverage", None)
 
@@ -69,6 +71,7 @@ def watch_load(
     values back.
     An exception of the block passes through, and the model is put in order all the same.
     """
+    _refuse_others(model)
     checkpoint = open_checkpoint(path, layout, layouts=layouts)
     watch = LoadWatch()
     marks = Marks()
@@ -78,6 +81,15 @@ def watch_load(
     finally:
         untouched = marks.lift()
     watch.coverage = _coverage(model, checkpoint, os.fspath(path), "watch_load", untouched)
+
+
+def _refuse_others(model: object) -> None:
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise VerificationError(
+            f"a {type(model).__name__} is no torch.nn.Module: give the model that the checkpoint is loaded into"
+        )
 
 
 def _coverage(
