@@ -33,8 +33,8 @@ def load_coverage(
     """What of the checkpoint at ``path`` is in ``model``, which was loaded by whatever means.
 
     Values are compared, and nothing is changed. A parameter that held the checkpoint's values before the load cannot be
-    told from a loaded one here: :func:`watch_load` can. Takes and raises what ``open_checkpoint`` does, and ``VerificationError`` for
-    what is no model.
+    told from a loaded one here: :func:`watch_load` can. Takes and raises what ``open_checkpoint`` does, and
+    ``VerificationError`` for what is no model.
     """
     _refuse_others(model)
     checkpoint = open_checkpoint(path, layout, layouts=layouts)
