@@ -103,7 +103,7 @@ def _saved_with_embeddings(
         return {}
     try:
         saved = _save(module, adapter, tensors, embeddings=True)
-    except NotImplementedError:  # a model that does not know which its embeddings are
+    except (AttributeError, NotImplementedError):  # a model that does not know which its embeddings are
         return {}
     known = {key: names[id(value)] for key, value in saved.items() if id(value) in names}
     return {key: direct(name, tensors[name], trained=name in trained) for key, name in known.items()}
