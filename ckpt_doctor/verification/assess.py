@@ -19,6 +19,7 @@ from .content import by_content
 from .covered import uncovered
 from .idle import idle_adapters, is_applied
 from .live import Place, Target, place
+from .made_anew import made_anew
 from .marks import Key
 from .matching import PartMatch, match
 from .merging import Reference, find_merged
@@ -41,13 +42,17 @@ _THREADS = 2
 
 @dataclass
 class Row:
-    """A tensor of the checkpoint and its target; ``verdict`` says how the values compare, where they count."""
+    """A tensor of the checkpoint and its target; ``verdict`` says how the values compare, where they count.
+
+    ``needless`` are those that the model computes by itself.
+    """
 
     wanted: Wanted
     target: Target | None
     verdict: Verdict | None
     status: str
     detail: str = ""
+    needless: bool = False
 
 
 def assess(
@@ -95,6 +100,7 @@ def assess(
         rows += judged
     if values:
         by_content(model, checkpoint, rows)
+    _forgive(model, rows)
     for part in found:
         own = [row for row in rows if row.wanted.part is part.part]
         if reference is not None and part.part.role == "adapter" and part.naming.adapter is None and not _arrived(own):
@@ -181,6 +187,14 @@ def _key(item: Wanted, target: Target) -> Key:
     return (item.file.path, item.tensor.name, target.name)
 
 
+def _forgive(model: nn.Module, rows: list[Row]) -> None:
+    lost = [row for row in rows if row.target is None and row.wanted.part.role != "adapter"]
+    names = made_anew(model, [row.wanted.tensor for row in lost])
+    for row in lost:
+        if row.wanted.tensor.name in names:
+            row.needless, row.detail = True, "the model computes it by itself"
+
+
 def _arrived(rows: Iterable[Row]) -> int:
     return sum(row.status in (RESTORED, CAST) for row in rows)
 
@@ -195,7 +209,7 @@ def _problems(
 ) -> Iterator[Finding]:
     if part.part.secondary:
         return
-    absent = [row for row in rows if row.status in (MISSING, MISMATCHED)]
+    absent = [row for row in rows if row.status in (MISSING, MISMATCHED) and not row.needless]
     shaped = [(row.wanted, row.target.name, row.target.shape) for row in absent if row.target and _other_shape(row)]
     if shaped:
         yield words.shapes(shaped)
@@ -252,7 +266,7 @@ def _coverage(checkpoint: Checkpoint, rows: list[Row]) -> tuple[TensorCoverage, 
     result = []
     for row in rows:
         item, target = row.wanted, row.target
-        expected = not item.part.secondary
+        expected = not item.part.secondary and not row.needless
         if expected and target is not None and not target.computed:
             where = (place(target.value()), row.status in (RESTORED, CAST))
             expected = where not in seen

@@ -57,6 +57,11 @@ def adapted_modules(model: nn.Module) -> list[tuple[str, Any]]:
     return list(_outermost(model, _has_adapters))
 
 
+def transformers_models(model: nn.Module) -> list[Any]:
+    """The models of transformers in ``model``, and none that are parts of those."""
+    return [module for _, module in _outermost(model, is_transformers)]
+
+
 def _adapter_namings(model: nn.Module) -> Iterator[Naming]:
     for path, module in _outermost(model, _has_adapters):
         tensors = live_tensors(module)

@@ -139,6 +139,34 @@ def test_statistics_that_are_absent_are_named(tmp_path: Path) -> None:
     assert all(verify(path, mode=mode).complete for mode in MODES)
 
 
+OLD_TABLES = {
+    "bert-masked-lm": {"bert.embeddings.position_ids": torch.arange(64)[None]},
+    "bert-base-only": {"embeddings.position_ids": torch.arange(64)[None]},
+    "clip": {"text_model.embeddings.position_ids": torch.arange(64)[None]},
+    "llama": {"model.layers.1.self_attn.rotary_emb.inv_freq": torch.ones(4)},
+    "gpt2": {"transformer.h.0.attn.bias": torch.ones(1, 1, 64, 64)},
+    "gpt2-base-only": {"h.1.attn.bias": torch.ones(1, 1, 64, 64)},
+}
+
+
+@pytest.mark.parametrize("kind", OLD_TABLES)
+def test_tables_that_models_once_saved_are_not_missed(kind: str, tmp_path: Path) -> None:
+    path = models.ANIMALS[kind](tmp_path)
+    tensors = load_file(path / "model.safetensors")
+    save_file({**tensors, **OLD_TABLES[kind]}, path / "model.safetensors", metadata={"format": "pt"})
+    for mode in ("keys", "load"):
+        coverage = verify(path, mode=mode)
+        assert coverage.complete, [*coverage.table(), *coverage.findings]
+        assert [item.name for item in coverage.tensors if item.detail == "the model computes it by itself"] == [
+            *OLD_TABLES[kind]
+        ]
+    # A weight that this model has no place for is still one that is lost.
+    save_file(
+        {**tensors, "model.layers.9.weight": torch.ones(4)}, path / "model.safetensors", metadata={"format": "pt"}
+    )
+    assert not verify(path, mode="keys").complete
+
+
 def sharded(tmp_path: Path) -> Path:
     return shutil.copytree(HEALTHY / "transformers" / "sharded_safetensors", tmp_path / "model")
 
