@@ -31,8 +31,6 @@ def saved_names(model: nn.Module, tensors: Mapping[str, torch.Tensor], trained: 
     hollow = {key: _hollow(tensors[name]) for key, name in plain.items()}
     with _origins({plain[key]: value for key, value in hollow.items()}) as origins:
         saved = revert(model, dict(hollow))
-    if saved.keys() == hollow.keys():
-        return {}
     keys = {name: key for key, name in plain.items()}
     found: dict[str, Target] = {}
     for key, value in saved.items():
@@ -45,7 +43,8 @@ def saved_names(model: nn.Module, tensors: Mapping[str, torch.Tensor], trained: 
             found[key] = direct(owner, tensors[owner], trained=owner in trained)
         else:
             found[key] = _slice(owner, tensors[owner], value, trained=owner in trained)
-    return found
+    unchanged = all(target.whole and plain.get(key) == target.name for key, target in found.items())
+    return {} if unchanged else found
 
 
 def renamed(model: nn.Module, names: list[str]) -> dict[str, str]:

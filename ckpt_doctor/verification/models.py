@@ -205,7 +205,9 @@ def _embedding_names(model: Any) -> set[str]:
         embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
     except (AttributeError, NotImplementedError):  # no model of text
         return set()
-    kept = [id(item) for item in embeddings if hasattr(item, "weight")]
+    if not hasattr(embeddings[0], "weight"):
+        return set()
+    kept = [id(item) for item in embeddings if item is not None]
     return {f"{name}.weight" for name, item in model.named_modules() if id(item) in kept}
 
 
