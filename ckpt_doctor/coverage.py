@@ -30,7 +30,8 @@ class TensorCoverage(NamedTuple):
 
     ``file`` is relative to the checkpoint. ``parameter`` is the model's name for it, with ``[...]`` behind where it is
     a slice of a fused one, and ``None`` where no name fits. ``detail`` says in words why it is not simply restored.
-    ``expected`` is unset for the tensors of an adapter that merely lies beside the one that was asked for.
+    ``expected`` is unset for the tensors of an adapter that merely lies beside the one that was asked for, for further
+    copies of one parameter, and for what the model computes by itself.
     """
 
     name: str

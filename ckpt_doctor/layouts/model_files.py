@@ -13,9 +13,9 @@ from .reading import CheckpointReader, join
 # transformers calls its files model.safetensors and pytorch_model.bin, diffusers diffusion_pytorch_model.*; either may
 # have a variant (".fp16"). Any other stem belongs to a model only if an index names it.
 _STEMS = ("model", "pytorch_model", "diffusion_pytorch_model")
-_INDEX = re.compile(r"(?P<stem>.+?)(?P<variant>)\.(?P<ending>safetensors|bin)\.index(?:\.(?P<late>[\w-]+))?\.json")
+_INDEX = re.compile(r"(?P<stem>.+?)(?P<variant>)\.(?P<ending>safetensors|bin)\.index(?:\.(?P<late>[\w.-]+))?\.json")
 _WEIGHTS = re.compile(
-    r"(?P<stem>[\w-]+?)(?:\.(?P<variant>[\w-]+?))?(?P<shard>-\d+-of-\d+)?\.(?P<ending>safetensors|bin)"
+    r"(?P<stem>[\w-]+?)(?:\.(?P<variant>[\w.-]+?))?(?P<shard>-\d+-of-\d+)?\.(?P<ending>safetensors|bin)"
 )
 
 _Unit = tuple[str, str]

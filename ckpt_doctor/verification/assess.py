@@ -20,6 +20,7 @@ from .content import by_content
 from .covered import uncovered
 from .idle import idle_adapters, is_applied
 from .live import Place, Target, place
+from .made_anew import made_anew
 from .marks import Fates
 from .matching import PartMatch, match
 from .merging import Reference, find_merged
@@ -43,7 +44,8 @@ _UNPROVEN = "could not be marked: whether the load wrote it is not known"
 class Row:
     """A tensor of the checkpoint and its target; ``verdict`` says how the values compare, where they count.
 
-    ``found_in`` is a parameter that has the values and may not be the place for them.
+    ``found_in`` is a parameter that has the values and may not be the place for them. ``needless`` are those that the
+    model computes by itself.
     """
 
     wanted: Wanted
@@ -52,6 +54,7 @@ class Row:
     status: str
     detail: str = ""
     found_in: str = ""
+    needless: bool = False
 
 
 def assess(
@@ -101,6 +104,7 @@ def assess(
         rows += judged
     if values:
         by_content(model, checkpoint, rows)
+    _forgive(model, rows)
     for part in found:
         own = [row for row in rows if row.wanted.part is part.part]
         if (
@@ -114,7 +118,7 @@ def assess(
                 lines.append(unknown)
         _raise_if_unproven(own, fates)
         problems += _problems(model, checkpoint, part, own, fates, folder or str(checkpoint.root))
-    problems += uncovered(model, checkpoint, found, whole=whole)
+    problems += uncovered(model, checkpoint, found, whole=whole, exact=exact)
     if values:
         problems += idle_adapters(model, checkpoint, found, final=final)
         problems += scaled_otherwise(model, found)
@@ -204,6 +208,14 @@ def _raise_if_unproven(rows: list[Row], fates: Fates | None) -> None:
         )
 
 
+def _forgive(model: nn.Module, rows: list[Row]) -> None:
+    lost = [row for row in rows if row.target is None and row.wanted.part.role != "adapter"]
+    names = made_anew(model, [row.wanted.tensor for row in lost])
+    for row in lost:
+        if row.wanted.tensor.name in names:
+            row.needless, row.detail = True, "the model computes it by itself"
+
+
 def _arrived(rows: Iterable[Row]) -> int:
     return sum(row.status in (RESTORED, CAST) for row in rows)
 
@@ -218,7 +230,7 @@ def _problems(
 ) -> Iterator[Finding]:
     if part.part.secondary:
         return
-    absent = [row for row in rows if row.status in (MISSING, MISMATCHED)]
+    absent = [row for row in rows if row.status in (MISSING, MISMATCHED) and not row.needless]
     shaped = [(row.wanted, row.target.name, row.target.shape) for row in absent if row.target and _other_shape(row)]
     if shaped:
         yield words.shapes(shaped)
@@ -284,7 +296,8 @@ def _coverage(checkpoint: Checkpoint, rows: list[Row]) -> tuple[TensorCoverage, 
     for row in rows:
         item, target = row.wanted, row.target
         # Without elements there is nothing to restore, and nothing to lose.
-        expected = not item.part.secondary and (item.tensor.numel > 0 or _other_shape(row))
+        has_values = item.tensor.numel > 0 or _other_shape(row)
+        expected = not item.part.secondary and not row.needless and has_values
         if expected and target is not None and not target.computed:
             where = (place(target.value()), row.status in (RESTORED, CAST))
             expected = where not in seen

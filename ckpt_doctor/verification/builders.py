@@ -16,6 +16,7 @@ from .dependencies import require
 from .models import (
     adapted_class,
     adapted_config,
+    attempted,
     base_config,
     fitting_class,
     has_weights,
@@ -64,7 +65,7 @@ def plan(checkpoint: Checkpoint, spec: ModelSpec | None, *, mode: str, weaver_mo
     if part.role == "adapter":
         return _adapter(checkpoint, base)
     config = base_config(base)
-    chosen = fitting_class(config, part)
+    chosen = attempted(base, lambda: fitting_class(config, part))
     return Plan(
         base,
         lambda: real_model(base, config, chosen),
@@ -100,8 +101,8 @@ def _of_user(checkpoint: Checkpoint, spec: UserCode) -> Plan:
 def _adapter(checkpoint: Checkpoint, base: str) -> Plan:
     part = loaders.model_part(checkpoint)
     require("peft")
-    config, task = adapted_config(base, part)
-    chosen = adapted_class(config, task, part)
+    config, task = attempted(base, lambda: adapted_config(base, part))
+    chosen = attempted(base, lambda: adapted_class(config, task, part))
 
     def build() -> Any:
         model = real_model(base, config, chosen)
@@ -130,7 +131,7 @@ def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
             f"{checkpoint.path} is quantised ({kind}): its values are packed again on loading, so that nothing can be "
             "compared. An adapter on a quantised base can be verified; so can your own model and loader"
         )
-    chosen = fitting_class(config, part)
+    chosen = attempted(name, lambda: fitting_class(config, part))
     return Plan(
         name,
         lambda: new_model(config, chosen),

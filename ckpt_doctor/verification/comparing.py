@@ -46,17 +46,17 @@ def compare(
         dtype = torch_dtype(info)
     except ValueError:
         return Comparison(Verdict.DIFFERENT)
-    if computed and dtype.is_floating_point:
-        import torch
-
-        near = torch.allclose(reader.whole(file, info).double(), live.double().cpu(), rtol=1e-4, atol=1e-6)
-        return Comparison(Verdict.EQUAL if near else Verdict.DIFFERENT)
     floating = dtype.is_floating_point and live.dtype.is_floating_point
     for between in (None, *(_narrower(dtype, live.dtype) if floating else ())):
         verdict = _through(reader, file, info, live, between)
         if verdict is not Verdict.DIFFERENT:
             way = [str(item).removeprefix("torch.") for item in (dtype, between, live.dtype) if item is not None]
             return Comparison(verdict, " to ".join(way))
+    if computed and floating:
+        import torch
+
+        near = torch.allclose(reader.whole(file, info).double(), live.double().cpu(), rtol=1e-4, atol=1e-6)
+        return Comparison(Verdict.EQUAL if near else Verdict.DIFFERENT)
     return Comparison(Verdict.DIFFERENT)
 
 

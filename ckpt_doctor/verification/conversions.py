@@ -1,8 +1,9 @@
 """The names that transformers would save a live model under, and what each is a slice of.
 
 From version 5 on, transformers fuses and merges tensors on loading (experts into one parameter, gate and up projection
-into another) and takes them apart again on saving. Its own code for saving is run on tensors without memory; what comes
-out shares its storage with the parameter that it is a view of, so that nothing about any architecture stands here.
+into another) and takes them apart again on saving; or the other way round. Its own code for saving is run on tensors
+without memory. What comes out shares its storage with the parameter that it is a view of, or is known to be made of
+several, so that nothing about any architecture stands here.
 """
 
 from __future__ import annotations
@@ -28,26 +29,22 @@ def saved_names(model: nn.Module, tensors: Mapping[str, torch.Tensor], trained: 
         return {}
     plain = {plain_name(name): name for name in tensors}
     hollow = {key: _hollow(tensors[name]) for key, name in plain.items()}
-    owners = {value.untyped_storage()._cdata: plain[key] for key, value in hollow.items()}
-    with _no_copies():
+    with _origins({plain[key]: value for key, value in hollow.items()}) as origins:
         saved = revert(model, dict(hollow))
-    if saved.keys() == hollow.keys():
-        return {}
+    keys = {name: key for key, name in plain.items()}
     found: dict[str, Target] = {}
-    computed = []
     for key, value in saved.items():
-        owner = owners.get(value.untyped_storage()._cdata)
+        owner, sources = origins.owner(value), origins.sources(value)
         if owner is None:
-            computed.append(key)
+            behind = {keys[name]: tensors[name] for name in tensors if name in sources}
+            if behind:
+                found[key] = _computed(model, key, value, sources, behind, trained=not trained.isdisjoint(sources))
         elif tuple(value.shape) == tuple(tensors[owner].shape) and value.stride() == tensors[owner].stride():
             found[key] = direct(owner, tensors[owner], trained=owner in trained)
         else:
             found[key] = _slice(owner, tensors[owner], value, trained=owner in trained)
-    if computed:
-        used = {name for target in found.values() for name in target.names}
-        rest = {key: name for key, name in plain.items() if name not in used}
-        found.update(_computed(model, tensors, rest, set(computed), trained))
-    return found
+    unchanged = all(target.whole and plain.get(key) == target.name for key, target in found.items())
+    return {} if unchanged else found
 
 
 def renamed(model: nn.Module, names: list[str]) -> dict[str, str]:
@@ -86,18 +83,52 @@ def _hollow(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def _no_copies() -> Any:
-    """Within this block ``contiguous()`` returns its tensor, so that a view stays one."""
+def _origins(hollow: Mapping[str, torch.Tensor]) -> Any:
+    """Within this block every result remembers which of the ``hollow`` tensors it was made of.
+
+    ``contiguous()`` returns its tensor, so that a view stays one.
+    """
     import torch
     from torch.overrides import TorchFunctionMode
+    from torch.utils._pytree import tree_leaves
 
-    class NoCopies(TorchFunctionMode):
+    class Origins(TorchFunctionMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self._owners = {value.untyped_storage()._cdata: name for name, value in hollow.items()}
+            self._sources = {storage: frozenset((name,)) for storage, name in self._owners.items()}
+            self._kept: list[Any] = []  # so that no two storages are ever at one address
+
+        def owner(self, value: torch.Tensor) -> str | None:
+            """The tensor that this is a view of, if it is one."""
+            return self._owners.get(value.untyped_storage()._cdata)
+
+        def sources(self, value: torch.Tensor) -> frozenset[str]:
+            return self._sources.get(value.untyped_storage()._cdata, frozenset())
+
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if func is torch.Tensor.contiguous:
                 return args[0]
-            return func(*args, **(kwargs or {}))
+            result = func(*args, **(kwargs or {}))
+            given, made = (
+                [item for item in tree_leaves(tree) if isinstance(item, torch.Tensor)]
+                for tree in ((args, kwargs), result)
+            )
+            names = frozenset().union(*map(self.sources, given))
+            for value in (*made, *given[:1]) if names and _writes(func) else made:
+                storage = value.untyped_storage()._cdata
+                if storage not in self._owners:
+                    self._kept.append(value)
+                    self._sources[storage] = self._sources.get(storage, frozenset()) | names
+            return result
 
-    return NoCopies()
+    return Origins()
+
+
+def _writes(func: Any) -> bool:
+    """Whether a function of torch changes its first argument, as the names of those that do say."""
+    name = getattr(func, "__name__", "")
+    return name == "__setitem__" or name.startswith("__i") or (name.endswith("_") and not name.startswith("__"))
 
 
 def _slice(owner: str, tensor: torch.Tensor, view: torch.Tensor, *, trained: bool) -> Target:
@@ -110,26 +141,19 @@ def _slice(owner: str, tensor: torch.Tensor, view: torch.Tensor, *, trained: boo
 
 def _computed(
     model: nn.Module,
-    tensors: Mapping[str, torch.Tensor],
-    rest: Mapping[str, str],
-    wanted: set[str],
-    trained: frozenset[str],
-) -> dict[str, Target]:
-    """Targets of tensors that are rearranged on saving: each is found by saving one parameter at a time."""
-    revert = _revert()
-    found: dict[str, Target] = {}
-    for key, name in rest.items():
-        with _no_copies():
-            saved = revert(model, {key: _hollow(tensors[name])})
-        for new, value in saved.items():
-            if new not in wanted:
-                continue
+    key: str,
+    value: torch.Tensor,
+    sources: frozenset[str],
+    behind: Mapping[str, torch.Tensor],
+    *,
+    trained: bool,
+) -> Target:
+    """The target of a tensor that is put together on saving, out of those in ``behind`` and of no others."""
+    names = tuple(sorted(sources))
 
-            def compute(key: str = key, name: str = name, new: str = new) -> torch.Tensor:
-                result: torch.Tensor = revert(model, {key: tensors[name]})[new]
-                return result
+    def compute() -> torch.Tensor:
+        result: torch.Tensor = _revert()(model, dict(behind))[key]
+        return result
 
-            found[new] = Target(
-                f"{name}[...]", (name,), tuple(value.shape), value.dtype, compute, name in trained, computed=True
-            )
-    return found
+    shown = f"{names[0]}[...]" if len(names) == 1 else " + ".join(names)
+    return Target(shown, names, tuple(value.shape), value.dtype, compute, trained, computed=True)

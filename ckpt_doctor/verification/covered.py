@@ -1,4 +1,4 @@
-"""Parameters that the checkpoint should hold and does not: CKD003."""
+"""Parameters and statistics that the checkpoint should hold and does not: CKD003."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def uncovered(model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], *, whole: bool) -> Iterator[Finding]:
+def uncovered(
+    model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], *, whole: bool, exact: bool
+) -> Iterator[Finding]:
     """The parameters of the adapters that were loaded, of the modules that the layout names, and of whole models.
 
-    ``whole`` says that the model was built for this checkpoint, so that every parameter of it must be there. Else a
-    part of the model of which the checkpoint has nothing, such as a new head, is left alone.
+    ``whole`` says that the model was built for this checkpoint, so that all that is trained in it must be there. Else a
+    part of the model of which the checkpoint has nothing, such as a new head, is left alone. ``exact`` says that the
+    ecosystem's own loader must find every name that it asks for.
     """
     tensors = live_tensors(model)
     held: set[Place] = set()
@@ -32,7 +35,7 @@ def uncovered(model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], 
             held |= {place(tensors[name]) for name in target.names if name in tensors}
     for part in found:
         if part.part.role == "adapter" and not part.part.secondary and part.naming.adapter is not None:
-            names = _of_adapter(part, tensors, held)
+            names = _of_adapter(part, tensors, held, exact=exact)
             if names:
                 yield words.not_covered(names, f"the adapter {part.naming.adapter!r}")
     named = list(_of_layout(checkpoint, model, tensors, held))
@@ -54,11 +57,16 @@ def _is_what_was_saved(model: nn.Module, checkpoint: Checkpoint) -> bool:
     return False
 
 
-def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Place]) -> list[str]:
+def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Place], *, exact: bool) -> list[str]:
+    hit = {id(target) for target in part.targets.values()}
     names = []
     for key in sorted(part.naming.owns):
         target = part.naming.targets[key]
-        if all(place(tensors[name]) not in held for name in target.names if name in tensors):
+        # Of a pair that is computed from the same parameters, one alone is not enough; nor is one of two tied modules,
+        # which PEFT asks for by their names.
+        alone = target.computed or (exact and ".modules_to_save." in target.name)
+        elsewhere = not alone and any(place(tensors[name]) in held for name in target.names)
+        if id(target) not in hit and not elsewhere:
             names.append(target.name)
     return names
 
@@ -90,20 +98,25 @@ def _of_layout(
 def _slices_left_out(part: PartMatch) -> Iterator[str]:
     """What the checkpoint lacks of fused parameters that it has other slices of, such as single experts of a layer."""
     hit = {id(target) for target in part.targets.values()}
-    whole = {target.names for target in part.targets.values() if target.whole}
+    whole = {target.name for target in part.targets.values() if target.whole}
     for naming in part.namings:
-        begun = {target.names for target in naming.targets.values() if id(target) in hit} - whole
+        begun = {name for target in naming.targets.values() if id(target) in hit for name in target.names} - whole
         for key, target in naming.targets.items():
-            if target.names in begun and id(target) not in hit and target.trained:
+            if id(target) not in hit and target.trained and not begun.isdisjoint(target.names):
                 yield key
 
 
 def _of_model(model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place], *, whole: bool) -> list[str]:
     ignored = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_missing", None) or ()]
+    unsaved = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    parameters = parameter_names(model)
     covered = {name.partition(".")[0] for name, value in tensors.items() if place(value) in held}
     names = []
     seen: set[Place] = set()
-    for name in sorted(parameter_names(model)):
+    for name in sorted(tensors):
+        # Statistics are learnt as parameters are; a count of batches or a table of positions is not.
+        if name in unsaved or not (name in parameters or tensors[name].is_floating_point()):
+            continue
         where = place(tensors[name])
         if where in held or where in seen or any(pattern.search(name) for pattern in ignored):
             continue

@@ -43,19 +43,26 @@ class Target:
 def live_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter and persistent buffer by name, tied ones under each of their names.
 
-    Not ``state_dict()``: its hooks belong to whoever wrote the model, and may rename, copy or gather.
+    Not ``state_dict()``: its hooks belong to whoever wrote the model, and may rename, copy or gather. What waits for a
+    first input to have a shape (``nn.LazyLinear``) is not there yet.
     """
-    found = {name: value.detach() for name, value in model.named_parameters(remove_duplicate=False)}
+    from torch.nn.parameter import is_lazy
+
+    found = {
+        name: value.detach() for name, value in model.named_parameters(remove_duplicate=False) if not is_lazy(value)
+    }
     for path, module in model.named_modules(remove_duplicate=False):
         for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-            if name not in module._non_persistent_buffers_set:
+            if name not in module._non_persistent_buffers_set and not is_lazy(buffer):
                 found[f"{path}.{name}" if path else name] = buffer.detach()
     return found
 
 
 def parameter_names(model: nn.Module) -> frozenset[str]:
     """The names of the parameters, without the buffers."""
-    return frozenset(name for name, _ in model.named_parameters(remove_duplicate=False))
+    from torch.nn.parameter import is_lazy
+
+    return frozenset(name for name, value in model.named_parameters(remove_duplicate=False) if not is_lazy(value))
 
 
 def place(tensor: torch.Tensor) -> Place:

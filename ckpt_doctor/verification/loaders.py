@@ -79,10 +79,9 @@ def load_transformers(checkpoint: Checkpoint, config: Any, chosen: Any) -> Any:
 
 def _variant(part: Part) -> str | None:
     """What stands between the name and the ending of the files, as in ``model.fp16.safetensors``."""
+    pattern = re.compile(r"(?:pytorch_)?model\.(.+?)(?:-\d+-of-\d+)?\.(?:safetensors|bin)")
     names = [file.path.rpartition("/")[2] for file in part.preferred]
-    found = {
-        match[1] for name in names if (match := re.match(r"(?:pytorch_)?model\.(\w+)[.-].*(?:safetensors|bin)$", name))
-    }
+    found = {match[1] for name in names if (match := pattern.fullmatch(name))}
     return found.pop() if len(found) == 1 else None
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.checkpoint import Part
-from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.errors import CkptDoctorError, VerificationError
 
 from .dependencies import require
+from .isolation import run
 from .live import live_tensors
 
 _BY_TASK = {
@@ -35,23 +36,38 @@ _WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+# What PEFT puts into the name of a weight that it wraps.
+_PEFT_WORDS = frozenset(("base_layer", "modules_to_save", "original_module"))
 
 
 def base_config(name: str) -> Any:
     """The config of a base model. Raises ``VerificationError`` where there is none that transformers understands."""
     transformers = require("transformers")
-    try:
-        # Code that a config names is never run, and nobody is asked about it.
-        return transformers.AutoConfig.from_pretrained(
+    # Code that a config names is never run, and nobody is asked about it.
+    return attempted(
+        name,
+        lambda: transformers.AutoConfig.from_pretrained(
             name, local_files_only=Path(name).is_dir(), trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        what = "is no" if Path(name).is_dir() else "is no folder here, and by this id the hub gave no"
-        reason = " ".join(str(error).split())[:300]
-        raise VerificationError(
-            f"{name} {what} model that transformers can build ({reason}): check the name, or give a function that "
-            "builds it, with --model FILE.py:FUNCTION"
-        ) from None
+        ),
+    )
+
+
+def attempted(name: str, call: Callable[[], Any]) -> Any:
+    """What ``call`` makes of the config of ``name``, which may hold anything.
+
+    Raises ``VerificationError`` whatever is raised: the libraries do not expect numbers for lists, or text for numbers.
+    """
+    outcome = run(call)
+    if outcome.error is None:
+        return outcome.result
+    if isinstance(outcome.error, CkptDoctorError):
+        raise outcome.error
+    file = Path(name) / "config.json"
+    what = "is no" if Path(name).is_dir() else "is no folder here, and by this id the hub gave no"
+    raise VerificationError(
+        f"{file if file.is_file() else name} {what} model that transformers can build ({outcome.failure[:300]}): check "
+        "the name, or give a function that builds it, with --model FILE.py:FUNCTION"
+    )
 
 
 def has_weights(name: str) -> bool:
@@ -65,12 +81,19 @@ def model_class(config: Any, task: str | None = None) -> Any:
     transformers = require("transformers")
     if task in _BY_TASK:
         return getattr(transformers, _BY_TASK[task])
-    for name in getattr(config, "architectures", None) or ():
-        found = getattr(transformers, name, None)
-        if found is not None:
-            return found
+    for chosen in _named_classes(config):
+        return chosen
     mapping = transformers.AutoModelForCausalLM._model_mapping
     return transformers.AutoModelForCausalLM if type(config) in mapping else transformers.AutoModel
+
+
+def _named_classes(config: Any) -> Iterator[Any]:
+    """The classes of models that the config names in ``architectures``, as far as transformers has them."""
+    named = getattr(config, "architectures", None)
+    for name in named if isinstance(named, list) else ():
+        found = getattr(require("transformers"), name, None) if isinstance(name, str) else None
+        if hasattr(found, "_from_config") or hasattr(found, "from_config"):
+            yield found
 
 
 def new_model(config: Any, chosen: Any) -> Any:
@@ -115,8 +138,8 @@ def adapted_class(config: Any, task: str | None, part: Part) -> Any:
 
 def fitting_class(config: Any, part: Part) -> Any:
     """The class of a whole model: what the config says, and where it says nothing, the one that knows most names."""
-    if any(hasattr(require("transformers"), name) for name in getattr(config, "architectures", None) or ()):
-        return model_class(config)
+    for chosen in _named_classes(config):
+        return chosen
     transformers = require("transformers")
     names = {tensor.name for tensor in part.tensors}
     best, most = model_class(config), -1
@@ -160,18 +183,36 @@ def _labels(part: Part) -> int | None:
 
 def resized(model: Any, parts: Iterable[Part]) -> str | None:
     """Give the base as many embeddings as the adapter was saved with; returns a line about it, if it had others."""
+    names = _embedding_names(model)
     rows = {
         tensor.shape[0]
         for part in parts
         for tensor in part.tensors
-        if tensor.name.endswith((".embed_tokens.weight", ".wte.weight", ".lm_head.weight")) and len(tensor.shape) == 2
+        if len(tensor.shape) == 2 and _ends_with_one_of(names, tensor.name)
     }
-    if len(rows) != 1 or not hasattr(model, "get_input_embeddings"):
+    if len(rows) != 1 or not names:
         return None
-    embeddings = model.get_input_embeddings()
     (wanted,) = rows
-    there = embeddings.weight.shape[0]
+    there = model.get_input_embeddings().weight.shape[0]
     if there == wanted:
         return None
     model.resize_token_embeddings(wanted, mean_resizing=False)
     return f"the base has {there:,} token embeddings and the adapter {wanted:,}: resized, as the training did"
+
+
+def _embedding_names(model: Any) -> set[str]:
+    """What the weights of the embeddings are called in ``model``, those of the output among them."""
+    try:
+        embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
+    except (AttributeError, NotImplementedError):  # no model of text
+        return set()
+    if not hasattr(embeddings[0], "weight"):
+        return set()
+    kept = [id(item) for item in embeddings if item is not None]
+    return {f"{name}.weight" for name, item in model.named_modules() if id(item) in kept}
+
+
+def _ends_with_one_of(names: set[str], tensor: str) -> bool:
+    words = [word for word in tensor.split(".") if word not in _PEFT_WORDS]
+    own = ".".join(words)
+    return any(own == name or own.endswith(f".{name}") for name in names)

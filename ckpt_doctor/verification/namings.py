@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .conversions import is_transformers, saved_names
@@ -56,6 +57,11 @@ def adapted_modules(model: nn.Module) -> list[tuple[str, Any]]:
     return list(_outermost(model, _has_adapters))
 
 
+def transformers_models(model: nn.Module) -> list[Any]:
+    """The models of transformers in ``model``, and none that are parts of those."""
+    return [module for _, module in _outermost(model, is_transformers)]
+
+
 def _adapter_namings(model: nn.Module) -> Iterator[Naming]:
     for path, module in _outermost(model, _has_adapters):
         tensors = live_tensors(module)
@@ -65,7 +71,9 @@ def _adapter_namings(model: nn.Module) -> Iterator[Naming]:
                 targets = _prompt_targets(module, adapter, tensors)
             else:
                 targets = _saved_by_peft(module, adapter, tensors, trained)
-            owns = frozenset(key for key, target in targets.items() if target.trained and not target.computed)
+            owns = frozenset(targets)
+            if not getattr(config, "is_prompt_learning", False):
+                targets = {**_saved_with_embeddings(module, adapter, tensors, trained), **targets}
             yield Naming({key: _moved(target, path) for key, target in targets.items()}, path, adapter, owns)
 
 
@@ -73,17 +81,9 @@ def _saved_by_peft(
     module: Any, adapter: str, tensors: Mapping[str, torch.Tensor], trained: frozenset[str]
 ) -> dict[str, Target]:
     """What PEFT itself would save of this adapter: it passes on the tensors that it is given, under other names."""
-    from peft import get_peft_model_state_dict
-
-    def save() -> dict[str, torch.Tensor]:
-        saved: dict[str, torch.Tensor] = get_peft_model_state_dict(
-            module, state_dict=dict(tensors), adapter_name=adapter, save_embedding_layers=False
-        )
-        return saved
-
     names = {id(value): name for name, value in tensors.items()}
     found = {}
-    for key, value in save().items():
+    for key, value in _save(module, adapter, tensors).items():
         name = names.get(id(value))
         if name is not None:
             found[key] = direct(name, value, trained=name in trained)
@@ -91,12 +91,38 @@ def _saved_by_peft(
         # VB-LoRA's indices and weights of the best vectors: computed from the logits, anew at each look.
 
         def compute(key: str = key) -> torch.Tensor:
-            return save()[key]
+            return _save(module, adapter, tensors)[key]
 
         source = key.partition("_topk_")[0]
         behind = tuple(live for live in tensors if live.startswith(f"{source}."))
         found[key] = Target(source, behind, tuple(value.shape), value.dtype, compute, trained=True, computed=True)
     return found
+
+
+def _saved_with_embeddings(
+    module: Any, adapter: str, tensors: Mapping[str, torch.Tensor], trained: frozenset[str]
+) -> dict[str, Target]:
+    """What PEFT would save if it saved the embeddings, too, as it does where the vocabulary has another size."""
+    names = {id(value): name for name, value in tensors.items()}
+    if not hasattr(module, "get_input_embeddings"):
+        return {}
+    try:
+        saved = _save(module, adapter, tensors, embeddings=True)
+    except (AttributeError, NotImplementedError):  # a model that does not know which its embeddings are
+        return {}
+    known = {key: names[id(value)] for key, value in saved.items() if id(value) in names}
+    return {key: direct(name, tensors[name], trained=name in trained) for key, name in known.items()}
+
+
+def _save(
+    module: Any, adapter: str, tensors: Mapping[str, torch.Tensor], *, embeddings: bool = False
+) -> dict[str, torch.Tensor]:
+    from peft import get_peft_model_state_dict
+
+    saved: dict[str, torch.Tensor] = get_peft_model_state_dict(
+        module, state_dict=dict(tensors), adapter_name=adapter, save_embedding_layers=embeddings
+    )
+    return saved
 
 
 def _prompt_targets(module: Any, adapter: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, Target]:
@@ -110,19 +136,40 @@ def _prompt_targets(module: Any, adapter: str, tensors: Mapping[str, torch.Tenso
         if prefix + name in own:
             found[name] = direct(prefix + name, own[prefix + name])
     embedding = f"{prefix}embedding.weight"
-    if embedding in own:
+    trains_more = own.keys() > {embedding, *(target.name for target in found.values() if target.name in own)}
+    if embedding in own and (module.peft_config[adapter].inference_mode or not trains_more):
         found["prompt_embeddings"] = direct(embedding, own[embedding])
-    else:  # a cartridge: frozen and trained rows are two parameters
-
-        def compute() -> torch.Tensor:
-            rows: torch.Tensor = encoder.embedding.weight.detach()
-            return rows
-
+    else:  # rows in two parameters (a cartridge), or the results of a network that is not saved
+        compute = partial(_encoded, encoder) if embedding in own else partial(_rows, encoder)
         rows = compute()
+        behind = (embedding,) if embedding in own else tuple(own)
         found["prompt_embeddings"] = Target(
-            f"{prefix}embedding", tuple(own), tuple(rows.shape), rows.dtype, compute, computed=True
+            f"{prefix}embedding", behind, tuple(rows.shape), rows.dtype, compute, computed=True
         )
     return found
+
+
+def _rows(encoder: Any) -> torch.Tensor:
+    rows: torch.Tensor = encoder.embedding.weight.detach()
+    return rows
+
+
+def _encoded(encoder: Any) -> torch.Tensor:
+    """What a prompt encoder that is being trained computes: PEFT saves that in the place of its parameters."""
+    import torch
+
+    # Aliases of its parameters, because some encoders assign to them whenever they are called.
+    values = {name: value.detach() for name, value in encoder.named_parameters()}
+    training = [module for module in encoder.modules() if module.training]
+    rows = torch.arange(encoder.embedding.num_embeddings, device=encoder.embedding.weight.device)
+    try:
+        encoder.eval()
+        with torch.no_grad():
+            result: torch.Tensor = torch.func.functional_call(encoder, values, (rows[None],))[0]
+    finally:
+        for module in training:
+            module.training = True
+    return result
 
 
 def _moved(target: Target, path: str) -> Target:

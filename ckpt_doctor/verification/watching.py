@@ -13,7 +13,7 @@ from ckpt_doctor.inspection import open_checkpoint
 
 from .assess import assess
 from .marks import Fates, Marks
-from .safety import Unchanged, broken
+from .safety import Unchanged, broken, unsafe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,8 +32,10 @@ def load_coverage(
     """What of the checkpoint at ``path`` is in ``model``, which was loaded by whatever means.
 
     Values are compared, and nothing is changed. A parameter that held the checkpoint's values before the load cannot be
-    told from a loaded one here: :func:`watch_load` can. Takes and raises what ``open_checkpoint`` does.
+    told from a loaded one here: :func:`watch_load` can. Takes and raises what ``open_checkpoint`` does, and
+    ``VerificationError`` for what is no model.
     """
+    _refuse_others(model)
     checkpoint = open_checkpoint(path, layout, layouts=layouts)
     return _coverage(model, checkpoint, os.fspath(path), "load_coverage", None)
 
@@ -67,6 +69,7 @@ def watch_load(
     block ends, what it did not write to gets its own values back.
     An exception of the block passes through, and the model is put in order all the same.
     """
+    _refuse_others(model)
     checkpoint = open_checkpoint(path, layout, layouts=layouts)
     watch = LoadWatch()
     files = Unchanged(checkpoint)
@@ -77,9 +80,18 @@ def watch_load(
     watch.coverage = coverage
 
 
+def _refuse_others(model: object) -> None:
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise VerificationError(
+            f"a {type(model).__name__} is no torch.nn.Module: give the model that the checkpoint is loaded into"
+        )
+
+
 def _coverage(model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, fates: Fates | None) -> Coverage:
     tensors, problems = assess(model, checkpoint, fates=fates, folder=path)
-    problems += broken(checkpoint)
+    problems += [*unsafe(checkpoint), *broken(checkpoint)]
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     name = type(model).__name__
     return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems), root=checkpoint.path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tiny_models import REASONER_HIDDEN, WEAVER_HIDDEN, qwen2
 from zoo import adapters, layouts, models
@@ -20,6 +21,7 @@ from command_line import run
 from loads import SAVED, names, save
 from peft_variants import BASES, Variant
 
+import ckpt_doctor
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import IncompleteLoadError, VerificationError
 from ckpt_doctor.verification import verify
@@ -59,6 +61,55 @@ def test_a_slice_that_another_value_is_in(tmp_path: Path) -> None:
     assert [item.name for item in coverage.not_restored()] == ["model.layers.0.block_sparse_moe.experts.3.w1.weight"]
 
 
+WQKV = "nomic_bert.encoder.layers.1.attn.Wqkv.weight"
+
+
+@pytest.mark.parametrize("word", ["q", "k", "v"])
+def test_three_parameters_that_are_saved_as_one_tensor(word: str, tmp_path: Path) -> None:
+    path = models.ANIMALS["nomic-bert"](tmp_path)
+    name = f"nomic_bert.layers.1.self_attn.{word}_proj.weight"
+
+    def spoiled(model: torch.nn.Module, path: str) -> torch.nn.Module:
+        model = type(model).from_pretrained(path)
+        with torch.no_grad():
+            model.get_parameter(name)[3, 5] += 0.01
+        return model
+
+    coverage = verify(path, loader=spoiled)
+    assert [item.name for item in coverage.not_restored()] == [WQKV]
+    assert name in str(coverage.not_restored()[0].parameter)
+
+
+def test_one_of_three_parameters_that_was_not_written_to(tmp_path: Path) -> None:
+    path = models.ANIMALS["nomic-bert"](tmp_path)
+    model = transformers.NomicBertForMaskedLM.from_pretrained(path)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    skipped = "nomic_bert.layers.1.self_attn.k_proj.weight"
+    with ckpt_doctor.watch_load(model, path) as coverage:
+        model.load_state_dict({name: value for name, value in before.items() if name != skipped}, strict=False)
+    assert [item.name for item in coverage.not_restored()] == [WQKV]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_tensor_for_three_parameters_that_is_absent(tmp_path: Path) -> None:
+    path = models.ANIMALS["nomic-bert"](tmp_path)
+    tensors = load_file(path / "model.safetensors")
+    del tensors[WQKV]
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    absent = tuple(f"nomic_bert.layers.1.self_attn.{word}_proj.weight" for word in "kqv")
+    for mode in ("keys", "load"):
+        assert [item.tensors for item in verify(path, mode=mode).findings if item.code == "CKD003"] == [absent]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_three_parameters_in_another_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
+    path = models.ANIMALS["nomic-bert"](tmp_path)
+    model = transformers.NomicBertForMaskedLM.from_pretrained(path, dtype=dtype)
+    coverage = ckpt_doctor.load_coverage(model, path)
+    assert coverage.complete
+    assert {item.code for item in coverage.findings} == ({"CKD008"} if dtype is torch.bfloat16 else set())
+
+
 @pytest.mark.parametrize("kind", ["mixtral", "deepseek-v3"])
 def test_an_expert_that_is_absent_is_named(kind: str, tmp_path: Path) -> None:
     path = models.ANIMALS[kind](tmp_path)
@@ -70,6 +121,50 @@ def test_an_expert_that_is_absent_is_named(kind: str, tmp_path: Path) -> None:
         coverage = verify(path, mode=mode)
         assert not coverage.complete
         assert [item.tensors for item in coverage.findings if item.code == "CKD003"] == [(lost,)]
+
+
+def test_statistics_that_are_absent_are_named(tmp_path: Path) -> None:
+    path = models.ANIMALS["resnet"](tmp_path)
+    tensors = load_file(path / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if "running_" not in name}
+    assert len(kept) < len(tensors)
+    save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
+    for mode in ("keys", "load"):
+        coverage = verify(path, mode=mode)
+        assert [item.code for item in coverage.findings] == ["CKD003"]
+        assert set(coverage.findings[0].tensors) == tensors.keys() - kept.keys()
+    # How many batches there were is a count, which few models ever look at.
+    kept = {name: value for name, value in tensors.items() if "num_batches_tracked" not in name}
+    save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
+    assert all(verify(path, mode=mode).complete for mode in MODES)
+
+
+OLD_TABLES = {
+    "bert-masked-lm": {"bert.embeddings.position_ids": torch.arange(64)[None]},
+    "bert-base-only": {"embeddings.position_ids": torch.arange(64)[None]},
+    "clip": {"text_model.embeddings.position_ids": torch.arange(64)[None]},
+    "llama": {"model.layers.1.self_attn.rotary_emb.inv_freq": torch.ones(4)},
+    "gpt2": {"transformer.h.0.attn.bias": torch.ones(1, 1, 64, 64)},
+    "gpt2-base-only": {"h.1.attn.bias": torch.ones(1, 1, 64, 64)},
+}
+
+
+@pytest.mark.parametrize("kind", OLD_TABLES)
+def test_tables_that_models_once_saved_are_not_missed(kind: str, tmp_path: Path) -> None:
+    path = models.ANIMALS[kind](tmp_path)
+    tensors = load_file(path / "model.safetensors")
+    save_file({**tensors, **OLD_TABLES[kind]}, path / "model.safetensors", metadata={"format": "pt"})
+    for mode in ("keys", "load"):
+        coverage = verify(path, mode=mode)
+        assert coverage.complete, [*coverage.table(), *coverage.findings]
+        assert [item.name for item in coverage.tensors if item.detail == "the model computes it by itself"] == [
+            *OLD_TABLES[kind]
+        ]
+    # A weight that this model has no place for is still one that is lost.
+    save_file(
+        {**tensors, "model.layers.9.weight": torch.ones(4)}, path / "model.safetensors", metadata={"format": "pt"}
+    )
+    assert not verify(path, mode="keys").complete
 
 
 def sharded(tmp_path: Path) -> Path:

@@ -168,6 +168,11 @@ MODELS: Mapping[str, Callable[[], torch.nn.Module]] = {
     "albert": _model("AlbertForMaskedLM", "AlbertConfig", {**_TEXT, "num_hidden_layers": 4}, embedding_size=16),
     "electra": _model("ElectraForPreTraining", "ElectraConfig", _TEXT, embedding_size=16),
     "deberta-v2": _model("DebertaV2ForMaskedLM", "DebertaV2Config", _TEXT),
+    "nomic-bert": _model(
+        "NomicBertForMaskedLM",
+        "NomicBertConfig",
+        {"vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 64, "head_dim": 8},
+    ),
     "modernbert": _model("ModernBertForMaskedLM", "ModernBertConfig", _TEXT),
     "distilbert": _model("DistilBertForMaskedLM", "DistilBertConfig", _DISTILBERT),
     "t5": _model("T5ForConditionalGeneration", "T5Config", _T5, decoder_start_token_id=0),
