@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,20 +89,6 @@ def test_a_name_of_a_megabyte(output_format: str) -> None:
     READERS[output_format](text)
     # Only sarif says which tensor it is.
     assert len(text) < (5_000_000 if output_format == "sarif" else 15_000)
-
-
-@pytest.mark.parametrize("output_format", FORMATS)
-def test_twice_the_findings_take_twice_as_long(output_format: str) -> None:
-    def seconds(count: int) -> float:
-        finding = Finding("CKD311", "unexpected-key", Severity.ERROR, "The layout does not know it.", path="a.bin")
-        findings = tuple(finding._replace(tensors=(f"t{number}",), tensor_count=1) for number in range(count))
-        report = Report((Diagnosis(checkpoint("w"), findings),))
-        start = time.process_time()
-        assert sum(map(len, report_lines(report, output_format, PLAIN))) > 10 * count
-        return time.process_time() - start
-
-    # Ten times, with room for a noisy machine; were it quadratic, it would be a hundred times.
-    assert seconds(5000) < 40 * max(seconds(500), 0.005)
 
 
 class TestGithub:
