@@ -247,22 +247,26 @@ def _problems(
         for dtypes in sorted({row.detail for row in changed}):
             group = [row.wanted for row in changed if row.detail == dtypes]
             yield words.cast(group, dtypes, overflown=verdict is Verdict.OVERFLOWN)
-    # What the loader did write to is not lost for want of a name.
-    left_alone = _is_new(rows) if fates is None else all(_is_untouched(row, fates) is not False for row in rows)
-    if part.part.role == "adapter" and part.naming.adapter is not None and len(absent) == len(rows) and left_alone:
+    adapted = part.part.role == "adapter" and part.naming.adapter is not None
+    if adapted and len(absent) == len(rows) and _found_nothing(rows, fates):
         yield from _naive(model, part, rows, f"{folder}/{part.part.directory}".rstrip("/"))
+
+
+def _found_nothing(rows: list[Row], fates: Fates | None) -> bool:
+    """Whether the load wrote to none of the parameters: then it is for want of a name that they are lost.
+
+    Without marks the adapter must look as PEFT makes one: something in it is zero.
+    """
+    if fates is not None:
+        return all(_is_untouched(row, fates) is not False for row in rows)
+    values = [row.target.value() for row in rows if row.target is not None and not row.target.computed]
+    return any(value.device.type != "meta" and not bool(value.any()) for value in values)
 
 
 def _other_shape(row: Row) -> bool:
     if row.target is None or _quantised(row.wanted, row.target):
         return False
     return row.target.shape != tuple(row.wanted.tensor.shape)
-
-
-def _is_new(rows: list[Row]) -> bool:
-    """Whether the adapter looks as PEFT makes one: something in it is zero that is not zero in the checkpoint."""
-    values = [row.target.value() for row in rows if row.target is not None and not row.target.computed]
-    return any(value.device.type != "meta" and not bool(value.any()) for value in values)
 
 
 def _is_untouched(row: Row, fates: Fates | None) -> bool | None:
