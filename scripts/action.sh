@@ -29,11 +29,17 @@ gate() {
   esac
   [ -z "${CKPT_DOCTOR_ACTION_MODEL:-}" ] || options+=(--model "$CKPT_DOCTOR_ACTION_MODEL")
   [ -z "${CKPT_DOCTOR_ACTION_LOADER:-}" ] || options+=(--loader "$CKPT_DOCTOR_ACTION_LOADER")
-  local line
+  local args=${CKPT_DOCTOR_ACTION_ARGS:-} line
   while read -r line; do
-    line=${line%$'\r'}
-    [ -z "$line" ] || options+=("$line")
-  done <<<"${CKPT_DOCTOR_ACTION_ARGS:-}"
+    case $line in
+      "") ;;
+      -h | --help)
+        echo "args: $line judges nothing" >&2
+        exit 2
+        ;;
+      *) options+=("$line") ;;
+    esac
+  done <<<"${args//$'\r'/}"
   # No path is an option, whatever it begins with.
   local path=$CKPT_DOCTOR_ACTION_PATH
   [[ $path != -* ]] || path=./$path

@@ -8,6 +8,7 @@ from functools import partial
 from ckpt_doctor.checkpoint import Checkpoint, Part
 
 from . import memgen
+from .adapters import holds_adapter
 from .folder import Folder
 from .match import Match
 from .model_files import holds_model, model_parts
@@ -43,7 +44,8 @@ def _lost_its_model(folder: Folder) -> bool:
     """Whether a training run saved everything but the weights here."""
     if any(has_weight_ending(name) and not is_training_state(name) for name in folder.files):
         return False
-    if state_folders(folder.folders):
+    # Adapters of other names than "default" lie in folders of their own, each of which can be loaded.
+    if state_folders(folder.folders) or any(holds_adapter(folder.child(name)) for name in folder.folders):
         return False
     resumable = folder.has_file("trainer_state.json") and folder.has_file("optimizer.pt")
     numbered = re.fullmatch(r"checkpoint-\d+", folder.name) and folder.has_file("config.json")

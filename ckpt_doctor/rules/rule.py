@@ -110,6 +110,10 @@ def sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
+_INCOMPLETE = (DefectKind.SAFETENSORS_TRUNCATED, DefectKind.STORAGE_MISSING)
+"""Defects of files that list their tensors, and hold fewer."""
+
+
 class DefectRule(Rule):
     """A rule that passes on what a reader found wrong with a file: one finding for each defect of its ``kinds``."""
 
@@ -130,8 +134,8 @@ class DefectRule(Rule):
                             evidence=defect.evidence,
                             severity=self.severity_in(part, file, defect),
                             fix=self.fix_for(checkpoint, part, file, defect),
-                            # Of a file whose tensors nobody knows, no setting makes a healthy one.
-                            always_fails=not (file.readable or part.auxiliary),
+                            # What nobody can read, or load, no setting makes healthy.
+                            always_fails=not part.auxiliary and (not file.readable or defect.kind in _INCOMPLETE),
                         )
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:

@@ -1,9 +1,10 @@
 """Code of others (loaders, factories, libraries) run so that it cannot take us with it.
 
 An exception or ``sys.exit`` becomes a value; what such code prints, warns and logs is collected; global state that it
-changes is put back: torch's default dtype and device, gradient mode, global hooks, the working directory, ``sys.path``,
-log levels and handlers. What no process can hold against its own code (``os._exit``, a crash in C) is not held here:
-``apart.py`` has the command line's loads judged in a process of their own.
+changes is put back: torch's default dtype and device, gradient mode, global hooks, the working directory, log levels
+and handlers; at the end of a verification also ``sys.path`` and the environment, on which pieces of it may rely. What
+no process can hold against its own code (``os._exit``, a crash in C) is not held here: ``apart.py`` has the command
+line's loads judged in a process of their own.
 """
 
 from __future__ import annotations
@@ -151,8 +152,6 @@ def _default_device(torch: Any) -> Any:
 @contextlib.contextmanager
 def _process_state() -> Iterator[None]:
     folder = Path.cwd()
-    path = list(sys.path)
-    environment = dict(os.environ)
     stdin = sys.stdin
     try:
         # A question that nobody can see must not be waited for.
@@ -161,6 +160,16 @@ def _process_state() -> Iterator[None]:
     finally:
         sys.stdin = stdin
         os.chdir(folder)
+
+
+@contextlib.contextmanager
+def surroundings_put_back() -> Iterator[None]:
+    """Afterwards ``sys.path`` and the environment are as before. Within, each piece of code sees what others left."""
+    path = list(sys.path)
+    environment = dict(os.environ)
+    try:
+        yield
+    finally:
         sys.path[:] = path
         if dict(os.environ) != environment:
             os.environ.clear()

@@ -18,7 +18,7 @@ from . import loaders
 from .assess import assess, nothing_arrived
 from .builders import Plan, plan
 from .dependencies import require
-from .isolation import run
+from .isolation import run, surroundings_put_back
 from .marks import Marks
 from .safety import Unchanged, broken, unsafe
 from .specs import UserCode, given, loader_spec, model_spec
@@ -41,6 +41,7 @@ def _untold(kind: str, name: str) -> None:
     """Nobody wants to know how far it is."""
 
 
+@surroundings_put_back()
 def verify(
     path: str | os.PathLike[str],
     model: str | Callable[..., Any] | nn.Module | None = None,

@@ -55,7 +55,8 @@ class UserCode:
     def __call__(self, *args: Any) -> Any:
         """Call it, and wait for what an ``async`` function promises."""
         if self.surroundings is not None:
-            sys.path[:] = self.surroundings.path
+            own = self.surroundings.path
+            sys.path[:] = [*own, *(entry for entry in sys.path if entry not in own)]
             os.environ.update(self.surroundings.environment)
         result = self.call(*args)
         if not inspect.isawaitable(result):

@@ -79,6 +79,7 @@ def test_inputs_of_the_action_are_data(tmp_path: Path) -> None:
         done, outputs = act(tmp_path, path=path)
         assert (done.returncode, outputs) == (2, "")
     assert act(tmp_path, path=str(HEALTHY), latest="yes")[0].returncode == 2
+    assert act(tmp_path, path=str(HEALTHY), args="--help")[0].returncode == 2
     for inputs in ({"path": attack}, {"path": str(HEALTHY), "args": attack}, {"path": str(HEALTHY), "loader": attack}):
         done, outputs = act(tmp_path, **inputs)
         assert (done.returncode, outputs) == (2, "")

@@ -191,6 +191,7 @@ STAYS_SHUT = {
     "a pointer and other rules": stays_shut(damaged("CKD101", "lfs_pointer"), "--select", "CKD201"),
     "a pointer and no rules": stays_shut(damaged("CKD101", "lfs_pointer"), "--ignore", "CKD"),
     "a pointer and nothing fails": stays_shut(damaged("CKD101", "lfs_pointer"), "--fail-on", "never"),
+    "cut off and no rules": stays_shut(damaged("CKD104", "cut_at_the_end"), "--ignore", "CKD"),
     "cut off and other rules": stays_shut(damaged("CKD106", "zip_without_directory"), "--select", "CKD311"),
     "a file of 0 bytes": stays_shut(damaged("CKD102", "no_bytes")),
     "a web page": stays_shut(damaged("CKD103", "html_page")),

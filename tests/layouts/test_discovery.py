@@ -335,3 +335,12 @@ def test_a_trigger_with_the_projections_beside_it_is_no_weaver(tmp_path: Path) -
     shutil.copy(HEALTHY / "trigger_run/weaver/projections.pt", trigger)
     for path in (tmp_path, trigger, trigger / "trigger_lora"):
         assert [checkpoint.layout for checkpoint in discover(path)] == ["trigger"]
+
+
+def test_a_trainers_checkpoint_of_named_adapters_only(tmp_path: Path) -> None:
+    save = tmp_path / "checkpoint-4"
+    for name in ("policy", "ref"):
+        shutil.copytree(HEALTHY / "peft" / "lora", save / name)
+    for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt"):
+        (save / name).write_text("{}")
+    assert [item.path for item in discover(save)] == [str(save / "policy"), str(save / "ref")]

@@ -252,3 +252,26 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "pip install torch" in done.stderr
+
+
+def test_code_finds_what_it_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "helpers.py").write_text(f"import sys\nsys.path.append({str(LOADERS.parent)!r})\n")
+    (tmp_path / "setup_paths.py").write_text(
+        f"import os, sys\nsys.path.insert(0, {str(tmp_path / 'lib')!r})\nos.environ['SET_AT_IMPORT'] = '1'\n"
+    )
+    (tmp_path / "model_code.py").write_text(
+        "import os, setup_paths\ncalls = []\ndef build():\n    import helpers, weaver_loaders\n"
+        "    os.environ['SET_IN_BUILD'] = '1'\n    calls.append('build')\n    return weaver_loaders.build()\n"
+        "def load(model, path):\n    import weaver_loaders\n    assert calls == ['build']\n"
+        "    weaver_loaders.right(model, path)\n"
+    )
+    (tmp_path / "load_code.py").write_text(
+        "import os, setup_paths\nfrom helpers import sys\ndef load(model, path):\n    import weaver_loaders\n"
+        "    assert os.environ['SET_AT_IMPORT'] == os.environ['SET_IN_BUILD'] == '1'\n"
+        "    weaver_loaders.right(model, path)\n"
+    )
+    build = f"{tmp_path / 'model_code.py'}:build"
+    for home in ("load_code.py", "model_code.py"):
+        result = run("verify", WEAVER, "--model", build, "--loader", f"{tmp_path / home}:load")
+        assert result.exit_code == 0, result.output
