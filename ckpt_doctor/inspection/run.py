@@ -55,12 +55,14 @@ def judge(
     """
     if len(found) == 1:
         return Report((judge_one(found[0], policy, standard, progress=progress),))
-    standards = [None if _lies_beside(item, found) else standard for item in found]
     from .several import judge_several
 
-    return Report(judge_several(found, policy, standards, counter=counter, jobs=jobs))
+    return Report(judge_several(found, policy, _standards(found, standard), counter=counter, jobs=jobs))
 
 
-def _lies_beside(item: Found, found: Sequence[Found]) -> bool:
-    """Whether it is an adapter that PEFT saved below another one, which alone is what is meant."""
-    return item.layout == "peft" and any(other.layout == "peft" and other.root == item.root.parent for other in found)
+def _standards(found: Sequence[Found], standard: Standard | None) -> list[Standard | None]:
+    """What each is held against: nothing where PEFT saved it below another adapter, which alone is what is meant."""
+    if standard is None:
+        return [None] * len(found)
+    adapters = {item.root for item in found if item.layout == "peft"}
+    return [None if item.layout == "peft" and item.root.parent in adapters else standard for item in found]

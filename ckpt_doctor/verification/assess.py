@@ -107,12 +107,7 @@ def assess(
     _forgive(model, rows)
     for part in found:
         own = [row for row in rows if row.wanted.part is part.part]
-        if (
-            reference is not None
-            and part.part.role == "adapter"
-            and part.naming.adapter is None
-            and _arrived(own) < len(own)
-        ):
+        if reference is not None and part.unadapted and _arrived(own) < len(own):
             unknown = find_merged(model, str(checkpoint.root / part.part.directory), own, reference)
             if unknown is not None and lines is not None:
                 lines.append(unknown)
@@ -238,10 +233,9 @@ def _problems(
     if lost:
         untouched = sum(bool(_is_untouched(row, fates)) for row in lost)
         packed = sum(row.target is not None and _quantised(row.wanted, row.target) for row in lost)
-        unadapted = part.part.role == "adapter" and part.naming.adapter is None
         elsewhere = [(row.wanted.tensor.name, row.found_in) for row in lost if row.found_in]
         tensors = [row.wanted for row in lost]
-        yield words.not_restored(part.part, tensors, untouched, packed, elsewhere, unadapted=unadapted)
+        yield words.not_restored(part.part, tensors, untouched, packed, elsewhere, unadapted=part.unadapted)
     for verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
         changed = [row for row in rows if row.verdict is verdict]
         for dtypes in sorted({row.detail for row in changed}):

@@ -41,6 +41,11 @@ class PartMatch:
     namings: list[Naming]
     rivals: list[PartMatch] = field(default_factory=list)
 
+    @property
+    def unadapted(self) -> bool:
+        """Whether this is an adapter, and the model has none that it could be in."""
+        return self.part.role == "adapter" and self.naming.adapter is None
+
 
 def match(model: nn.Module, checkpoint: Checkpoint, *, exact: bool = False) -> list[PartMatch]:
     """Match every part of ``checkpoint`` with the tensors of ``model``.
