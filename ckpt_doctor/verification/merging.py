@@ -38,7 +38,10 @@ def find_merged(model: nn.Module, folder: str, rows: list[Row], reference: Refer
     """
     names = [row.wanted.tensor.name for row in rows]
     live = {plain_name(name): value for name, value in live_tensors(model).items()}
+    base: dict[str, torch.Tensor] = {}
     for dtype in (None, *_other_dtypes(model)):
+        if base and all(value.dtype == dtype for value in base.values()):
+            continue  # the first time was in that dtype
         # Who casts before merging gets other roundings than who casts afterwards.
         outcome = run(partial(_merge, folder, reference, names, dtype))
         if isinstance(outcome.error, (AttributeError, NotImplementedError)):
