@@ -11,12 +11,6 @@ from ckpt_doctor.dtypes import DType
 from .pickle_values import REFUSED, SIZED, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
 from .torch_objects import known_global, unsafe_global
 
-MAX_DECLARED = 1 << 30
-"""A declared length above this, in bytes, that the file cannot hold is an attack rather than a file cut short."""
-
-MAX_DIGITS = 4300
-"""Most digits of a number written in decimal: Python's own limit, since converting takes quadratic time."""
-
 MAX_NAME = 500
 """Longest name of a global, in characters."""
 
@@ -51,6 +45,7 @@ class State:
         self.globals: dict[str, Global] = {}
         self.unsafe: dict[str, tuple[int, int]] = {}
         self.unjudged: tuple[int, int] | None = None
+        self.budget = budget
         self.work = budget.characters
         self.frame_end: int | None = None
         self.frames_match = True
@@ -93,7 +88,7 @@ class State:
     def decimal(self, *, suffix: bytes = b"") -> int:
         """The next line as a decimal integer."""
         text = self.line().removesuffix(suffix)
-        if len(text) > MAX_DIGITS:
+        if len(text) > self.budget.digits:
             raise PickleError(DefectKind.RESOURCE_BOMB, f"a number of {len(text):,} digits")
         try:
             return int(text)
@@ -103,7 +98,7 @@ class State:
     def too_long(self, position: int, length: int) -> PickleError:
         """The error for an argument of ``length`` bytes that the data does not hold."""
         self.position = len(self.data)
-        if length > MAX_DECLARED and length > self.available - position:
+        if length > self.budget.declared and length > self.available - position:
             return PickleError(
                 DefectKind.RESOURCE_BOMB,
                 f"a string declares {length:,} bytes, and {self.available - position:,} follow",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
+from .limits import LIMITS, Limits
 from .pickle_values import clipped
 from .source import Source
 
@@ -25,9 +26,6 @@ _LOCAL = Struct("<4s5H3I2H")
 _SIZES32 = Struct("<3I")
 _SIZES64 = Struct("<I2Q")
 _MAX32, _MAX16 = 0xFFFFFFFF, 0xFFFF
-
-MAX_DIRECTORY = 1 << 30
-"""Largest central directory that is read, in bytes: 64 bytes each for sixteen million members."""
 
 _DESCRIPTOR = 24  # most bytes that may follow a member: signature, CRC32, and two sizes of 8 bytes
 _PADDING = 256  # most bytes of an extra field that come along with one read of a local header
@@ -76,13 +74,13 @@ class Directory:
             self.oddities.append(clipped(sentence))
 
 
-def read_directory(source: Source) -> Directory:
+def read_directory(source: Source, limits: Limits = LIMITS) -> Directory:
     """Read the directory of the zip archive in ``source``; never raises for what it holds."""
     directory = Directory()
     end = _find_end(source, directory)
     if end is None:
         return directory
-    if end.size > MAX_DIRECTORY:
+    if end.size > limits.directory:
         directory.odd(f"its central directory takes {end.size:,} bytes")
         return directory
     start = end.position - end.size
