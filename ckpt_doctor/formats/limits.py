@@ -50,6 +50,9 @@ class Limits(NamedTuple):
     second_format: int = 16 << 20
     """How far a safetensors file is read as a pickle."""
 
+    exact_zeros: int = 64 << 20
+    """Up to this size every byte is looked at before a file counts as all zero."""
+
     header: int = 100_000_000
     """Of a safetensors header: the crate refuses longer ones (``MAX_HEADER_SIZE``)."""
     rank: int = 1024

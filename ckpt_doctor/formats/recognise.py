@@ -18,7 +18,6 @@ from .limits import LIMITS, Limits
 from .source import FileSource, Source
 
 _BLOCK = 1 << 20
-_EXACT_ZEROS = 64 << 20  # up to this size every byte is looked at before a file counts as all zero
 _ZERO_SAMPLES = 32
 _SMALL = 1 << 20
 
@@ -66,8 +65,8 @@ def recognise(source: Source, name: str, limits: Limits = LIMITS) -> WeightFile:
     if found:
         message = f"The file is {found}: what is in it was not looked at, and weights are never stored that way."
         return _refused(source, name, DefectKind.EXECUTABLE_ARCHIVE, found, message)
-    if _all_zero(source, head):
-        return _zeros(source, name)
+    if _all_zero(source, head, limits):
+        return _zeros(source, name, limits)
     if head[0] == 0x80:
         return _with_other_claims(_torch_legacy(source, name, limits), source, head)
     if signatures.ends_as_zip(source):
@@ -167,12 +166,12 @@ def _torch_legacy(source: Source, name: str, limits: Limits) -> WeightFile:
     return torch_legacy.read(source, name, limits)
 
 
-def _all_zero(source: Source, head: bytes) -> bool:
+def _all_zero(source: Source, head: bytes, limits: Limits) -> bool:
     """Whether the file is nothing but zero bytes: exactly for small files, by samples for large ones."""
     if any(head):
         return False
     zeros = bytes(_BLOCK)
-    if source.size <= _EXACT_ZEROS:
+    if source.size <= limits.exact_zeros:
         offsets: Iterator[int] = iter(range(0, source.size, _BLOCK))
     else:
         last = source.size - _BLOCK
@@ -184,8 +183,8 @@ def _all_zero(source: Source, head: bytes) -> bool:
     return True
 
 
-def _zeros(source: Source, name: str) -> WeightFile:
-    exact = source.size <= _EXACT_ZEROS
+def _zeros(source: Source, name: str, limits: Limits) -> WeightFile:
+    exact = source.size <= limits.exact_zeros
     message = (
         f"All {counted(source.size, 'byte')} of the file are zero."
         if exact
