@@ -22,7 +22,7 @@ COSTLY: frozenset[type] = SIZED | {int, OpaqueNode}
 
 _ALLOCATING = frozenset({"builtins bytes", "builtins bytearray"})  # with a number they make as many zero bytes
 
-_METHODS = frozenset(dir(OrderedDict)) - {"__dict__"}  # attributes of a dictionary that would hide these mislead
+_METHODS = frozenset(dir(OrderedDict)) - {"__dict__"}  # no attribute of a dictionary is called like one
 _REPLACING = frozenset({"data", "__class__", "__dict__", "__setstate__", "__reduce_ex__"})
 
 MAX_UNSAFE = 100
@@ -113,7 +113,7 @@ class State:
     # Budgets
 
     def charge(self, value: Any) -> None:
-        """Count the cost of copying a container: one small pickle could ask for it a million times."""
+        """Count the cost of copying a container."""
         kind = type(value)
         if kind is list or kind is tuple:
             self.spend(8 * len(value))
@@ -121,7 +121,7 @@ class State:
             self.spend(8 * len(value.flat))
 
     def charge_text(self, raw: bytes, *, escaped: bool = False) -> None:
-        """Count a text before it is decoded: one character beyond U+FFFF makes four bytes of every other one."""
+        """Count a text before it is decoded, by the memory that it may take then."""
         if len(raw) > LONG_TEXT:
             self.spend(len(raw) if raw.isascii() and not escaped else 4 * len(raw))
 

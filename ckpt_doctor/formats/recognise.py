@@ -1,6 +1,6 @@
 """Finding out what a file is from what it holds, and handing it to the reader of that format.
 
-Names and extensions play no part: they are what a hostile or mistaken file gets wrong first.
+Names and extensions play no part: they say what a file was meant to be.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class _Stream:
     def __init__(self, source: Source, limits: Limits = LIMITS) -> None:
         self.source = source
         self.limits = limits
-        self.data = source.read_at(0, _FIRST_READ)
+        self.data = source.read_at(0, min(_FIRST_READ, limits.pickle))
         self.position = 0
         self.budget = Budget.for_stored(min(source.size, limits.pickle), limits)
 
@@ -193,7 +193,7 @@ def _plain(key: Any) -> Any:
 def _plain_pickle(source: Source, path: str, stream: _Stream, first: Outcome) -> WeightFile:
     """A pickle without torch's magic number: judged like any other, since somebody may load it."""
     outcomes = [first]
-    # A loader that does not ask for the magic number as it stands in the file goes on to the next pickle.
+    # What follows is judged, too: a stream may hold several.
     while outcomes[-1].error is None and stream.position < source.size and len(outcomes) < stream.limits.pickles:
         outcomes.append(stream.next())
     complete = [outcome for outcome in outcomes if outcome.error is None]

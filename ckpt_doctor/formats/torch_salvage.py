@@ -38,7 +38,7 @@ def read_without_directory(source: Source, path: str, oddities: list[str], limit
             content="a zip archive without its end",
             defects=(Defect(DefectKind.TORCH_TRUNCATED, f"{message}: it was cut short or never finished."),),
         )
-    data = source.read_at(begin, _FIRST_READ)
+    data = source.read_at(begin, min(_FIRST_READ, limits.pickle))
     budget = Budget.for_stored(source.size, limits)
     outcome = run(data, budget, 0, source.size - begin)
     while outcome.error is not None and outcome.error.kind is DefectKind.TORCH_TRUNCATED:

@@ -45,7 +45,7 @@ class _Archive:
         self.by_name: dict[str, Member] = {}
         self.folder = self.storages = ""
         for member in members:
-            # torch reads the first of two, other readers the last.
+            # The first of two, as torch does; the oddity says that there is another.
             if self.by_name.setdefault(_folded(member.name), member) is not member:
                 directory.odd(f"it has two members called {member.name}")
 

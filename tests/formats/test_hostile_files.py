@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile import PACKAGE, HostileCase, archive, hostile_files
+from hostile import PACKAGE, HostileCase, archive, hostile_files, legacy, legacy_saved, saved, tensor, text
 
 from ckpt_doctor.checkpoint import DefectKind, WeightFile
 from ckpt_doctor.formats import read_weight_file
@@ -167,6 +167,54 @@ def test_the_directory_of_an_archive_has_a_limit() -> None:
     file = limited(whole, directory=100)
     assert DefectKind.TORCH_TRUNCATED in kinds(file)
     assert file.tensors == ()
+
+
+def test_a_long_word_is_no_version() -> None:
+    case = HostileCase("a.bin", archive(saved(b"N"), {"archive/version": b"3" + b"\n" * 20}), frozenset())
+    assert limited(case).defects == limited(case, word=21).defects == ()
+    assert kinds(limited(case, word=20)) == {DefectKind.TORCH_TRUNCATED}
+
+
+def test_pickles_outside_of_whole_archives_have_a_limit() -> None:
+    old = HostileCase("a.bin", legacy(legacy_saved(b"N")), frozenset())
+    cut = HostileCase("a.bin", archive(saved(text("x" * 100)))[:-1], frozenset())
+    for case, pickle in ((old, 150), (cut, 100)):
+        assert [info.name for info in limited(case).tensors] == ["weight"]
+        assert limited(case, pickle=pickle).tensors == ()
+        assert DefectKind.TORCH_TRUNCATED in kinds(limited(case, pickle=pickle))
+
+
+def test_messages_stay_short_whatever_is_found() -> None:
+    names = b"".join(f"c{PACKAGE}\nThing{index}\n0".encode() for index in range(150))
+    long = f"c{PACKAGE}\n{'n' * 3000}\n0".encode()
+    case = HostileCase("a.bin", archive(saved(long + names + b"N")), frozenset())
+    (defect,) = limited(case).defects
+    assert len(defect.evidence["globals"]) == 100
+    assert max(len(entry["name"]) for entry in defect.evidence["globals"]) < 600
+    assert len(defect.message) < 1000
+    case = HostileCase(
+        "a.bin", archive(saved(b"N"), {f"archive/{'y' * 1000}{index:03}": b"x" for index in range(50)}), frozenset()
+    )
+    doubled = HostileCase("a.bin", case.data.replace(b"archive/yy", b"archive/zz", 50), frozenset())
+    (defect,) = limited(doubled).defects
+    assert defect.kind is DefectKind.AMBIGUOUS_ARCHIVE
+    assert len(defect.evidence["oddities"]) == 20
+    assert max(map(len, defect.evidence["oddities"])) < 500
+
+
+def test_tensors_have_as_many_dimensions_as_torch_allows() -> None:
+    for count, expected in ((64, set()), (65, {DefectKind.STORAGE_MISSING})):
+        ones = b"(" + b"K\x01" * count + b"t"
+        described = tensor().replace(b"K\x02\x85K\x01\x85", ones + ones)
+        assert kinds(limited(HostileCase("a.bin", archive(saved(described)), frozenset()))) == expected
+
+
+def test_tensors_have_few_attributes() -> None:
+    for count, expected in ((100, set()), (101, {DefectKind.UNSAFE_GLOBAL})):
+        attributes = b"}(" + b"".join(text(f"a{index}") + b"N" for index in range(count)) + b"u"
+        parameter = b"ctorch._utils\n_rebuild_parameter_with_state\n(" + tensor() + b"\x88ccollections\nOrderedDict\n)R"
+        case = HostileCase("a.bin", archive(saved(parameter + attributes + b"tR")), frozenset())
+        assert kinds(limited(case)) == expected
 
 
 def test_pickles_that_are_no_weights_are_judged_up_to_a_number() -> None:
