@@ -20,6 +20,10 @@ LONG_TEXT = 128
 COSTLY: frozenset[type] = SIZED | {int, OpaqueNode}
 """The types of first arguments for which a call may take time or memory."""
 
+_NAME_COST = 64  # characters that looking at one name counts as
+_MOST_NAMES = 1000  # that are told apart, where they are on no list
+_ONE_OF_MANY = unsafe_global("? ?")
+
 _ALLOCATING = frozenset({"builtins bytes", "builtins bytearray"})  # with a number they make as many zero bytes
 
 _METHODS = frozenset(dir(OrderedDict)) - {"__dict__"}  # no attribute of a dictionary is called like one
@@ -180,14 +184,16 @@ class State:
         if type(module) is not str or type(name) is not str:
             self.flag("(a global whose name is not a string)", position)
             return unsafe_global("? ?")
+        self.spend(_NAME_COST)
         # No known name is longer; cut, it is still unknown.
         full = f"{module[:MAX_NAME]} {name[:MAX_NAME]}"
         known = self.globals.get(full)
         if known is None:
             # A blank inside would let two different pairs make one name.
             known = known_global(full) if full.count(" ") == 1 else None
-            known = known or unsafe_global(full)
-            if len(self.globals) < 1000:
+            if known is None:
+                known = unsafe_global(full) if len(self.globals) < _MOST_NAMES else _ONE_OF_MANY
+            if len(self.globals) < _MOST_NAMES:
                 self.globals[full] = known
         if known.role == "unsafe":
             self.flag(full, position)

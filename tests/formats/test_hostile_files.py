@@ -6,17 +6,22 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from hostile import PACKAGE, HostileCase, archive, hostile_files, legacy, legacy_saved, saved, tensor, text
 
-from ckpt_doctor.checkpoint import DefectKind, WeightFile
+from ckpt_doctor.checkpoint import DefectKind, Storage, WeightFile
+from ckpt_doctor.dtypes import BY_NAME
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.formats.limits import LIMITS, Limits
-from ckpt_doctor.formats.pickle_values import Budget
+from ckpt_doctor.formats.pickle_machine import run
+from ckpt_doctor.formats.pickle_values import Budget, TensorNode
+from ckpt_doctor.formats.pickle_walk import Harvest
 from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.formats.source import BytesSource
+from ckpt_doctor.formats.torch_tensors import describe
 
 TESTS = Path(__file__).parents[1]
 KINDS = {
@@ -145,8 +150,6 @@ print(time.process_time() - begin, peak)
 
 
 def test_a_small_file_that_spends_its_opcodes_takes_seconds_and_little_memory(tmp_path: Path) -> None:
-    import zipfile
-
     path = tmp_path / "x.bin"
     path.write_bytes(archive(b"\x80\x02" + b"N0" * 510_000 + b"N.", compression=zipfile.ZIP_DEFLATED))
     assert path.stat().st_size < 10_000
@@ -207,6 +210,28 @@ def test_tensors_have_as_many_dimensions_as_torch_allows() -> None:
         ones = b"(" + b"K\x01" * count + b"t"
         described = tensor().replace(b"K\x02\x85K\x01\x85", ones + ones)
         assert kinds(limited(HostileCase("a.bin", archive(saved(described)), frozenset()))) == expected
+
+
+def test_dimensions_are_counted_before_they_are_looked_at() -> None:
+    class Looked(int):
+        """A type that is no whole number of ours."""
+
+    odd = TensorNode(None, BY_NAME["float32"], (Looked(1),) * 65, (1,) * 65, 0, False)
+    found = Harvest()
+    found.tensors.append(("weight", ("weight",), odd))
+    (defect,) = describe(found, lambda reference: (Storage(reference.key, reference.nbytes, None), None))[1]
+    assert "65 dimensions" in defect.message
+
+
+def test_names_have_a_cost_and_many_of_them_are_one() -> None:
+    name = f"c{PACKAGE}\nthing\n0".encode()
+    case = HostileCase("a.bin", archive(saved(name * 40 + b"N"), compression=zipfile.ZIP_DEFLATED), frozenset())
+    assert kinds(limited(case)) == {DefectKind.UNSAFE_GLOBAL}
+    assert kinds(limited(case, characters=500)) == {DefectKind.UNSAFE_GLOBAL, DefectKind.RESOURCE_BOMB}
+    many = b"".join(f"ca{number}\nb\n".encode() for number in range(1100))
+    outcome = run(b"\x80\x02(" + many + b"t.", Budget.for_stored(0))
+    assert len({id(value) for value in outcome.root}) == 1001
+    assert len(outcome.unsafe) == 100
 
 
 def test_tensors_have_few_attributes() -> None:

@@ -13,7 +13,7 @@ import types
 from typing import Any
 
 import pytest
-from hostile import PACKAGE, call, foreign, text
+from hostile import PACKAGE, call, foreign, tensor, text
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -307,7 +307,8 @@ def test_any_bytes_give_an_outcome(data: bytes) -> None:
 
 
 def test_calls_in_calls_are_refused() -> None:
-    begin = b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\nq\x00N\x85q\x01"
-    # Each tuple of arguments asks for the same function with the tuple before it.
-    outcome = machine(begin + b"(h\x00h\x00h\x01Ntq\x01" * 3 + b"h\x00h\x01R.")
-    assert [use.name for use in outcome.unsafe] == ["torch._tensor _rebuild_from_type_v2"]
+    rebuild, tensor_class = b"ctorch._tensor\n_rebuild_from_type_v2\n", b"ctorch\nTensor\n"
+    make = b"ctorch._utils\n_rebuild_tensor_v2\n"
+    once = b"(" + make + tensor_class + tensor().removeprefix(make).removesuffix(b"R") + b"Nt"
+    assert unsafe(rebuild + once + b"R") == []
+    assert unsafe(rebuild + b"(" + rebuild + tensor_class + once + b"NtR") == ["torch._tensor _rebuild_from_type_v2"]
