@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hostile import foreign
+
 import ckpt_doctor
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Report
@@ -494,9 +496,7 @@ def index_without_map(path: Path) -> None:
     (path / INDEX).write_text('{"metadata": {"total_size": 1}}')
 
 
-# --- CKD9xx: security. The payload would only print, and is never run. ----------------------------------------------
-
-_CALL_PRINT = b"cbuiltins\nprint\nX\x03\0\0\0ran\x85R0"
+# --- CKD9xx: security. Instead of code there is a name of a package that does not exist. -----------------------------
 
 
 def inject(path: Path, opcodes: bytes) -> None:
@@ -513,7 +513,7 @@ def inject(path: Path, opcodes: bytes) -> None:
 
 @damage("CKD901", "weaver_bin/weaver", expect="bin")
 def pickle_calls_a_function(path: Path) -> None:
-    inject(path / ADAPTER_BIN, _CALL_PRINT)
+    inject(path / ADAPTER_BIN, foreign() + b"0")
 
 
 @damage("CKD902", "weaver_bin/weaver", expect="bin")
@@ -534,8 +534,8 @@ def data_after_the_archive(path: Path) -> None:
 
 
 @damage("CKD903", "weaver_bin/weaver", expect="bin")
-def huge_memo_index(path: Path) -> None:
-    inject(path / ADAPTER_BIN, b"]r\xff\xff\xff\x7f0")
+def memo_index_beyond_the_pickle(path: Path) -> None:
+    inject(path / ADAPTER_BIN, b"]r\x00\x00\x01\x000")
 
 
 @damage("CKD904", "weaver_bin/weaver", expect="bin")
@@ -553,13 +553,13 @@ def tar_archive(path: Path) -> None:
 @damage("CKD905", "weaver_bin/weaver", expect="bin")
 def member_outside(path: Path) -> None:
     members = list(zip_members(path / ADAPTER_BIN).items())
-    write_zip(path / ADAPTER_BIN, [*members, ("../../escaped", b"x")])
+    write_zip(path / ADAPTER_BIN, [*members, ("archive/../outside", b"x")])
 
 
 @damage("CKD905", "transformers/sharded_safetensors")
 def shard_outside(path: Path) -> None:
     def change(index: dict[str, Any]) -> None:
-        index["weight_map"]["lm_head.weight"] = "../../outside.safetensors"
+        index["weight_map"]["lm_head.weight"] = "../outside.safetensors"
 
     edit_json(path / INDEX, change)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ckpt_doctor.checkpoint import TensorInfo
 from ckpt_doctor.dtypes import PACKED_FLOAT4, DType, unpacked
 from ckpt_doctor.errors import ConversionError
-from ckpt_doctor.formats.safetensors import HEADER_LIMIT
+from ckpt_doctor.formats.limits import LIMITS
 
 METADATA = "__metadata__"
 """The name in a header that no tensor can have."""
@@ -72,8 +72,8 @@ def header(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
     except UnicodeEncodeError:
         raise ConversionError("a name or value holds an unpaired surrogate, which UTF-8 has no bytes for") from None
     document += b" " * (-len(document) % 8)
-    if len(document) > HEADER_LIMIT:
+    if len(document) > LIMITS.header:
         raise ConversionError(
-            f"its names and values would take a header of {len(document):,} bytes; safetensors allows {HEADER_LIMIT:,}"
+            f"its names and values would take a header of {len(document):,} bytes; safetensors allows {LIMITS.header:,}"
         )
     return len(document).to_bytes(8, "little") + document

@@ -6,17 +6,16 @@ from pathlib import Path
 
 from ckpt_doctor.checkpoint import ConfigFile
 
+from .limits import LIMITS, Limits
 from .text_file import JsonFile, read_json
 
-_LIMIT = 16 << 20  # bytes; real ones have a few thousand
 
-
-def read_config(path: Path, name: str) -> ConfigFile:
+def read_config(path: Path, name: str, limits: Limits = LIMITS) -> ConfigFile:
     """Read the config at ``path``; ``name`` is its path in the checkpoint. What went wrong stands in ``error``.
 
     NaN, Infinity and repeated names pass, as they do in the loaders, which use Python's parser.
     """
-    return config_of(read_json(path, _LIMIT), name)
+    return config_of(read_json(path, limits.config, limits.json_depth), name)
 
 
 def config_of(found: JsonFile, name: str) -> ConfigFile:

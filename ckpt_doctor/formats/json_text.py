@@ -10,6 +10,8 @@ import json
 import sys
 from typing import Any
 
+_TOO_DEEP = "it is nested too deeply"
+
 
 class JsonError(ValueError):
     """Text that is not JSON, or JSON that this program will not take apart; the message says where and why."""
@@ -38,10 +40,11 @@ def repeated(value: object) -> tuple[str, ...]:
     return value.repeated if isinstance(value, RepeatingObject) else ()
 
 
-def parse(text: str, *, strict: bool = False) -> Any:
+def parse(text: str, *, strict: bool = False, depth: int | None = None) -> Any:
     """Parse ``text``; raises :class:`JsonError`. ``strict`` refuses NaN, Infinity and -0 as the JSON of Rust does.
 
-    -0 is a float there, and so is no size of a tensor; the standard parser makes it the integer 0.
+    -0 is a float there, and so is no size of a tensor; the standard parser makes it the integer 0. ``depth`` is how
+    many levels of objects and lists there may be, so that whoever walks through them may do it recursively.
     """
     options: dict[str, Any] = {}
     if strict:
@@ -49,16 +52,31 @@ def parse(text: str, *, strict: bool = False) -> Any:
         if "-0" in text:  # rarely there, and calling back for each integer of a large header takes time
             options["parse_int"] = _integer
     try:
-        return json.loads(text, object_pairs_hook=_object, **options)
+        value = json.loads(text, object_pairs_hook=_object, **options)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise JsonError(f"{error.msg.removesuffix(' at')} at {place}") from None
     except RecursionError:
-        raise JsonError("it is nested too deeply") from None
+        raise JsonError(_TOO_DEEP) from None
     except JsonError:
         raise
     except ValueError:  # the interpreter converts only integers of up to sys.get_int_max_str_digits() digits
         raise JsonError("it holds an integer with thousands of digits") from None
+    if depth is not None and _is_deeper(value, depth):
+        raise JsonError(_TOO_DEEP)
+    return value
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+            if isinstance(child, (dict, list))
+        ]
+    return bool(level)
 
 
 def rust_refuses(value: object, depth: int) -> str | None:
@@ -77,7 +95,7 @@ def rust_refuses(value: object, depth: int) -> str | None:
                 return "it holds a number that is out of range"
         elif isinstance(item, (list, dict)):
             if level > 127:
-                return "it is nested too deeply"
+                return _TOO_DEEP
             queue += [(below, level + 1) for below in (item.values() if isinstance(item, dict) else item)]
             queue += [(name, level + 1) for name in (item if isinstance(item, dict) else ())]
     return None

@@ -11,12 +11,6 @@ from ckpt_doctor.dtypes import DType
 from .pickle_values import REFUSED, SIZED, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
 from .torch_objects import known_global, unsafe_global
 
-MAX_DECLARED = 1 << 30
-"""A declared length above this, in bytes, that the file cannot hold is an attack rather than a file cut short."""
-
-MAX_DIGITS = 4300
-"""Most digits of a number written in decimal: Python's own limit, since converting takes quadratic time."""
-
 MAX_NAME = 500
 """Longest name of a global, in characters."""
 
@@ -26,9 +20,13 @@ LONG_TEXT = 128
 COSTLY: frozenset[type] = SIZED | {int, OpaqueNode}
 """The types of first arguments for which a call may take time or memory."""
 
+_NAME_COST = 64  # characters that looking at one name counts as
+_MOST_NAMES = 1000  # that are told apart, where they are on no list
+_ONE_OF_MANY = unsafe_global("? ?")
+
 _ALLOCATING = frozenset({"builtins bytes", "builtins bytearray"})  # with a number they make as many zero bytes
 
-_METHODS = frozenset(dir(OrderedDict)) - {"__dict__"}  # attributes of a dictionary that would hide these mislead
+_METHODS = frozenset(dir(OrderedDict)) - {"__dict__"}  # no attribute of a dictionary is called like one
 _REPLACING = frozenset({"data", "__class__", "__dict__", "__setstate__", "__reduce_ex__"})
 
 MAX_UNSAFE = 100
@@ -51,6 +49,7 @@ class State:
         self.globals: dict[str, Global] = {}
         self.unsafe: dict[str, tuple[int, int]] = {}
         self.unjudged: tuple[int, int] | None = None
+        self.budget = budget
         self.work = budget.characters
         self.frame_end: int | None = None
         self.frames_match = True
@@ -93,7 +92,7 @@ class State:
     def decimal(self, *, suffix: bytes = b"") -> int:
         """The next line as a decimal integer."""
         text = self.line().removesuffix(suffix)
-        if len(text) > MAX_DIGITS:
+        if len(text) > self.budget.digits:
             raise PickleError(DefectKind.RESOURCE_BOMB, f"a number of {len(text):,} digits")
         try:
             return int(text)
@@ -103,7 +102,7 @@ class State:
     def too_long(self, position: int, length: int) -> PickleError:
         """The error for an argument of ``length`` bytes that the data does not hold."""
         self.position = len(self.data)
-        if length > MAX_DECLARED and length > self.available - position:
+        if length > self.budget.declared and length > self.available - position:
             return PickleError(
                 DefectKind.RESOURCE_BOMB,
                 f"a string declares {length:,} bytes, and {self.available - position:,} follow",
@@ -118,7 +117,7 @@ class State:
     # Budgets
 
     def charge(self, value: Any) -> None:
-        """Count the cost of copying a container: one small pickle could ask for it a million times."""
+        """Count the cost of copying a container."""
         kind = type(value)
         if kind is list or kind is tuple:
             self.spend(8 * len(value))
@@ -126,7 +125,7 @@ class State:
             self.spend(8 * len(value.flat))
 
     def charge_text(self, raw: bytes, *, escaped: bool = False) -> None:
-        """Count a text before it is decoded: one character beyond U+FFFF makes four bytes of every other one."""
+        """Count a text before it is decoded, by the memory that it may take then."""
         if len(raw) > LONG_TEXT:
             self.spend(len(raw) if raw.isascii() and not escaped else 4 * len(raw))
 
@@ -185,14 +184,16 @@ class State:
         if type(module) is not str or type(name) is not str:
             self.flag("(a global whose name is not a string)", position)
             return unsafe_global("? ?")
+        self.spend(_NAME_COST)
         # No known name is longer; cut, it is still unknown.
         full = f"{module[:MAX_NAME]} {name[:MAX_NAME]}"
         known = self.globals.get(full)
         if known is None:
             # A blank inside would let two different pairs make one name.
             known = known_global(full) if full.count(" ") == 1 else None
-            known = known or unsafe_global(full)
-            if len(self.globals) < 1000:
+            if known is None:
+                known = unsafe_global(full) if len(self.globals) < _MOST_NAMES else _ONE_OF_MANY
+            if len(self.globals) < _MOST_NAMES:
                 self.globals[full] = known
         if known.role == "unsafe":
             self.flag(full, position)

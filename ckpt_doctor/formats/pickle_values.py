@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from ckpt_doctor.checkpoint import DefectKind
 from ckpt_doctor.dtypes import DType
 
+from .limits import LIMITS, Limits
+
 SCALARS = frozenset({str, int, float, bool, bytes, type(None), complex})
 """The types of values that stand for themselves."""
 
@@ -34,21 +36,26 @@ class Budget(NamedTuple):
 
     ``opcodes`` counts operations, ``visits`` the values met when walking through the result, where shared parts
     count each time; ``characters`` sums up the names and strings that are made from others; ``depth`` is that of
-    nested containers and of open marks.
+    nested containers and of open marks. ``declared`` and ``digits`` are those of :class:`Limits`.
     """
 
     opcodes: int
     visits: int
     characters: int
-    depth: int = 1000
+    depth: int = LIMITS.depth
+    declared: int = LIMITS.declared
+    digits: int = LIMITS.digits
 
     @classmethod
-    def for_stored(cls, nbytes: int) -> Budget:
+    def for_stored(cls, nbytes: int, limits: Limits = LIMITS) -> Budget:
         """The budget of a pickle that takes ``nbytes`` in its file, before anything is inflated."""
         return cls(
-            opcodes=min(1_000_000 + nbytes, 64_000_000),
-            visits=min(250_000 + nbytes, 16_000_000),
-            characters=16_000_000 + 8 * nbytes,
+            opcodes=min(limits.opcodes + nbytes, limits.most_opcodes),
+            visits=min(limits.visits + nbytes, limits.most_visits),
+            characters=limits.characters + 8 * nbytes,
+            depth=limits.depth,
+            declared=limits.declared,
+            digits=limits.digits,
         )
 
 

@@ -161,7 +161,7 @@ def _items(node: DictNode) -> Children:
 
 
 def _attributes(node: OpaqueNode) -> Children:
-    """The attributes of an object as its children, and whatever else it was made of in case a tensor hides there."""
+    """The attributes of an object as its children, and whatever else it was made of in case there is a tensor in it."""
     for label, part in node.parts:
         if not label:
             yield from _state(part)

@@ -1,6 +1,6 @@
 """Finding out what a file is from what it holds, and handing it to the reader of that format.
 
-Names and extensions play no part: they are what a hostile or mistaken file gets wrong first.
+Names and extensions play no part: they say what a file was meant to be.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from ckpt_doctor.checkpoint import Defect, DefectKind, WeightFile
 from ckpt_doctor.wording import byte_size, counted
 
 from . import safetensors, signatures
+from .limits import LIMITS, Limits
 from .source import FileSource, Source
 
 _BLOCK = 1 << 20
-_EXACT_ZEROS = 64 << 20  # up to this size every byte is looked at before a file counts as all zero
 _ZERO_SAMPLES = 32
 _SMALL = 1 << 20
 
@@ -25,18 +25,17 @@ _SMALL = 1 << 20
 _PICKLE_STARTS = b"(]})cIJKMLGFNSTUVXBC\x88\x89\x8a\x8b\x8c\x8d\x8e\x95\x96P"
 
 _OTHER_STARTS = b"\x80\x82\x83\x84\x8f"  # more first opcodes, which are no sign of a pickle or a sure one
-_POLYGLOT_LIMIT = 16 << 20  # how far a safetensors file is read as a pickle, in bytes
 _LONGEST_ARGUMENT = 9  # an opcode and its argument of fixed length, in bytes
 
 
-def read_weight_file(path: Path, name: str) -> WeightFile:
+def read_weight_file(path: Path, name: str, limits: Limits = LIMITS) -> WeightFile:
     """Read the headers of the file at ``path``; ``name`` is its path in the checkpoint, with ``/``.
 
     Never raises for what the file holds or for what the operating system says about it: both become defects.
     """
     try:
         with FileSource(path) as source, _without_collector():
-            return recognise(source, name)
+            return recognise(source, name, limits)
     except OSError as error:
         reason = error.strerror or str(error)
     except ValueError:  # what os.open says to a name with a zero byte in it
@@ -50,29 +49,30 @@ def read_weight_file(path: Path, name: str) -> WeightFile:
     )
 
 
-def recognise(source: Source, name: str) -> WeightFile:
+def recognise(source: Source, name: str, limits: Limits = LIMITS) -> WeightFile:
     """Read the headers of ``source``; see :func:`read_weight_file`. ``OSError`` from the source passes through."""
     if source.size == 0:
         return _refused(source, name, DefectKind.EMPTY, "nothing", "The file is empty (0 bytes).")
     head = source.read_at(0, signatures.HEAD)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x07\x08")):
-        return _with_other_claims(_torch_zip(source, name), source, head)
-    if _is_safetensors(head, source.size):
-        return _with_pickle(_with_other_claims(safetensors.read(source, name), source, head), source, head)
+        return _with_other_claims(_torch_zip(source, name, limits), source, head)
+    if _is_safetensors(head, source.size, limits):
+        file = _with_other_claims(safetensors.read(source, name, limits), source, head)
+        return _with_pickle(file, source, head, limits)
     if signatures.is_lfs_pointer(head):
         return _lfs_pointer(source, name, head)
     found = signatures.container(head)
     if found:
         message = f"The file is {found}: what is in it was not looked at, and weights are never stored that way."
         return _refused(source, name, DefectKind.EXECUTABLE_ARCHIVE, found, message)
-    if _all_zero(source, head):
-        return _zeros(source, name)
+    if _all_zero(source, head, limits):
+        return _zeros(source, name, limits)
     if head[0] == 0x80:
-        return _with_other_claims(_torch_legacy(source, name), source, head)
+        return _with_other_claims(_torch_legacy(source, name, limits), source, head)
     if signatures.ends_as_zip(source):
-        return _torch_zip(source, name)  # which also says what stands in front of the archive
+        return _torch_zip(source, name, limits)  # which also says what stands in front of the archive
     if head[0] in _PICKLE_STARTS:
-        as_pickle = _torch_legacy(source, name)
+        as_pickle = _torch_legacy(source, name, limits)
         if _is_pickle(as_pickle):
             return as_pickle
     found = signatures.other_binary(head)
@@ -81,12 +81,12 @@ def recognise(source: Source, name: str) -> WeightFile:
     return _impostor(source, name, head)
 
 
-def _is_safetensors(head: bytes, size: int) -> bool:
+def _is_safetensors(head: bytes, size: int, limits: Limits) -> bool:
     """Whether this was meant to be a safetensors file: the length of a header, then a JSON object."""
     if len(head) < 8:
         return False
     length = int.from_bytes(head[:8], "little")
-    if length > safetensors.HEADER_LIMIT:
+    if length > limits.header:
         # A header that claims too much is still one. A pickle may hold any byte at that place, and so may a text.
         return head[8:9] == b"{" and head[0] != 0x80 and signatures.text_kind(head[:8]) is None
     if size == 8:
@@ -108,7 +108,7 @@ def _with_other_claims(file: WeightFile, source: Source, head: bytes) -> WeightF
     return file._replace(defects=(*file.defects, defect))
 
 
-def _with_pickle(file: WeightFile, source: Source, head: bytes) -> WeightFile:
+def _with_pickle(file: WeightFile, source: Source, head: bytes, limits: Limits) -> WeightFile:
     """Add a defect where the bytes of a safetensors file are a pickle, too, that asks for what it must not have.
 
     The length of the header comes first, and its lowest byte may be any opcode. Mostly the machine stops at once.
@@ -120,11 +120,12 @@ def _with_pickle(file: WeightFile, source: Source, head: bytes) -> WeightFile:
     from .torch_pickle import unsafe_defect
 
     data = head
-    limit = min(source.size, _POLYGLOT_LIMIT)
-    outcome = run(data, Budget.for_stored(limit), 0, source.size)
+    limit = min(source.size, limits.second_format)
+    budget = Budget.for_stored(limit, limits)
+    outcome = run(data, budget, 0, source.size)
     while outcome.error is not None and outcome.end + _LONGEST_ARGUMENT > len(data) and len(data) < limit:
         data = source.read_at(0, min(limit, 16 * len(data)))
-        outcome = run(data, Budget.for_stored(limit), 0, source.size)
+        outcome = run(data, budget, 0, source.size)
     # JSON and weights that are read as a name do not make one.
     unsafe = [use for use in outcome.unsafe if _is_importable(use.name)]
     if not unsafe:
@@ -153,24 +154,24 @@ def _is_importable(name: str) -> bool:
     return all(word.isidentifier() for word in name.replace(" ", ".").split("."))
 
 
-def _torch_zip(source: Source, name: str) -> WeightFile:
+def _torch_zip(source: Source, name: str, limits: Limits) -> WeightFile:
     from . import torch_zip  # only where needed: a safetensors checkpoint starts faster without the pickle machine
 
-    return torch_zip.read(source, name)
+    return torch_zip.read(source, name, limits)
 
 
-def _torch_legacy(source: Source, name: str) -> WeightFile:
+def _torch_legacy(source: Source, name: str, limits: Limits) -> WeightFile:
     from . import torch_legacy
 
-    return torch_legacy.read(source, name)
+    return torch_legacy.read(source, name, limits)
 
 
-def _all_zero(source: Source, head: bytes) -> bool:
+def _all_zero(source: Source, head: bytes, limits: Limits) -> bool:
     """Whether the file is nothing but zero bytes: exactly for small files, by samples for large ones."""
     if any(head):
         return False
     zeros = bytes(_BLOCK)
-    if source.size <= _EXACT_ZEROS:
+    if source.size <= limits.exact_zeros:
         offsets: Iterator[int] = iter(range(0, source.size, _BLOCK))
     else:
         last = source.size - _BLOCK
@@ -182,8 +183,8 @@ def _all_zero(source: Source, head: bytes) -> bool:
     return True
 
 
-def _zeros(source: Source, name: str) -> WeightFile:
-    exact = source.size <= _EXACT_ZEROS
+def _zeros(source: Source, name: str, limits: Limits) -> WeightFile:
+    exact = source.size <= limits.exact_zeros
     message = (
         f"All {counted(source.size, 'byte')} of the file are zero."
         if exact

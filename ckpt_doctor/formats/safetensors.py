@@ -2,7 +2,7 @@
 
 The checks are those of the safetensors crate (0.8, ``Metadata::validate`` and ``SafeTensors::read_metadata``), so that
 what loaders accept is not called invalid. Two things are refused beyond that: a tensor name that stands twice, because
-programs disagree about which one counts, and tensors of more than 1,024 dimensions, because readers choke on them.
+programs differ in which one counts, and tensors of more than 1,024 dimensions, which no library makes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from ckpt_doctor.dtypes import BY_SAFETENSORS, DType
 from ckpt_doctor.wording import counted, listed
 
 from .json_text import JsonError, has_lone_surrogate, parse, repeated, rust_refuses
+from .limits import LIMITS, Limits
 from .source import Source
-
-HEADER_LIMIT = 100_000_000
-"""Bytes: the crate refuses longer headers (``MAX_HEADER_SIZE``)."""
 
 _LENGTH_FIELD = 8  # little-endian unsigned, the header's length in bytes
 _USIZE_END = 1 << 64
-_MAX_RANK = 1024  # torch and numpy stop at 64; more only serves to keep readers multiplying
 _FIELDS = ("dtype", "shape", "data_offsets")
 _METADATA = "__metadata__"
 
@@ -31,20 +28,20 @@ class _EntryError(ValueError):
     """A tensor's entry in the header that says something impossible."""
 
 
-def read(source: Source, path: str) -> WeightFile:
+def read(source: Source, path: str, limits: Limits = LIMITS) -> WeightFile:
     """Read the header behind ``source``; ``path`` is the file's name in the checkpoint.
 
     Never raises for what the file holds: that becomes defects, and the tensors that can be understood are listed.
     ``OSError`` from the source passes through.
     """
     try:
-        length, document = _header(source)
+        length, document = _header(source, limits)
     except _HeaderError as error:
         return WeightFile(
             path=path, format="safetensors", nbytes=source.size, content="safetensors", defects=(error.defect,)
         )
     metadata, defects = _metadata(document)
-    tensors, unusable = _tensors(document, data_start=_LENGTH_FIELD + length, size=source.size)
+    tensors, unusable = _tensors(document, limits, data_start=_LENGTH_FIELD + length, size=source.size)
     defects += _name_defects(document)
     if unusable:
         defects.append(_unusable(unusable))
@@ -68,7 +65,7 @@ class _HeaderError(Exception):
         self.defect = Defect(kind, message, evidence=evidence)
 
 
-def _header(source: Source) -> tuple[int, Mapping[str, Any]]:
+def _header(source: Source, limits: Limits) -> tuple[int, Mapping[str, Any]]:
     """The header's length in bytes and what it holds."""
     field = source.read_at(0, _LENGTH_FIELD)
     if len(field) < _LENGTH_FIELD:
@@ -78,9 +75,9 @@ def _header(source: Source) -> tuple[int, Mapping[str, Any]]:
             actual_bytes=source.size,
         )
     length = int.from_bytes(field, "little")
-    if length > HEADER_LIMIT:
+    if length > limits.header:
         raise _HeaderError(
-            f"The header claims to be {counted(length, 'byte')} long; safetensors allows {HEADER_LIMIT:,} "
+            f"The header claims to be {counted(length, 'byte')} long; safetensors allows {limits.header:,} "
             "(its loader says 'header too large').",
             header_bytes=length,
             actual_bytes=source.size,
@@ -147,7 +144,9 @@ _Placed = tuple[TensorInfo, int, int]  # with the first byte and the end, relati
 _Layout = tuple[DType, tuple[int, ...], tuple[int, ...], int]  # dtype, shape, stride, bytes
 
 
-def _tensors(document: Mapping[str, Any], *, data_start: int, size: int) -> tuple[list[_Placed], list[tuple[str, str]]]:
+def _tensors(
+    document: Mapping[str, Any], limits: Limits, *, data_start: int, size: int
+) -> tuple[list[_Placed], list[tuple[str, str]]]:
     """The tensors whose entries make sense, in the header's order, and the names of the others with the reason."""
     placed: list[_Placed] = []
     unusable: list[tuple[str, str]] = []
@@ -161,7 +160,7 @@ def _tensors(document: Mapping[str, Any], *, data_start: int, size: int) -> tupl
             key = (code, *shape) if type(code) is str and type(shape) is list and _only_integers(shape) else None
             layout = known.get(key) if key else None
             if layout is None:
-                layout = _layout(code, shape)
+                layout = _layout(code, shape, limits)
                 if key:
                     known[key] = layout
             start, end = _byte_range(offsets)
@@ -181,7 +180,7 @@ def _only_integers(values: list[Any]) -> bool:
     return all(kind is int for kind in set(map(type, values)))  # bool is a subclass of int, and no size
 
 
-def _layout(code: Any, shape: Any) -> _Layout:
+def _layout(code: Any, shape: Any, limits: Limits) -> _Layout:
     """What dtype and shape of an entry mean; raises :class:`_EntryError`."""
     if isinstance(code, dict) and len(code) == 1 and None in code.values():
         code = next(iter(code))  # serde also reads an enumeration's value as {"F32": null}
@@ -190,7 +189,7 @@ def _layout(code: Any, shape: Any) -> _Layout:
         raise _EntryError(f"its dtype {_shown(code)} does not exist in safetensors")
     if type(shape) is not list or not _only_integers(shape) or not all(0 <= size < _USIZE_END for size in shape):
         raise _EntryError(f"its shape {_shown(shape)} is not a list of sizes")
-    if len(shape) > _MAX_RANK:
+    if len(shape) > limits.rank:
         raise _EntryError(f"it has {len(shape):,} dimensions")
     bits = _bits(shape, dtype)
     if bits % 8:

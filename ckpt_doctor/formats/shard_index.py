@@ -11,14 +11,13 @@ from ckpt_doctor.checkpoint import ShardIndex
 from ckpt_doctor.wording import listed
 
 from .json_text import repeated
+from .limits import LIMITS, Limits
 from .text_file import JsonFile, read_json
 
-_LIMIT = 256 << 20  # bytes; 100,000 tensors take about 10 million
 
-
-def read_shard_index(path: Path, name: str) -> ShardIndex:
+def read_shard_index(path: Path, name: str, limits: Limits = LIMITS) -> ShardIndex:
     """Read the index at ``path``; ``name`` is its path in the checkpoint. What went wrong stands in ``error``."""
-    return index_of(read_json(path, _LIMIT), name)
+    return index_of(read_json(path, limits.index, limits.json_depth), name)
 
 
 def index_of(found: JsonFile, name: str) -> ShardIndex:

@@ -16,7 +16,7 @@ _ZIP_TAIL = 22 + 0xFFFF  # the end-of-central-directory record and the longest c
 _ZIP64_LOCATOR = b"PK\x06\x07"
 _ZIP64_LOCATOR_SIZE = 20
 
-# Containers that some reader of checkpoints opens, with other bytes inside than the ones that stand there.
+# Containers: what is in them is not what stands in the file.
 _CONTAINERS = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"\x1f\x8b", "gzip data"),

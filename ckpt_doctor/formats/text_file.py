@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ckpt_doctor.wording import byte_size
 
 from .json_text import JsonError, parse
+from .limits import LIMITS
 from .source import FileSource
 
 
@@ -22,7 +23,7 @@ class JsonFile(NamedTuple):
     unreadable: bool = False
 
 
-def read_json(path: Path, limit: int) -> JsonFile:
+def read_json(path: Path, limit: int, depth: int = LIMITS.json_depth) -> JsonFile:
     """Parse the file at ``path`` unless it is longer than ``limit`` bytes. Never raises for content or I/O."""
     try:
         with FileSource(path) as source:
@@ -35,16 +36,16 @@ def read_json(path: Path, limit: int) -> JsonFile:
         return JsonFile(error=error.strerror or str(error), unreadable=True)
     except ValueError:
         return JsonFile(error="its name is none that a file can have", unreadable=True)
-    return parse_json(raw)
+    return parse_json(raw, depth)
 
 
-def parse_json(raw: bytes) -> JsonFile:
+def parse_json(raw: bytes, depth: int = LIMITS.json_depth) -> JsonFile:
     """Parse the content of a JSON file. Never raises."""
     if not raw.strip():
         return JsonFile(error="it is empty")
     try:
         # Editors on Windows put a byte order mark in front, and loaders that open such a file in text mode read it.
-        return JsonFile(data=parse(raw.decode("utf-8-sig")))
+        return JsonFile(data=parse(raw.decode("utf-8-sig"), depth=depth))
     except UnicodeDecodeError as error:
         return JsonFile(error=f"it is not UTF-8 (byte {error.start:,} is 0x{raw[error.start]:02x})")
     except JsonError as error:

@@ -12,6 +12,7 @@ from typing import Any
 from ckpt_doctor.checkpoint import Defect, DefectKind, Storage, TensorInfo, WeightFile
 from ckpt_doctor.wording import counted
 
+from .limits import LIMITS, Limits
 from .pickle_machine import Outcome, run
 from .pickle_values import Budget, DictNode, StorageRef
 from .pickle_walk import Harvest
@@ -24,21 +25,17 @@ PROTOCOL_VERSION = 1001
 LEGACY_ID = 6
 """Parts of a persistent id: ``storage``, type, key, device, number of elements, view."""
 
-MAX_PICKLES = 1 << 30
-"""Most bytes of pickles that are read, in all."""
-
 _FIRST_READ = 1 << 20
 _SECOND_READ = 32 << 20  # enough for 200,000 tensors, whose pickle would otherwise be read several times
 _LENGTH = 8  # bytes in front of each storage that count its elements
-_OTHER_PICKLES = 100  # how many pickles of a stream that is not torch's are judged
 
 
-def read(source: Source, path: str) -> WeightFile:
+def read(source: Source, path: str, limits: Limits = LIMITS) -> WeightFile:
     """The weight file in ``source``, which begins with a pickle, or with anything else.
 
     What it holds becomes defects, never an exception; an ``OSError`` of the source passes through.
     """
-    stream = _Stream(source)
+    stream = _Stream(source, limits)
     magic = stream.next()
     if magic.error is None and type(magic.root) is int and magic.root == MAGIC_NUMBER and not magic.called:
         return _Legacy(source, path, stream, magic).read()
@@ -48,11 +45,12 @@ def read(source: Source, path: str) -> WeightFile:
 class _Stream:
     """Pickles that follow each other, read from the beginning of a file in growing pieces."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, limits: Limits = LIMITS) -> None:
         self.source = source
-        self.data = source.read_at(0, _FIRST_READ)
+        self.limits = limits
+        self.data = source.read_at(0, min(_FIRST_READ, limits.pickle))
         self.position = 0
-        self.budget = Budget.for_stored(min(source.size, MAX_PICKLES))
+        self.budget = Budget.for_stored(min(source.size, limits.pickle), limits)
 
     def next(self) -> Outcome:
         """Read the next pickle; the position is then behind it."""
@@ -63,9 +61,9 @@ class _Stream:
         return outcome
 
     def _grow(self) -> bool:
-        if len(self.data) >= min(self.source.size, MAX_PICKLES):
+        if len(self.data) >= min(self.source.size, self.limits.pickle):
             return False
-        self.data = self.source.read_at(0, min(max(_SECOND_READ, 8 * len(self.data)), MAX_PICKLES))
+        self.data = self.source.read_at(0, min(max(_SECOND_READ, 8 * len(self.data)), self.limits.pickle))
         return True
 
 
@@ -195,8 +193,8 @@ def _plain(key: Any) -> Any:
 def _plain_pickle(source: Source, path: str, stream: _Stream, first: Outcome) -> WeightFile:
     """A pickle without torch's magic number: judged like any other, since somebody may load it."""
     outcomes = [first]
-    # A loader that does not ask for the magic number as it stands in the file goes on to the next pickle.
-    while outcomes[-1].error is None and stream.position < source.size and len(outcomes) < _OTHER_PICKLES:
+    # What follows is judged, too: a stream may hold several.
+    while outcomes[-1].error is None and stream.position < source.size and len(outcomes) < stream.limits.pickles:
         outcomes.append(stream.next())
     complete = [outcome for outcome in outcomes if outcome.error is None]
     if complete and outcomes[-1].error is not None:

@@ -145,7 +145,7 @@ def _replaces_data(state: Any) -> bool:
     for part in parts:
         if type(part) is not DictNode:
             continue
-        # No tensor has that many attributes; a file could have them looked through a million times.
+        # No tensor has that many attributes.
         if len(part.flat) > 2 * _MAX_ATTRIBUTES:
             return True
         if any(type(key) is str and key in ("data", "__class__", "__dict__") for key in part.flat[0::2]):
@@ -161,7 +161,7 @@ def _rebuild_from_type(args: Arguments) -> Any:
     if len(args) != 4 or type(args[0]) is not Global or type(args[2]) is not tuple:
         return REFUSED
     if args[0].make is _rebuild_from_type:
-        return REFUSED  # torch never nests them, and a file could do so a million times
+        return REFUSED  # torch never nests them
     if not args[0].name.startswith("torch"):
         return REFUSED  # what torch writes there are its own functions
     if _replaces_data(args[3]):
@@ -225,7 +225,7 @@ def _size(args: Arguments) -> Any:
 
 
 def _fraction(args: Arguments) -> Any:
-    """``Fraction("1/3")`` or of two integers. Written with an exponent, few characters make a number of any length."""
+    """``Fraction("1/3")`` or of two integers; exponents are limited as in :func:`_decimal_like`."""
     if not all(type(arg) in (int, str) for arg in args):
         return REFUSED
     return _decimal_like("fractions.Fraction", args)
@@ -251,7 +251,7 @@ _EXPONENT_DIGITS = 4  # no number of a checkpoint is beyond ten to the power of 
 
 
 def _str(args: Arguments) -> Any:
-    """``str(value)``, but of no container: those may contain each other, and their text grow without end."""
+    """``str(value)``, but of no container, whose text may be far longer than what is in the file."""
     return REFUSED if args and type(args[0]) in SIZED else OpaqueNode("builtins.str", [("args", args)], "callable")
 
 
@@ -264,7 +264,7 @@ def _encode(args: Arguments) -> Any:
     """``_codecs.encode``: how protocols 0 to 2 store bytes. Only what that needs is worked out."""
     if len(args) != 2 or type(args[0]) is not str or type(args[1]) is not str or args[1] != "latin1":
         return OpaqueNode("builtins.bytes", role="value")
-    # Not decoded while parsing: one short string could be named a million times.
+    # Not decoded while parsing: one string may be named many times.
     return OpaqueNode("builtins.bytes", [("latin1", args[0])], role="bytes")
 
 

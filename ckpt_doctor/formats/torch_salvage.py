@@ -11,6 +11,7 @@ from struct import Struct
 from ckpt_doctor.checkpoint import Defect, DefectKind, Storage, WeightFile
 from ckpt_doctor.wording import byte_size, counted
 
+from .limits import LIMITS, Limits
 from .pickle_machine import run
 from .pickle_values import Budget, StorageRef
 from .source import Source
@@ -19,11 +20,10 @@ from .torch_tensors import describe
 
 _LOCAL = Struct("<4s5H3I2H")
 _FIRST_READ = 4 << 20
-_MAX_PICKLE = 1 << 30
 _MAX_SEARCH = 4096  # most bytes from the end of one record to the next local header, with its padding
 
 
-def read_without_directory(source: Source, path: str, oddities: list[str]) -> WeightFile:
+def read_without_directory(source: Source, path: str, oddities: list[str], limits: Limits = LIMITS) -> WeightFile:
     """What can be said about a zip archive without a central directory."""
     message = (
         "The archive has no central directory (torch: failed finding central directory) "
@@ -38,11 +38,11 @@ def read_without_directory(source: Source, path: str, oddities: list[str]) -> We
             content="a zip archive without its end",
             defects=(Defect(DefectKind.TORCH_TRUNCATED, f"{message}: it was cut short or never finished."),),
         )
-    data = source.read_at(begin, _FIRST_READ)
-    budget = Budget.for_stored(source.size)
+    data = source.read_at(begin, min(_FIRST_READ, limits.pickle))
+    budget = Budget.for_stored(source.size, limits)
     outcome = run(data, budget, 0, source.size - begin)
     while outcome.error is not None and outcome.error.kind is DefectKind.TORCH_TRUNCATED:
-        if begin + len(data) >= source.size or len(data) >= _MAX_PICKLE:
+        if begin + len(data) >= source.size or len(data) >= limits.pickle:
             break
         data = source.read_at(begin, 8 * len(data))
         outcome = run(data, budget, 0, source.size - begin)

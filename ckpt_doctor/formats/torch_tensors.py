@@ -82,11 +82,11 @@ def _nonsense(node: TensorNode) -> str | None:
     shape, stride = node.shape, node.stride
     if type(shape) is not tuple or type(stride) is not tuple:
         return "has a shape or strides that are no tuples"
+    if len(shape) != len(stride) or len(shape) > MAX_DIMS:
+        return f"has {len(shape):,} dimensions and {len(stride):,} strides"
     numbers = (*shape, *stride, node.offset)
     if not _WHOLE.issuperset(map(type, numbers)):
         return "has a shape, strides or an offset that are not whole numbers"
-    if len(shape) != len(stride) or len(shape) > MAX_DIMS:
-        return f"has {len(shape)} dimensions and {len(stride)} strides"
     if min(numbers) < 0 or max(numbers) >= 1 << 63:
         return (
             f"has the shape {_numbers(shape)}, the strides {_numbers(stride)} and the offset {_numbers((node.offset,))}"

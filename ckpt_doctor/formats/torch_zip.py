@@ -10,6 +10,7 @@ from __future__ import annotations
 from ckpt_doctor.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.wording import byte_size, listed
 
+from .limits import LIMITS, Limits
 from .pickle_machine import run
 from .pickle_values import Budget, PickleError, StorageRef, clipped
 from .source import Source
@@ -17,28 +18,26 @@ from .torch_pickle import PickleReading, outcome_defects, read_pickle
 from .torch_tensors import describe
 from .zip_directory import DEFLATED, STORED, Directory, Member, read_directory
 
-MAX_PICKLE = 1 << 30
-"""Largest ``data.pkl`` that is read, in bytes."""
 
-
-def read(source: Source, path: str) -> WeightFile:
+def read(source: Source, path: str, limits: Limits = LIMITS) -> WeightFile:
     """The weight file in ``source``, which begins or ends as a zip archive.
 
     What it holds becomes defects, never an exception; an ``OSError`` of the source passes through.
     """
-    directory = read_directory(source)
+    directory = read_directory(source, limits)
     if directory.members is None:
         from .torch_salvage import read_without_directory  # whole files start without it
 
-        return read_without_directory(source, path, directory.oddities)
-    return _Archive(source, path, directory, directory.members).read()
+        return read_without_directory(source, path, directory.oddities, limits)
+    return _Archive(source, path, directory, directory.members, limits).read()
 
 
 class _Archive:
     """One archive on its way to a :class:`WeightFile`."""
 
-    def __init__(self, source: Source, path: str, directory: Directory, members: list[Member]) -> None:
+    def __init__(self, source: Source, path: str, directory: Directory, members: list[Member], limits: Limits) -> None:
         self.source = source
+        self.limits = limits
         self.path = path
         self.members = members
         self.defects: list[Defect] = []
@@ -46,7 +45,7 @@ class _Archive:
         self.by_name: dict[str, Member] = {}
         self.folder = self.storages = ""
         for member in members:
-            # torch reads the first of two, other readers the last.
+            # The first of two, as torch does; the oddity says that there is another.
             if self.by_name.setdefault(_folded(member.name), member) is not member:
                 directory.odd(f"it has two members called {member.name}")
 
@@ -116,7 +115,7 @@ class _Archive:
 
     def pickle(self, member: Member) -> PickleReading:
         """Read ``member`` as a pickle, after its checksum."""
-        budget = Budget.for_stored(min(member.stored, self.source.size))
+        budget = Budget.for_stored(min(member.stored, self.source.size), self.limits)
         try:
             data = self.content(member)
         except PickleError as problem:
@@ -137,7 +136,7 @@ class _Archive:
         """The bytes of a member, inflated. Raises :class:`PickleError` where they are too many, or not there."""
         if member.offset is None or member.offset + member.stored > self.source.size:
             raise PickleError(DefectKind.TORCH_TRUNCATED, "its bytes are not all there")
-        limit = min(MAX_PICKLE, max(32 << 20, 32 * member.stored))
+        limit = min(self.limits.pickle, max(self.limits.inflated, self.limits.inflation * member.stored))
         if max(member.nbytes, member.stored) > limit:
             size = byte_size(max(member.nbytes, member.stored))
             raise PickleError(
@@ -216,7 +215,7 @@ class _Archive:
 
     def small(self, member: Member) -> bytes | None:
         """The bytes of a member that holds one word; ``None`` where it holds more, or cannot be read."""
-        if max(member.nbytes, member.stored) > _WORD:
+        if max(member.nbytes, member.stored) > self.limits.word:
             return None
         try:
             return self.content(member)
@@ -229,7 +228,7 @@ class _Archive:
     def other_pickles(self, main: Member) -> None:
         """Look for names to refuse in members that have no business in a checkpoint: somebody may load those, too."""
         prefix = _folded(f"{self.folder}/")
-        opcodes, nbytes = _SIDE_OPCODES, _SIDE_BYTES
+        opcodes, nbytes, piece = self.limits.side_opcodes, self.limits.side_total, self.limits.side_piece
         for name, member in self.by_name.items():
             if member is main or member.offset is None or member.method not in (STORED, DEFLATED):
                 continue
@@ -242,17 +241,17 @@ class _Archive:
                 message = f"Members from {clipped(member.name)} on were not looked at: those before take all the time."
                 self.defects.append(Defect(DefectKind.RESOURCE_BOMB, message))
                 return
-            data = self.beginning(member, _SIDE_PIECE)
-            outcome = run(data, _side_budget(opcodes), 0, member.nbytes)
+            data = self.beginning(member, piece)
+            outcome = run(data, self.side_budget(opcodes), 0, member.nbytes)
             whole = min(member.nbytes, nbytes)
-            goes_on = outcome.error is not None and outcome.end + _SIDE_MARGIN > len(data) == _SIDE_PIECE
+            goes_on = outcome.error is not None and outcome.end + _SIDE_MARGIN > len(data) == piece
             if goes_on and len(data) < whole:
                 nbytes -= whole
                 data = self.beginning(member, whole)
-                outcome = run(data, _side_budget(opcodes), 0, member.nbytes)
+                outcome = run(data, self.side_budget(opcodes), 0, member.nbytes)
                 goes_on = outcome.error is not None and outcome.end + _SIDE_MARGIN > len(data)
             # Every opcode takes a byte at least, and looking at all takes its time, too.
-            opcodes -= min(outcome.end, _SIDE_OPCODES) + _SIDE_COST
+            opcodes -= min(outcome.end, self.limits.side_opcodes) + _SIDE_COST
             found = outcome_defects([outcome], clipped(member.name))
             is_pickle = bool(outcome.unsafe) or (data[:1] == b"\x80" and data[1:2] <= b"\x05")
             wanted = {DefectKind.UNSAFE_GLOBAL, *((DefectKind.RESOURCE_BOMB,) if is_pickle else ())}
@@ -262,6 +261,9 @@ class _Archive:
             if goes_on and len(data) < member.nbytes:
                 message = f"Member {clipped(member.name)} reads like a pickle, and is too large to be judged as one."
                 self.defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, message))
+
+    def side_budget(self, opcodes: int) -> Budget:
+        return Budget.for_stored(0, self.limits)._replace(opcodes=opcodes, visits=0, characters=self.limits.side_total)
 
     def beginning(self, member: Member, nbytes: int) -> bytes:
         """Up to ``nbytes`` from the beginning of a member, inflated; whatever is there of one that is damaged."""
@@ -277,14 +279,8 @@ class _Archive:
             return b""
 
 
-# What looking into members of another kind may cost, for all of an archive together: less than a second.
-_SIDE_PIECE = 1 << 16
-_SIDE_BYTES = 16 << 20
-_SIDE_OPCODES = 2_000_000
-_SIDE_COST = 100
+_SIDE_COST = 100  # opcodes that looking into one more member is worth
 _SIDE_MARGIN = 9  # an opcode and its argument of fixed length, in bytes
-
-_WORD = 100  # most bytes of a version or a byte order
 
 ZIP_ID = 5
 """Parts of a persistent id in an archive: those of the legacy format have a sixth, for views."""
@@ -293,10 +289,6 @@ MIN_VERSION, MAX_VERSION = 1, 10
 """The versions that torch reads (``caffe2/serialize/versions.h``)."""
 
 _OWN_MEMBERS = {"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
-
-
-def _side_budget(opcodes: int) -> Budget:
-    return Budget(opcodes, 0, _SIDE_BYTES)
 
 
 def _folded(name: str) -> str:

@@ -1,9 +1,9 @@
 """The directory of a zip archive, read from both places that describe it.
 
 Field layouts are those of PKWARE's APPNOTE 6.3.10, sections 4.3 and 4.5.3. Each member is described in the central
-directory and again in the local header in front of its bytes; readers differ in which of the two they believe, so
-every disagreement is noted. Files of ``torch.save`` have zero as size and checksum in every local header and write
-them behind the bytes instead (flag bit 3): those are not disagreements.
+directory and again in the local header in front of its bytes, and what the two say differently is noted. Files of
+``torch.save`` have zero as size and checksum in every local header and write them behind the bytes instead (flag bit
+3): that is no difference.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
+from .limits import LIMITS, Limits
 from .pickle_values import clipped
 from .source import Source
 
@@ -25,9 +26,6 @@ _LOCAL = Struct("<4s5H3I2H")
 _SIZES32 = Struct("<3I")
 _SIZES64 = Struct("<I2Q")
 _MAX32, _MAX16 = 0xFFFFFFFF, 0xFFFF
-
-MAX_DIRECTORY = 1 << 30
-"""Largest central directory that is read, in bytes: 64 bytes each for sixteen million members."""
 
 _DESCRIPTOR = 24  # most bytes that may follow a member: signature, CRC32, and two sizes of 8 bytes
 _PADDING = 256  # most bytes of an extra field that come along with one read of a local header
@@ -76,13 +74,13 @@ class Directory:
             self.oddities.append(clipped(sentence))
 
 
-def read_directory(source: Source) -> Directory:
+def read_directory(source: Source, limits: Limits = LIMITS) -> Directory:
     """Read the directory of the zip archive in ``source``; never raises for what it holds."""
     directory = Directory()
     end = _find_end(source, directory)
     if end is None:
         return directory
-    if end.size > MAX_DIRECTORY:
+    if end.size > limits.directory:
         directory.odd(f"its central directory takes {end.size:,} bytes")
         return directory
     start = end.position - end.size
@@ -118,7 +116,7 @@ def _find_end(source: Source, directory: Directory) -> _End | None:
             continue
         _, disk, first_disk, here, count, size, start, comment = _END.unpack_from(tail, at)
         position = base + at
-        # torch writes the wide records always; readers believe them wherever they are.
+        # torch writes the wide records always.
         wide = _end64(source, position)
         narrow = (here, count, size, start)
         stray = wide is None and source.read_at(position - _LOCATOR.size, 4) == b"PK\x06\x07"
@@ -160,7 +158,7 @@ def _end64(source: Source, end: int) -> tuple[int, int, int, int, int, int, int]
     if len(raw) != _END64.size or not raw.startswith(b"PK\x06\x06"):
         return None
     _, length, _, _, disk, first_disk, here, count, size, start = _END64.unpack(raw)
-    # Some readers do not follow the locator: they take the 56 bytes in front of it.
+    # The record stands directly in front of its locator, and nothing is in it that is not known.
     if length != _END64_REST or position + _END64.size != end - _LOCATOR.size:
         return None
     return position, disk, first_disk, here, count, size, start
@@ -210,7 +208,7 @@ def _records(raw: bytes, directory: Directory) -> Iterator[Member]:
             directory.odd("it says that a member is on another disk")
         member = Member(raw[begin : begin + name], flags, method, crc32, stored, nbytes, header)
         if nbytes and (attributes & _DOS_DIRECTORY or member.raw_name.endswith(b"/")):
-            # torch's reader leaves the memory for it as it was, and says that all went well.
+            # A folder has no bytes.
             directory.odd(f"member {member.name} has {nbytes:,} bytes and is marked as a folder")
         yield member
     if position != len(raw):

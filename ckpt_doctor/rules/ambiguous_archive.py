@@ -18,11 +18,11 @@ class AmbiguousArchive(DefectRule):
     once.
 
     ## Why is this bad?
-    With two members of one name, torch reads the first and Python's `zipfile` the last. A scanner may see a harmless
-    pickle where torch loads another one. `torch.save` never writes such a file.
+    What was judged need not be what is loaded: which of the two things a program reads depends on the program.
+    `torch.save` never writes such a file.
 
     ## Example
-    A second `archive/data.pkl` was appended to hide code from scanners; a script that updates members in place.
+    Two members of one name, left by a script that updates members in place; bytes that were appended to the file.
 
     ## What to do
     Do not load it. Get the file again from a source that you trust, best as safetensors.

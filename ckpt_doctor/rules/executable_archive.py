@@ -17,7 +17,8 @@ class ExecutableArchive(DefectRule):
     ## Why is this bad?
     TorchScript is code that runs when the model is called. Tar archives are a format of torch before 0.4, and
     `weights_only=True` refuses both: `Cannot use weights_only=True with files saved in the legacy .tar format`,
-    `Cannot use weights_only=True with TorchScript archives`. 7z and others hide what they hold from scanners.
+    `Cannot use weights_only=True with TorchScript archives`. What other
+    containers hold is not looked at.
 
     ## Example
     `torch.jit.save(model, "pytorch_model.bin")`; a checkpoint that was packed for sending and not unpacked.

@@ -21,10 +21,10 @@ class PathEscape(DefectRule):
     of them. `base_model_name_or_path` may name anything and is not meant.
 
     ## Why is this bad?
-    A tool that unpacks the archive or opens the shard overwrites or reads files elsewhere on the machine.
+    A checkpoint is what lies in its folder. What such a name leads to belongs to somebody else, and was not judged.
 
     ## Example
-    `"weight_map": {"lm_head.weight": "../../secrets.bin"}`.
+    `"weight_map": {"lm_head.weight": "../other-model/model.safetensors"}`.
 
     ## What to do
     Do not load the checkpoint, and get it again from a source that you trust. For links: copy the checkpoint with

@@ -16,11 +16,10 @@ class ResourceBomb(DefectRule):
     at budgets that grow with the size of the file.
 
     ## Why is this bad?
-    A file of some kilobytes can keep `pickle` busy for hours or fill the memory of the machine. What was not read was
-    not judged.
+    Loading it may take more time or memory than the machine has. What was not read was not judged.
 
     ## Example
-    A pickle that doubles a list thirty times; a compressed member that inflates to terabytes.
+    A string that declares more bytes than the file has; a compressed member that grows far beyond what weights do.
 
     ## What to do
     Do not load it. No file that `torch.save` wrote comes near the budgets.

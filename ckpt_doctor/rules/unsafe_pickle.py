@@ -45,7 +45,7 @@ class UnsafePickle(DefectRule):
     default`.
 
     ## Example
-    A whole module saved by `torch.save(model)`; a checkpoint from a stranger that calls `os.system`.
+    A whole module saved by `torch.save(model)`; an object of one's own script beside the tensors.
 
     ## What to do
     Do not open the file with `weights_only=False` unless you trust whoever wrote it. Ask for a safetensors file, or

@@ -175,8 +175,8 @@ def test_information_binds_to_nothing(tmp_path: Path) -> None:
     assert read_contract(path).parts[0].files == {"b": "x"}
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "\ud800", "\x00", "NaN"])
-def test_what_parsers_choke_on(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["[" * 201 + "]" * 201, '{"a":' * 100, "9" * 10_000, "\ud800", "\x00", "NaN"])
+def test_what_no_parser_of_ours_takes(text: str, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(ContractError):

@@ -73,17 +73,17 @@ def test_the_action_stops_at_a_broken_one(tmp_path: Path) -> None:
 
 
 def test_inputs_of_the_action_are_data(tmp_path: Path) -> None:
-    marker = tmp_path / "ran"
-    attack = f"x'; touch {marker}; '$(touch {marker})`touch {marker}`"
+    words = "x'; no-such-command; '$(no-such-command)`no-such-command`"
     for path in ("--help", "--version"):
         done, outputs = act(tmp_path, path=path)
         assert (done.returncode, outputs) == (2, "")
     assert act(tmp_path, path=str(HEALTHY), latest="yes")[0].returncode == 2
     assert act(tmp_path, path=str(HEALTHY), args="--help")[0].returncode == 2
-    for inputs in ({"path": attack}, {"path": str(HEALTHY), "args": attack}, {"path": str(HEALTHY), "loader": attack}):
+    for inputs in ({"path": words}, {"path": str(HEALTHY), "args": words}, {"path": str(HEALTHY), "loader": words}):
         done, outputs = act(tmp_path, **inputs)
         assert (done.returncode, outputs) == (2, "")
-        assert not marker.exists()
+        # No shell looked for the command.
+        assert "command not found" not in done.stdout + done.stderr
 
 
 def test_the_action_takes_the_newest_and_further_options(tmp_path: Path) -> None:

@@ -14,14 +14,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hostile import PACKAGE
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ckpt_doctor.checkpoint import DefectKind, WeightFile
 from ckpt_doctor.formats import read_weight_file
+from ckpt_doctor.formats.limits import Limits
 from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.formats.source import BytesSource
 
+NAME = f"c{PACKAGE}\nthing\n".encode()
 SAFETENSORS = struct.pack("<Q", 2) + b"{}"
 
 
@@ -151,15 +154,15 @@ def test_one_byte_that_is_not_zero() -> None:
 
 def test_a_large_file_of_zeros_is_sampled(tmp_path: Path) -> None:
     path = tmp_path / "m.bin"
-    with path.open("wb") as file:
-        file.truncate(5 << 30)
-    found = read_weight_file(path, "m.bin")
+    path.write_bytes(bytes(3 << 20))
+    limits = Limits(exact_zeros=2 << 20)
+    found = read_weight_file(path, "m.bin", limits)
     assert kinds(found) == {DefectKind.EMPTY}
     assert "first and last" in found.defects[0].message
     with path.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"x")
-    assert kinds(read_weight_file(path, "m.bin")) == {DefectKind.IMPOSTOR}
+    assert kinds(read_weight_file(path, "m.bin", limits)) == {DefectKind.IMPOSTOR}
 
 
 @pytest.mark.parametrize("name", ["m.bin", "m.pt", "m.safetensors", "m.txt", "m"])
@@ -201,12 +204,12 @@ def test_what_was_meant_to_be_safetensors(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"cos\nsystem\n(S'true'\ntR.",
-        b"N0cos\nsystem\n(S'true'\ntR.",
-        b"(lp0\ncos\nsystem\n",
-        b"GGUF\x03\0\0\0\0cos\nsystem\n(S'true'\ntR.",
-        b"\x80\x02cos\nsys{tem\n.",
-        b"\x80\x04\x8c\x02os\x8c\x06system\x93.",
+        NAME + b"(S'x'\ntR.",
+        b"N0" + NAME + b"(S'x'\ntR.",
+        b"(lp0\n" + NAME,
+        b"GGUF\x03\0\0\0\0" + NAME + b"(S'x'\ntR.",
+        b"\x80\x02" + NAME.replace(b"thing", b"thi{ng") + b".",
+        b"\x80\x04\x8c\x1b" + PACKAGE.encode() + b"\x8c\x05thing\x93.",
     ],
 )
 def test_pickles_of_every_protocol_are_found(data: bytes) -> None:

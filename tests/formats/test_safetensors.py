@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from ckpt_doctor.checkpoint import DefectKind, WeightFile
 from ckpt_doctor.dtypes import BY_SAFETENSORS
 from ckpt_doctor.formats import read_weight_file, safetensors
+from ckpt_doctor.formats.limits import LIMITS, Limits
+from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.formats.source import BytesSource
 
 library = pytest.importorskip("safetensors")
@@ -51,8 +53,8 @@ def entry(dtype: str = "U8", shape: object = (1,), offsets: object = (0, 1), **m
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets, **more}
 
 
-def read(data: bytes) -> WeightFile:
-    return safetensors.read(BytesSource(data), "m.safetensors")
+def read(data: bytes, limits: Limits = LIMITS) -> WeightFile:
+    return safetensors.read(BytesSource(data), "m.safetensors", limits)
 
 
 def accepted(data: bytes) -> bool:
@@ -253,19 +255,45 @@ def test_a_name_that_stands_twice_is_refused_although_the_library_reads_it() -> 
 @pytest.mark.parametrize(
     "header",
     [
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
-        b'{"a":{"dtype":' + b'{"x":' * 900 + b"1" + b"}" * 900 + b"}}",
-        b'{"a":{"dtype":"U8","shape":[' + b"1," * 90_000 + b'1],"data_offsets":[0,1]}}',
-        b'{"a":{"dtype":"U8","shape":[0,' + b"9223372036854775808," * 5_000 + b'1],"data_offsets":[0,0]}}',
-        b'{"a":{"dtype":"' + b"x" * 1_000_000 + b'","shape":[1],"data_offsets":[0,1]}}',
+        b"[" * 100,
+        b'{"a":' * 100,
+        b'{"a":{"dtype":' + b'{"x":' * 100 + b"1" + b"}" * 100 + b',"shape":[1],"data_offsets":[0,1]}}',
+        b'{"a":{"dtype":"U8","shape":' + b"[" * 100 + b"]" * 100 + b',"data_offsets":[0,1]}}',
+        b'{"a":{"dtype":"U8","shape":[' + b"1," * 8 + b'1],"data_offsets":[0,1]}}',
+        b'{"a":{"dtype":"U8","shape":[0,' + b"9223372036854775808," * 3 + b'1],"data_offsets":[0,0]}}',
+        b'{"a":{"dtype":"' + b"x" * 1000 + b'","shape":[1],"data_offsets":[0,1]}}',
+        b'{"a":{"dtype":"U8","shape":[-1' + b",1" * 1000 + b'],"data_offsets":[0,1]}}',
     ],
-    ids=["lists", "objects", "deep dtype", "many dimensions", "large dimensions", "long dtype"],
+    ids=[
+        "lists",
+        "objects",
+        "deep dtype",
+        "deep shape",
+        "many dimensions",
+        "large dimensions",
+        "long dtype",
+        "long shape",
+    ],
 )
-def test_bombs_end_as_a_short_message(header: bytes) -> None:
-    file = read(build(header, b"x"))
+def test_odd_headers_end_as_a_short_message(header: bytes) -> None:
+    file = read(build(header, b"x"), Limits(rank=8))
     assert DefectKind.SAFETENSORS_HEADER in {defect.kind for defect in file.defects}
     assert all(len(defect.message) < 400 for defect in file.defects)
+
+
+def test_a_header_beyond_the_limit_is_not_read() -> None:
+    data = build(WHOLE, b"x")
+    assert read(data, Limits(header=len(WHOLE))).defects == ()
+    for file in (read(data, Limits(header=50)), recognise(BytesSource(data), "m", Limits(header=50))):
+        assert (file.format, file.tensors) == ("safetensors", ())
+        assert "allows 50" in file.defects[0].message
+        assert file.defects[0].evidence == {"header_bytes": 53, "actual_bytes": 62}
+
+
+def test_a_tensor_of_more_dimensions_than_the_limit_is_not_described() -> None:
+    data = build({"a": entry(shape=[1] * 9)}, b"x")
+    assert read(data, Limits(rank=9)).defects == ()
+    assert "it has 9 dimensions" in read(data, Limits(rank=8)).defects[0].message
 
 
 # Anything else

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ckpt_doctor.checkpoint import ConfigFile, ShardIndex
 from ckpt_doctor.formats import read_config, read_shard_index
+from ckpt_doctor.formats.limits import Limits
 
 NAME = "sub/model.safetensors.index.json"
 
@@ -37,7 +38,18 @@ def test_shards_in_a_folder_below(index: Path) -> None:
 
 
 def test_shard_names_that_lead_out(index: Path) -> None:
-    names = ["../a", "/etc/passwd", "C:\\a", "c:a", "parts\\..\\..\\a", "x/../../a", "..", "a\0b", "~/a", "\\\\host\\a"]
+    names = [
+        "../a",
+        "/no/such/a",
+        "C:\\a",
+        "c:a",
+        "parts\\..\\..\\a",
+        "x/../../a",
+        "..",
+        "a\0b",
+        "~/a",
+        "\\\\host\\a",
+    ]
     found = read(index, {"weight_map": {str(number): name for number, name in enumerate(names)}})
     assert found.error is None
     assert found.escaping == tuple(sorted(names))
@@ -72,7 +84,7 @@ def test_total_size(index: Path, metadata: object, size: int | None) -> None:
         (b'{"a": 1,\n "b"}', "line 2, column 5"),
         (b"<html>", "not JSON"),
         (b"\xff\xfe{", "not UTF-8"),
-        (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 201 + b"]" * 201, "nested too deeply"),
         (b"9" * 5000, "digits"),
         ([], "not an object"),
         ({}, "no weight_map"),
@@ -97,12 +109,31 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 
 
 def test_files_that_are_too_large(index: Path) -> None:
-    with index.open("wb") as file:
-        file.truncate(1 << 40)
-    for found in (read_shard_index(index, NAME), read_config(index, NAME)):
-        assert found.error is not None
-        assert "1 TB" in found.error
+    index.write_text('{"weight_map": {}}')
+    small = Limits(config=10, index=10)
+    for found in (read_shard_index(index, NAME, small), read_config(index, NAME, small)):
+        assert found.error == "it is 18 B long, and more than 10 B is not read"
         assert not found.unreadable
+    for found in (read_shard_index(index, NAME), read_config(index, NAME)):
+        assert found.error is None
+
+
+@pytest.mark.parametrize(("start", "end"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_files_that_are_nested_too_deeply(index: Path, start: bytes, end: bytes) -> None:
+    index.write_bytes(b'{"weight_map": {}, "b":' + start * 8 + b"1" + end * 8 + b"}")
+    for depth, error in ((9, None), (8, "it is not JSON: it is nested too deeply")):
+        limits = Limits(json_depth=depth)
+        assert read_config(index, NAME, limits).error == error
+        assert read_shard_index(index, NAME, limits).error == error
+
+
+def test_what_the_parser_itself_gives_up_on(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def give_up(*_: object, **__: object) -> object:
+        raise RecursionError
+
+    index.write_text("{}")
+    monkeypatch.setattr("json.loads", give_up)
+    assert read_config(index, NAME).error == "it is not JSON: it is nested too deeply"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +150,9 @@ def test_configs_that_loaders_read(index: Path, content: bytes, data: object) ->
     assert read_config(index, "adapter_config.json") == ConfigFile("adapter_config.json", data)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b'"text"', b"\x80\x02.", b'{"a":' * 50_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b"null", b'"text"', b"\x80\x02.", b'{"a":' * 50, b"[" * 201 + b"]" * 201]
+)
 def test_configs_that_loaders_do_not_read(index: Path, content: bytes) -> None:
     index.write_bytes(content)
     found = read_config(index, "config.json")

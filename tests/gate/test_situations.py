@@ -81,7 +81,7 @@ def only_texts(folder: Path) -> Path:
 
 def hostile(name: str) -> Callable[[Path], object]:
     def make(folder: Path) -> Path:
-        case = hostile_files(folder / MARKER)[name]
+        case = hostile_files()[name]
         (folder / case.filename).write_bytes(case.data)
         return folder / case.filename
 
@@ -90,7 +90,7 @@ def hostile(name: str) -> Callable[[Path], object]:
 
 def extra_pickle_with_code(folder: Path) -> Path:
     path = light(folder / "model")
-    (path / "extra.pkl").write_bytes(hostile_files(folder / MARKER)["posix system in a zip"].data)
+    (path / "extra.pkl").write_bytes(hostile_files()["foreign function in a zip"].data)
     return path
 
 
@@ -203,7 +203,7 @@ STAYS_SHUT = {
     "not readable, everything ignored": stays_shut(damaged("CKD112", "link_to_nowhere"), "--ignore", "CKD"),
     "not readable, something else selected": stays_shut(damaged("CKD112", "link_to_nowhere"), "--select", "CKD9"),
     "a fifo": stays_shut(damaged("CKD112", "fifo_in_place_of_weights")),
-    "a pickle with code": stays_shut(hostile("posix system in a zip")),
+    "a pickle with code": stays_shut(hostile("foreign function in a zip")),
     "a pickle with code beside it": stays_shut(extra_pickle_with_code),
     "a pickle with code, trusted": stays_shut(
         extra_pickle_with_code, *BUILD, "--loader", f"{MODEL}:anything", "--trust-checkpoint"

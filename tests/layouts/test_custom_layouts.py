@@ -16,6 +16,7 @@ import damages_keys
 import pytest
 import torch
 from damages import Damage
+from hostile import foreign
 from safetensors.torch import save_file
 
 import ckpt_doctor
@@ -262,15 +263,10 @@ def test_a_folder_that_nobody_can_list_is_not_absent(
     assert codes(checkpoint.parent, rl) == ["CKD112"]
 
 
-@pytest.mark.parametrize("place", ["heads/evil.bin", "heads/notes.pkl", "heads/value.pt", "adapters/evil.pt", "ema.pt"])
-def test_code_is_found_in_every_folder_of_it(
-    place: str, checkpoint: Path, rl: LayoutDefinition, tmp_path: Path
-) -> None:
-    command = f"touch {tmp_path / 'marker'}".encode()
-    code = b"\x80\x02cposix\nsystem\n(X" + len(command).to_bytes(4, "little") + command + b"tR."
-    (checkpoint / place).write_bytes(code)
+@pytest.mark.parametrize("place", ["heads/new.bin", "heads/notes.pkl", "heads/value.pt", "adapters/new.pt", "ema.pt"])
+def test_a_foreign_name_is_found_in_every_folder_of_it(place: str, checkpoint: Path, rl: LayoutDefinition) -> None:
+    (checkpoint / place).write_bytes(b"\x80\x02" + foreign() + b".")
     assert "CKD901" in codes(checkpoint, rl)
-    assert not (tmp_path / "marker").exists()
 
 
 def test_what_lies_deeper_than_its_folders_is_looked_at_too(checkpoint: Path, rl: LayoutDefinition) -> None:

@@ -1,4 +1,4 @@
-"""What a repair leaves behind, what it refuses, and what a hostile checkpoint cannot make it do."""
+"""What a repair leaves behind, what it refuses, and what no checkpoint can make it do."""
 
 from __future__ import annotations
 
@@ -174,7 +174,18 @@ def test_own_folder_is_a_link(tmp_path: Path) -> None:
     assert not list((tmp_path / "away").iterdir())
 
 
-HOSTILE_PATHS = ["../victim", "/etc/passwd", "a/../../victim", "", ".", "x\0y", "link/victim", 7, None, ["a"]]
+HOSTILE_PATHS = [
+    "../victim",
+    "/no_such_folder_ckpt_doctor/victim",
+    "a/../../victim",
+    "",
+    ".",
+    "x\0y",
+    "link/victim",
+    7,
+    None,
+    ["a"],
+]
 
 
 @pytest.mark.parametrize("path", HOSTILE_PATHS, ids=repr)
@@ -186,7 +197,7 @@ def test_a_journal_from_elsewhere(tmp_path: Path, path: Any, state: str) -> None
     (model / "link").symlink_to(tmp_path)
     folder = model / ".ckpt-doctor" / "backup-20990101-000000-abcdef"
     (folder / "old").mkdir(parents=True)
-    (folder / "old" / "0").write_text("evil")
+    (folder / "old" / "0").write_text("other")
     identity = Identity.of(victim)
     assert identity is not None
     journal = Journal(state, (Replacement("placeholder", None, identity),))
@@ -200,7 +211,9 @@ def test_a_journal_from_elsewhere(tmp_path: Path, path: Any, state: str) -> None
     assert victim.read_text() == "precious"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 9}', '{"version": 1}', "[" * 100_000, "\udc80"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"version": 9}', '{"version": 1}', "[" * 201 + "]" * 201, "\udc80"]
+)
 def test_a_damaged_journal(tmp_path: Path, text: str) -> None:
     model = shards(tmp_path)
     folder = model / ".ckpt-doctor" / "backup-1"

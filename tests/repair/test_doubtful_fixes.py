@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
+from hostile import Foreign, foreign_package
 from repaired import bits, content, copied, tensors_of
 from safetensors.torch import load_file, save_file
 
@@ -81,14 +81,11 @@ def test_the_prefix_is_put_before_every_name(tmp_path: Path) -> None:
 
 
 def test_what_was_refused_is_tried_again_after_another_repair(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return print, ("ran",)
-
     adapter = copied("peft/lora_bin", tmp_path)
     file = adapter / "adapter_model.bin"
     state = {f"module.{name}": tensor for name, tensor in torch.load(file, weights_only=True).items()}
-    torch.save({**state, "evil": Evil()}, file, pickle_module=pickle)
+    with foreign_package():
+        torch.save({**state, "more": Foreign()}, file)
     result = fix(adapter, unsafe=True)
     assert steps(result) == ["CKD901", "CKD304"]
     assert not result.remaining.findings

@@ -27,8 +27,8 @@ ATTACKS = {
     "surrogates": "\udcff\ud800",
     "references": "@octocat #1 GH-1 some/where#2 https://a.example www.a.example b@a.example deadbeef0",
     "markdown": "[x](javascript:y) ![i](z) **b** __c__ ~~d~~ $m$ :smile: [^1] <https://b.example> \\",
-    "paths": "../../../etc/passwd",
-    "absolute": "//evil.example/C:/x?y#z",
+    "paths": "../../../no/such/file",
+    "absolute": "//other.example/C:/x?y#z",
     "item": "1. - # > + = x",
     "empty": "",
 }

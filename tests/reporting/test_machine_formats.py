@@ -158,7 +158,7 @@ class TestPaths:
     def test_a_lone_file_is_the_checkpoint(self) -> None:
         assert self.uri("runs/model.safetensors", "model.safetensors", layout="file") == "runs/model.safetensors"
 
-    @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "//host/x", "a/../../x", ".."])
+    @pytest.mark.parametrize("path", ["../../no/such", "/no/such", "//host/x", "a/../../x", ".."])
     def test_no_name_leads_out_of_the_checkpoint(self, path: str) -> None:
         assert self.uri("weaver", path) == "weaver"
 

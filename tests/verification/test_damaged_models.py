@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hostile import Foreign, foreign_package
 from safetensors.torch import save_file
 from torch import nn
 from zoo import models
@@ -93,18 +93,11 @@ def test_parameters_that_are_not_there_yet(tmp_path: Path) -> None:
     assert {item.name for item in watched.tensors if item.arrived} >= {"there.weight", "there.bias"}
 
 
-class Command:
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.file}",)
-
-
-def test_code_in_a_file_whose_tensors_are_all_there(tmp_path: Path) -> None:
+def test_a_foreign_name_in_a_file_whose_tensors_are_all_there(tmp_path: Path) -> None:
     model = nn.Linear(2, 2)
-    path, proof = tmp_path / "weights.bin", tmp_path / "proof"
-    torch.save({**model.state_dict(), "more": Command(proof)}, path)
+    path = tmp_path / "weights.bin"
+    with foreign_package():
+        torch.save({**model.state_dict(), "more": Foreign()}, path)
     coverage = ckpt_doctor.load_coverage(model, path)
     assert coverage.restored == coverage.expected == 2
     assert not coverage.complete
@@ -112,4 +105,3 @@ def test_code_in_a_file_whose_tensors_are_all_there(tmp_path: Path) -> None:
     with ckpt_doctor.watch_load(model, path) as watched:
         pass
     assert "CKD901" in {item.code for item in watched.findings}
-    assert not proof.exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import warnings
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import Foreign, foreign_package
 
 import ckpt_doctor
 from ckpt_doctor.errors import IncompleteLoadError, VerificationError
@@ -206,36 +206,26 @@ def test_a_tensor_under_the_live_name_of_its_adapter(weaver: Path) -> None:
     assert load(weaver)[1].restored == 14
 
 
-class Planted:
-    """Unpickling it makes a file."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.marker),)
-
-
-def test_a_file_that_would_run_code(weaver: Path, tmp_path: Path) -> None:
-    marker = tmp_path / "ran"
+def test_a_file_that_asks_for_a_foreign_function(weaver: Path) -> None:
     state = torch.load(weaver / "projections.pt", weights_only=True)
-    torch.save({**state, "extra": Planted(marker)}, weaver / "projections.pt")
-    checkpoint = ckpt_doctor.open_checkpoint(weaver)
-    model = memgen.build_model(checkpoint, REASONER, WEAVER)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(VerificationError, match=r"projections.pt is not safe to load"):
-        memgen.load(model, checkpoint)
-    assert not marker.exists()
+    with foreign_package() as calls:
+        torch.save({**state, "extra": Foreign()}, weaver / "projections.pt")
+        checkpoint = ckpt_doctor.open_checkpoint(weaver)
+        model = memgen.build_model(checkpoint, REASONER, WEAVER)
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        with pytest.raises(VerificationError, match=r"projections.pt is not safe to load"):
+            memgen.load(model, checkpoint)
+    assert calls == []
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_a_file_that_became_unsafe_after_it_was_read(weaver: Path, tmp_path: Path) -> None:
-    marker = tmp_path / "ran"
+def test_a_file_that_became_unsafe_after_it_was_read(weaver: Path) -> None:
     checkpoint = ckpt_doctor.open_checkpoint(weaver)
-    torch.save({"extra": Planted(marker)}, weaver / "projections.pt")
-    with pytest.raises(VerificationError, match=r"projections.pt cannot be read"):
-        memgen.load(memgen.build_model(checkpoint, REASONER, WEAVER), checkpoint)
-    assert not marker.exists()
+    with foreign_package() as calls:
+        torch.save({"extra": Foreign()}, weaver / "projections.pt")
+        with pytest.raises(VerificationError, match=r"projections.pt cannot be read"):
+            memgen.load(memgen.build_model(checkpoint, REASONER, WEAVER), checkpoint)
+    assert calls == []
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"\x80\x02}q\x00."])

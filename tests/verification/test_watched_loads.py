@@ -12,6 +12,7 @@ import memgen
 import pytest
 import torch
 import weaver_loaders
+from hostile import Foreign, foreign_package
 from peft import load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -245,32 +246,27 @@ def test_nothing_saved_is_a_warning_too(tmp_path: Path) -> None:
         CheckpointCallback().on_save(Arguments(tmp_path), State(), Control())
 
 
-class Runs:
-    """Leaves a file where it was unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.marker,)
-
-
-def test_code_in_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    path, marker = tmp_path / "evil.bin", tmp_path / "marker"
-    torch.save({"first.weight": torch.zeros(3, 4), "run": Runs(marker)}, path)
+def test_foreign_names_in_a_checkpoint_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.bin"
+    with foreign_package():
+        torch.save({"first.weight": torch.zeros(3, 4), "more": Foreign()}, path)
+    called: list[str] = []
 
     def trusting(model: nn.Module, path: str) -> None:
-        model.load_state_dict(torch.load(path, weights_only=False), strict=False)
+        with foreign_package() as calls:
+            model.load_state_dict(torch.load(path, weights_only=False), strict=False)
+        called.extend(calls)
 
     for loader in ("auto", trusting):
         coverage = verify(path, Small, loader=loader)
         assert not coverage.complete
         assert "CKD901" in {finding.code for finding in coverage.findings}
-        assert not marker.exists()
+        assert called == []
     trusted = verify(path, Small, loader=trusting, trust_checkpoint=True)
     assert trusted.restored == 1
     assert {finding.severity.value for finding in trusted.findings if finding.code == "CKD901"} == {"warning"}
-    assert marker.exists()
-    marker.unlink()
-    assert not verify(path, Small, loader="auto", trust_checkpoint=True).complete
-    assert not marker.exists()
+    assert called
+    called.clear()
+    with foreign_package() as calls:
+        assert not verify(path, Small, loader="auto", trust_checkpoint=True).complete
+    assert called == calls == []
