@@ -62,6 +62,7 @@ def shell(program: str, home: Path, **env: str) -> subprocess.CompletedProcess[s
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        timeout=120,
     )
 
 

@@ -65,5 +65,5 @@ def test_bash_itself_completes(tmp_path: Path) -> None:
         "_ckpt_doctor_completion ckpt-doctor\n"
         'printf "%s\\n" "${COMPREPLY[@]}"\n'
     )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == ["--model", "--mode"]

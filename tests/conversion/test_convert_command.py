@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from children import LIMIT, running
 from click.testing import CliRunner, Result
 from states import filled, load, same, save, snapshot
 
@@ -128,12 +129,12 @@ def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weave
     """
     command = [sys.executable, "-c", textwrap.dedent(code), "convert", "weaver"]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([*command, "--to", "safetensors"], env=env, capture_output=True, check=False)
+    done = subprocess.run([*command, "--to", "safetensors"], env=env, capture_output=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, b"")
-    done = subprocess.run([*command, "out", "--to", "bin"], env=env, capture_output=True, check=False)
+    done = subprocess.run([*command, "out", "--to", "bin"], env=env, capture_output=True, check=False, timeout=120)
     assert done.returncode == 0  # the weights are there as .bin
     (weaver / "weaver_lora" / "adapter_model.bin").unlink()
-    done = subprocess.run([*command, "out2", "--to", "bin"], env=env, capture_output=True, check=False)
+    done = subprocess.run([*command, "out2", "--to", "bin"], env=env, capture_output=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"pip install torch" in done.stderr
     assert not Path("out2").exists()
@@ -151,10 +152,11 @@ def test_interrupted_is_130_and_leaves_nothing(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     command = [sys.executable, "-m", "ckpt_doctor", "convert", str(tmp_path / "a.bin"), "--to", "safetensors"]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not list(tmp_path.glob(".ckpt-doctor/*")) and process.poll() is None:
+    with running(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + LIMIT
+        while not list(tmp_path.glob(".ckpt-doctor/*")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, err.strip()) == (130, b"interrupted")
     assert snapshot(tmp_path) == before

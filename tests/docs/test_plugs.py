@@ -136,7 +136,7 @@ def test_one_hook_installs_and_its_twin_does_not() -> None:
 def test_the_command_of_the_hooks_runs(target: Path) -> None:
     command = [sys.executable, "-m", "ckpt_doctor", *HOOKS[0]["entry"].split()[1:], *HOOKS[0]["args"]]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, cwd=target, env=env, capture_output=True, check=False)
+    done = subprocess.run(command, cwd=target, env=env, capture_output=True, check=False, timeout=120)
     assert done.returncode == (0 if target == HEALTHY else 1)
 
 
@@ -169,7 +169,9 @@ def test_the_example_for_gitlab_runs(tmp_path: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
     }
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "got").read_text().endswith("/weaver")
     assert (tmp_path / "ckpt-doctor.xml").is_file()

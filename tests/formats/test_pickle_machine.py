@@ -260,7 +260,9 @@ def test_no_small_file_takes_more_than_two_seconds_or_200_megabytes(tmp_path: pa
 
     assert all(len(case.data) < 1 << 20 for case in HOSTILE.values())
     paths = [written(index, case) for index, case in enumerate(HOSTILE.values()) if "CKD903" in case.codes]
-    run = subprocess.run([sys.executable, "-c", BOMB_READER, *paths], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", BOMB_READER, *paths], capture_output=True, text=True, check=True, timeout=120
+    )
     results = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(results) == len(paths) > 20
     assert [result for result in results if result[1] > 2 or result[2] > 200e6] == []
@@ -271,7 +273,7 @@ def test_the_readers_import_neither_pickle_nor_anything_that_could_run_one() -> 
         "import sys; before = set(sys.modules); import ckpt_doctor.formats.torch_zip, ckpt_doctor.formats.torch_legacy;"
         "print(*set(sys.modules) - before)"
     )
-    run = subprocess.run([sys.executable, "-S", "-c", check], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-S", "-c", check], capture_output=True, text=True, check=True, timeout=120)
     loaded = set(run.stdout.split())
     assert "ckpt_doctor.formats.pickle_machine" in loaded
     assert not loaded & {

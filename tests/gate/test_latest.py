@@ -124,7 +124,9 @@ class TestNames:
             pytest.skip("this file system takes UTF-8 only")
         command = [sys.executable, "-m", "ckpt_doctor", "latest", "train"]
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        assert subprocess.run(command, capture_output=True, check=True, env=env).stdout == b"train/bad\xff\n"
+        assert (
+            subprocess.run(command, capture_output=True, check=True, env=env, timeout=120).stdout == b"train/bad\xff\n"
+        )
 
     def test_that_look_like_options(self, train: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         light(train / "-rf")
