@@ -12,7 +12,7 @@ import click
 from ckpt_doctor.reporting import gate_lines, report_lines
 
 from .errors import FINDINGS, say
-from .inspect_options import InspectOptions, inspect_options
+from .inspect_options import InspectOptions, gate_options
 from .load_options import LoadOptions, load_options
 from .outputs import Output
 
@@ -64,7 +64,7 @@ class GateCommand(click.Command):
 @click.option("--latest", is_flag=True, help="PATH is a tree: judge the newest save in it.")
 @click.option("--fallback", is_flag=True, help="With --latest: take an older healthy one where the newest is not.")
 @load_options
-@inspect_options
+@gate_options
 @click.pass_context
 def command(
     ctx: click.Context, path: str, latest: bool, fallback: bool, load: LoadOptions, options: InspectOptions

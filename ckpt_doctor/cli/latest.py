@@ -10,13 +10,13 @@ from ckpt_doctor.errors import NoCheckpointError, OutputError
 
 from .console import write
 from .gate import say_passed_over, say_written_later
-from .inspect_options import InspectOptions, policy_options
+from .inspect_options import InspectOptions, choice_options
 
 
 @click.command("latest", short_help="Print the path of the newest checkpoint.")
 @click.argument("tree", metavar="ROOT", type=click.Path())
 @click.option("--healthy", is_flag=True, help="The newest that is healthy; newer ones are named on standard error.")
-@policy_options
+@choice_options
 def command(tree: str, healthy: bool, options: InspectOptions) -> None:
     """Print the path of the newest checkpoint below ROOT, and nothing else.
 

@@ -133,7 +133,7 @@ def test_fix(checkpoint: Path) -> None:
     assert run("fix", "run", "--dry-run").exit_code == 1
     result = run("fix", "run/lora")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.rstrip().endswith("healthy")
+    assert result.stdout.rstrip().endswith("healthy, headers only")
     assert not (checkpoint / "lora" / "adapter_model.bin").exists()
     (checkpoint / "head.pt").unlink()
     assert run("fix", "run").exit_code == 1
