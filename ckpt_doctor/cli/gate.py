@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from ckpt_doctor.coverage import Coverage
-    from ckpt_doctor.gate import PassedOver, Verdict
+    from ckpt_doctor.gate import Choice, PassedOver, Verdict
     from ckpt_doctor.reporting.presentation import Presentation
 
 _COMMAND = "ckpt_doctor.command"
@@ -132,8 +132,13 @@ def _judged(path: str, latest: bool, fallback: bool, load: LoadOptions, options:
 def _tell(verdict: Verdict, options: InspectOptions) -> None:
     """What has to be known of the choice, and is no part of the report."""
     say_passed_over(verdict.passed_over, verdict.path)
-    if verdict.written_later is not None and not options.quiet:
-        say_written_later(verdict.path, verdict.written_later)
+    choice = verdict.choice
+    if choice is None:
+        return
+    if not options.quiet and not verdict.passed_over:
+        kinds = dict.fromkeys(item.variant or item.layout for item in verdict.report.checkpoints)
+        say(f"latest: {choice.path} ({', '.join(kinds)}), {choice.reason}")
+    say_doubts(choice, quiet=options.quiet)
 
 
 def say_passed_over(passed_over: Iterable[PassedOver], path: str) -> None:
@@ -147,9 +152,20 @@ def say_passed_over(passed_over: Iterable[PassedOver], path: str) -> None:
         say(f"taken instead: {path}")
 
 
-def say_written_later(path: str, other: str) -> None:
-    """Say that names and times disagree about which one is the newest."""
-    say(f"note: {path} is the newest by its name, and {other} by the time of its files. If you mean that one, name it.")
+def say_doubts(choice: Choice, *, quiet: bool = False) -> None:
+    """Say what might have been meant instead; with ``quiet``, only where that is about base models."""
+    for item in choice.left_out[:_SHOWN]:
+        say(f"left out: {item.path}: {item.reason}. If you mean that one, name it.")
+    if choice.adapter is not None:
+        say(
+            f"note: {choice.path} is a whole model, and only the time of its files says that it is newer than the "
+            f"adapter {choice.adapter}. If it is the base model, name the adapter."
+        )
+    if choice.written_later is not None and not quiet:
+        say(
+            f"note: {choice.path} is the newest by its name, and {choice.written_later} by the time of its files. "
+            "If you mean that one, name it."
+        )
 
 
 def _report(verdict: Verdict, options: InspectOptions, *, aside: bool) -> None:

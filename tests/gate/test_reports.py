@@ -60,7 +60,13 @@ def test_one_document(model: str) -> None:
     assert (document["schema_version"], document["summary"]["healthy"], document["statistics"]) == (1, 1, [])
     assert document["verification"]["coverage"] == {"expected": 2, "restored": 2, "ratio": 1.0}
     checkpoint = str(Path.cwd() / "model")
-    assert document["gate"] == {"passed": True, "checkpoint": checkpoint, "reason": None, "passed_over": []}
+    assert document["gate"] == {
+        "passed": True,
+        "checkpoint": checkpoint,
+        "reason": None,
+        "passed_over": [],
+        "latest": None,
+    }
 
 
 def test_a_document_of_what_did_not_arrive(model: str) -> None:
