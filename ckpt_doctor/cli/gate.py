@@ -15,6 +15,7 @@ from .errors import FINDINGS, say
 from .inspect_options import InspectOptions, gate_options
 from .load_options import LoadOptions, load_options
 from .outputs import Output
+from .step_output import set_step_output
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -91,6 +92,8 @@ def command(
     starts = bool(words) and verdict.passed
     _tell(verdict, options)
     _report(verdict, options, aside=starts and "-" not in options.output_file)
+    if verdict.passed and any(output.format == "github" for output in options.outputs.outputs):
+        set_step_output("checkpoint", verdict.checkpoint)
     if starts:
         verdict.seal.check(verdict.report.checkpoints, own=options.outputs.files)
         _start(words, verdict, environment)

@@ -166,5 +166,5 @@ class TestGate:
         aged(train / "checkpoint-5", 0)
         report = json.loads(run("gate", "train", "--latest", "--output-format", "json").stdout)
         assert [item["path"] for item in report["checkpoints"]] == ["train"]
-        assert report["gate"].pop("latest")["reason"] == "the only save there"
+        assert report["gate"].pop("latest")["reason"] == "the newest of 2 saves by the time of its files"
         assert report["gate"] == {"passed": True, "checkpoint": str(train), "reason": None, "passed_over": []}
