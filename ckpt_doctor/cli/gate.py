@@ -38,14 +38,15 @@ class GateCommand(click.Command):
             args, ctx.meta[_COMMAND] = args[:at], args[at + 1 :]
             if not ctx.meta[_COMMAND] and not ctx.resilient_parsing:
                 # An unset variable must not turn "evaluate" into "say yes".
-                raise click.UsageError("There is no command behind --.", ctx)
+                raise click.UsageError("There is no command after --.", ctx)
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
             if _COMMAND in ctx.meta or isinstance(error, click.BadParameter):
                 raise
-            problem = error.format_message().rstrip(".")
-            raise click.UsageError(f"{problem}. What is to be run stands behind --.", ctx) from error
+            problem = error.format_message()
+            end = "" if problem.endswith((".", "?", "?)")) else "."
+            raise click.UsageError(f"{problem}{end} Put the command to run after --.", ctx) from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """See :class:`click.Command`; of another program's arguments only files are known."""
@@ -83,10 +84,10 @@ def command(
     environment = dict(os.environ)
     words: list[str] = ctx.meta.get(_COMMAND, [])
     if fallback and not latest:
-        raise click.UsageError("--fallback takes an older checkpoint than the latest: it needs --latest.")
+        raise click.UsageError("--fallback needs --latest.")
     if load.without_model:
         raise click.UsageError(
-            f"{', '.join(load.without_model)} is about a load, and no load is judged without --model."
+            f"{', '.join(load.without_model)} {'needs' if len(load.without_model) == 1 else 'need'} --model."
         )
     verdict = _judged(path, latest, fallback, load, options)
     starts = bool(words) and verdict.passed

@@ -43,6 +43,13 @@ def test_options_and_their_values_are_offered() -> None:
     assert "plain,--fallback" in completed("gate", "--")
 
 
+def test_rules_are_offered_to_explain() -> None:
+    assert completed("explain", "CKD20")[:2] == ["plain,CKD201", "plain,CKD202"]
+    assert completed("explain", "ckd201") == ["plain,CKD201"]
+    assert completed("explain", "weights-f") == ["plain,weights-format-mismatch"]
+    assert completed("explain", "zzz") == [""]
+
+
 def test_paths_are_left_to_the_shell() -> None:
     assert completed("inspect", "wea") == ["file,wea"]
     assert completed("gate", "wea") == ["file,wea"]
