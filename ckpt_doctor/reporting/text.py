@@ -59,7 +59,7 @@ def _header(diagnosis: Diagnosis, look: Presentation) -> Iterator[str]:
     verdict = "" if diagnosis.findings else f"   {healthy(deep=diagnosis.deep)}"
     room = look.width - len(path) - len(look.separator) - len(verdict)
     totals = contents(checkpoint)
-    for details in (totals, totals[1:2] + totals[3:], []):
+    for details in (totals, totals[1:2] + totals[3:], totals[3:], []):
         line = look.separator.join([variant, *([", ".join(details)] if details else [])])
         if len(line) <= room:
             yield look.paint(path, "bold") + look.separator + line + look.paint(verdict, "green")
