@@ -114,8 +114,7 @@ def _never_fail_to_encode() -> None:
 def cli() -> None:
     """Say what is wrong with a model checkpoint before an evaluation does.
 
-    Files are read as data: nothing in a checkpoint is executed, unless --trust-checkpoint lets your own loader do it.
-    convert writes new weight files, fix replaces files and keeps the originals, lock writes a contract; the others
+    Files are read as data: nothing in a checkpoint is executed unless you tell verify or gate to trust it. convert writes new weight files, fix replaces files and keeps the originals, lock writes a contract; the others
     write nothing but reports. verify and gate --model run your code for the model and its loader, and gate runs your
     command once the checkpoint has passed.
 
