@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -147,15 +146,30 @@ def test_to_bin(weaver: Path) -> None:
     assert same(load(Path("safe/weaver_lora/adapter_model.bin")), original)
 
 
+INTERRUPTED = """
+    import os, signal
+
+    def wait(*_):
+        print("ready", flush=True)
+        signal.pause()
+
+    os.fsync = wait
+    from ckpt_doctor.cli import main
+    main()
+"""
+
+
 def test_interrupted_is_130_and_leaves_nothing(tmp_path: Path) -> None:
-    save({f"w{i}": filled((1 << 20,), torch.float32, i) for i in range(20)}, tmp_path / "a.bin")
+    # Where everything is written, and nothing has its name yet.
+    save({f"w{i}": filled((1 << 10,), torch.float32, i) for i in range(20)}, tmp_path / "a.bin")
     before = snapshot(tmp_path)
-    command = [sys.executable, "-m", "ckpt_doctor", "convert", str(tmp_path / "a.bin"), "--to", "safetensors"]
+    command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), "convert", str(tmp_path / "a.bin")]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    with running(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + LIMIT
-        while not list(tmp_path.glob(".ckpt-doctor/*")) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.001)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with running([*command, "--to", "safetensors"], env=env, **streams) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert list(tmp_path.glob(".ckpt-doctor/*"))
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, err.strip()) == (130, b"interrupted")
