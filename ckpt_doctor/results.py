@@ -34,10 +34,11 @@ class SettingInfo(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """One checkpoint with its findings, most severe first."""
+    """One checkpoint with its findings, most severe first; ``deep`` says whether its values were read."""
 
     checkpoint: Checkpoint
     findings: tuple[Finding, ...]
+    deep: bool = False
 
     @property
     def healthy(self) -> bool:
@@ -54,6 +55,11 @@ class Report(NamedTuple):
     def healthy(self) -> bool:
         """Whether every checkpoint is healthy."""
         return all(diagnosis.healthy for diagnosis in self.diagnoses)
+
+    @property
+    def deep(self) -> bool:
+        """Whether the values of every checkpoint were read, and not only headers and configs."""
+        return bool(self.diagnoses) and all(diagnosis.deep for diagnosis in self.diagnoses)
 
     @property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
@@ -78,6 +84,7 @@ class Report(NamedTuple):
         return {
             "schema_version": 1,
             "tool": {"name": "ckpt-doctor", "version": __version__},
+            "deep": self.deep,
             "checkpoints": [_checkpoint_document(diagnosis) for diagnosis in self.diagnoses],
             "summary": {
                 "checkpoints": len(self.diagnoses),
@@ -102,6 +109,7 @@ def _checkpoint_document(diagnosis: Diagnosis) -> dict[str, Any]:
         "layout": checkpoint.layout,
         "variant": checkpoint.variant,
         "healthy": diagnosis.healthy,
+        "deep": diagnosis.deep,
         "files": [
             {
                 "path": file.path,

@@ -19,6 +19,19 @@ def listed(names: Iterable[str], limit: int = 3) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
+HEADERS_ONLY = "headers only"
+"""What is said of a healthy checkpoint of which no value was read."""
+
+
+def healthy(*, deep: bool) -> str:
+    """The word for a checkpoint without errors, which promises no more than was read.
+
+    >>> healthy(deep=True), healthy(deep=False)
+    ('healthy', 'healthy, headers only')
+    """
+    return "healthy" if deep else f"healthy, {HEADERS_ONLY}"
+
+
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun.
 

@@ -62,7 +62,7 @@ def contents(root: Path) -> dict[str, object]:
 def test_the_script_makes_what_is_committed(tmp_path: Path) -> None:
     script = [sys.executable, str(FIXTURES / "make_fixtures.py"), str(tmp_path)]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(script, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(script, capture_output=True, text=True, env=environment, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     for group in ("healthy", "failures"):
         made = contents(tmp_path / group)

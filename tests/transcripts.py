@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).parents[1]
@@ -43,8 +44,8 @@ def programs(home: Path, **more: str) -> None:
     folder = home / ".bin"
     folder.mkdir()
     own = {
-        "ckpt-doctor": f'PYTHONPATH={REPOSITORY} exec {sys.executable} -m ckpt_doctor "$@"',
-        "python": f'exec {sys.executable} "$@"',
+        "ckpt-doctor": f'PYTHONPATH={quote(str(REPOSITORY))} exec {quote(sys.executable)} -m ckpt_doctor "$@"',
+        "python": f'exec {quote(sys.executable)} "$@"',
     }
     for name, command in {**own, **more}.items():
         (folder / name).write_text(f"#!/bin/sh\n{command}\n")
@@ -62,6 +63,7 @@ def shell(program: str, home: Path, **env: str) -> subprocess.CompletedProcess[s
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        timeout=120,
     )
 
 

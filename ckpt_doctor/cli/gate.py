@@ -12,15 +12,16 @@ import click
 from ckpt_doctor.reporting import gate_lines, report_lines
 
 from .errors import FINDINGS, say
-from .inspect_options import InspectOptions, inspect_options
+from .inspect_options import InspectOptions, gate_options
 from .load_options import LoadOptions, load_options
 from .outputs import Output
+from .step_output import set_step_output
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from ckpt_doctor.coverage import Coverage
-    from ckpt_doctor.gate import PassedOver, Verdict
+    from ckpt_doctor.gate import Choice, PassedOver, Verdict
     from ckpt_doctor.reporting.presentation import Presentation
 
 _COMMAND = "ckpt_doctor.command"
@@ -37,14 +38,15 @@ class GateCommand(click.Command):
             args, ctx.meta[_COMMAND] = args[:at], args[at + 1 :]
             if not ctx.meta[_COMMAND] and not ctx.resilient_parsing:
                 # An unset variable must not turn "evaluate" into "say yes".
-                raise click.UsageError("There is no command behind --.", ctx)
+                raise click.UsageError("There is no command after --.", ctx)
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
             if _COMMAND in ctx.meta or isinstance(error, click.BadParameter):
                 raise
-            problem = error.format_message().rstrip(".")
-            raise click.UsageError(f"{problem}. What is to be run stands behind --.", ctx) from error
+            problem = error.format_message()
+            end = "" if problem.endswith((".", "?", "?)")) else "."
+            raise click.UsageError(f"{problem}{end} Put the command to run after --.", ctx) from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """See :class:`click.Command`; of another program's arguments only files are known."""
@@ -64,7 +66,7 @@ class GateCommand(click.Command):
 @click.option("--latest", is_flag=True, help="PATH is a tree: judge the newest save in it.")
 @click.option("--fallback", is_flag=True, help="With --latest: take an older healthy one where the newest is not.")
 @load_options
-@inspect_options
+@gate_options
 @click.pass_context
 def command(
     ctx: click.Context, path: str, latest: bool, fallback: bool, load: LoadOptions, options: InspectOptions
@@ -82,15 +84,17 @@ def command(
     environment = dict(os.environ)
     words: list[str] = ctx.meta.get(_COMMAND, [])
     if fallback and not latest:
-        raise click.UsageError("--fallback takes an older checkpoint than the latest: it needs --latest.")
+        raise click.UsageError("--fallback needs --latest.")
     if load.without_model:
         raise click.UsageError(
-            f"{', '.join(load.without_model)} is about a load, and no load is judged without --model."
+            f"{', '.join(load.without_model)} {'needs' if len(load.without_model) == 1 else 'need'} --model."
         )
     verdict = _judged(path, latest, fallback, load, options)
     starts = bool(words) and verdict.passed
     _tell(verdict, options)
     _report(verdict, options, aside=starts and "-" not in options.output_file)
+    if verdict.passed and any(output.format == "github" for output in options.outputs.outputs):
+        set_step_output("checkpoint", verdict.checkpoint)
     if starts:
         verdict.seal.check(verdict.report.checkpoints, own=options.outputs.files)
         _start(words, verdict, environment)
@@ -132,8 +136,13 @@ def _judged(path: str, latest: bool, fallback: bool, load: LoadOptions, options:
 def _tell(verdict: Verdict, options: InspectOptions) -> None:
     """What has to be known of the choice, and is no part of the report."""
     say_passed_over(verdict.passed_over, verdict.path)
-    if verdict.written_later is not None and not options.quiet:
-        say_written_later(verdict.path, verdict.written_later)
+    choice = verdict.choice
+    if choice is None:
+        return
+    if not options.quiet and not verdict.passed_over:
+        kinds = dict.fromkeys(item.variant or item.layout for item in verdict.report.checkpoints)
+        say(f"latest: {choice.path} ({', '.join(kinds)}), {choice.reason}")
+    say_doubts(choice, quiet=options.quiet)
 
 
 def say_passed_over(passed_over: Iterable[PassedOver], path: str) -> None:
@@ -147,9 +156,20 @@ def say_passed_over(passed_over: Iterable[PassedOver], path: str) -> None:
         say(f"taken instead: {path}")
 
 
-def say_written_later(path: str, other: str) -> None:
-    """Say that names and times disagree about which one is the newest."""
-    say(f"note: {path} is the newest by its name, and {other} by the time of its files. If you mean that one, name it.")
+def say_doubts(choice: Choice, *, quiet: bool = False) -> None:
+    """Say what might have been meant instead; with ``quiet``, only where that is about base models."""
+    for item in choice.left_out[:_SHOWN]:
+        say(f"left out: {item.path}: {item.reason}. If you mean that one, name it.")
+    if choice.adapter is not None:
+        say(
+            f"note: {choice.path} is a whole model, and only the time of its files says that it is newer than the "
+            f"adapter {choice.adapter}. If it is the base model, name the adapter."
+        )
+    if choice.written_later is not None and not quiet:
+        say(
+            f"note: {choice.path} is the newest by its name, and {choice.written_later} by the time of its files. "
+            "If you mean that one, name it."
+        )
 
 
 def _report(verdict: Verdict, options: InspectOptions, *, aside: bool) -> None:

@@ -65,7 +65,10 @@ class InspectOptions(NamedTuple):
         return HeldAgainst.read(self.against)
 
 
-_POLICY = (
+_READ_VALUES = "Read the tensor bytes too: NaN, Inf, zeros, checksums."
+_DEEP = click.option("--deep/--no-deep", default=None, help=_READ_VALUES)
+_DEEP_BY_DEFAULT = click.option("--deep/--no-deep", default=None, help=f"{_READ_VALUES}  [default: deep]")
+_BEFORE_DEEP = (
     click.option(
         "--expect",
         type=click.Choice(EXPECTATIONS),
@@ -76,7 +79,8 @@ _POLICY = (
     click.option(
         "--against", metavar="FILE", help="Compare each checkpoint with this contract, which `ckpt-doctor lock` wrote."
     ),
-    click.option("--deep/--no-deep", default=None, help="Read the tensor bytes too: NaN, Inf, zeros, checksums."),
+)
+_AFTER_DEEP = (
     click.option("--preview/--no-preview", default=None, help="Also run rules that are not stable yet."),
     click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),
     click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names out."),
@@ -105,19 +109,29 @@ _REPORT = (
 
 def inspect_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give ``command`` all options of an inspection; it gets them as one argument, ``options``."""
-    return _packed(command, (*_POLICY, *_REPORT, settings_options))
+    return _packed(command, (*_BEFORE_DEEP, _DEEP, *_AFTER_DEEP, *_REPORT, settings_options))
 
 
-def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Those that say what is healthy, for a command that reports nothing; in ``options`` the others are defaults."""
-    return _packed(command, (*_POLICY, settings_options))
+def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a command that others trust: unless somebody says otherwise, it reads the values."""
+    options = (*_BEFORE_DEEP, _DEEP_BY_DEFAULT, *_AFTER_DEEP, *_REPORT, settings_options)
+    return _packed(command, options, deep=True)
 
 
-def _packed(command: Callable[..., Any], options: Iterable[Callable[..., Any]]) -> Callable[..., Any]:
+def choice_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those that say what is healthy to the gate, for a command that reports nothing; the others are defaults."""
+    return _packed(command, (*_BEFORE_DEEP, _DEEP_BY_DEFAULT, *_AFTER_DEEP, settings_options), deep=True)
+
+
+def _packed(
+    command: Callable[..., Any], options: Iterable[Callable[..., Any]], *, deep: bool = False
+) -> Callable[..., Any]:
     @functools.wraps(command)
     def packed(**values: Any) -> Any:
         flags = {name: values.pop(name) for name in _OF_THE_POLICY}
         settings = settings_for(values.pop("config"), values.pop("no_config"), **flags)
+        if "deep" not in settings.values:
+            settings = settings.overlaid({"deep": deep}, {"deep": "default"})
         given = {name: values.pop(name) for name in InspectOptions._fields if name in values}
         given["output_format"] = given.get("output_format") or settings.output_format
         return command(options=InspectOptions(settings.policy, **given), **values)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from ckpt_doctor.errors import NoCheckpointError, OutputError
 
 from .console import write
-from .gate import say_passed_over, say_written_later
-from .inspect_options import InspectOptions, policy_options
+from .gate import say_doubts, say_passed_over
+from .inspect_options import InspectOptions, choice_options
+
+if TYPE_CHECKING:
+    from ckpt_doctor.gate import Choice
 
 
 @click.command("latest", short_help="Print the path of the newest checkpoint.")
 @click.argument("tree", metavar="ROOT", type=click.Path())
 @click.option("--healthy", is_flag=True, help="The newest that is healthy; newer ones are named on standard error.")
-@policy_options
+@choice_options
 def command(tree: str, healthy: bool, options: InspectOptions) -> None:
     """Print the path of the newest checkpoint below ROOT, and nothing else.
 
@@ -26,19 +30,19 @@ def command(tree: str, healthy: bool, options: InspectOptions) -> None:
     Exit code: 0 if there is one, 2 if there is none, if the newest save holds none, or if nobody can tell which is the
     newest.
     """
-    path, later = _healthy(tree, options) if healthy else _newest(tree, options)
-    if later is not None:
-        say_written_later(path, later)
-    _print(path)
+    choice = _healthy(tree, options) if healthy else _newest(tree, options)
+    if choice is not None:
+        say_doubts(choice)
+        _print(choice.path)
 
 
-def _newest(tree: str, options: InspectOptions) -> tuple[str, str | None]:
-    from ckpt_doctor.gate import latest_path
+def _newest(tree: str, options: InspectOptions) -> Choice:
+    from ckpt_doctor.gate import latest
 
-    return latest_path(tree, options.policy)
+    return latest(tree, options.policy)
 
 
-def _healthy(tree: str, options: InspectOptions) -> tuple[str, str | None]:
+def _healthy(tree: str, options: InspectOptions) -> Choice | None:
     from ckpt_doctor.gate import decide
 
     verdict = decide(tree, options.policy, latest=True, fallback=True)
@@ -47,7 +51,7 @@ def _healthy(tree: str, options: InspectOptions) -> tuple[str, str | None]:
     if not verdict.passed:
         raise NoCheckpointError(f"no checkpoint in {tree} is healthy. The newest, {verdict.path}: {verdict.reason}")
     say_passed_over(verdict.passed_over, verdict.path)
-    return verdict.path, verdict.written_later
+    return verdict.choice
 
 
 def _print(path: str) -> None:

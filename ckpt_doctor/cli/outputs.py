@@ -31,8 +31,8 @@ _OPTIONS = (
         "--output-file",
         metavar="FILE",
         multiple=True,
-        help="Where to: the first file takes the first format, and so on. What has no file, or the file -, goes to "
-        "standard output; if nothing does, the text does so as well.",
+        help="Where to: the first file takes the first format, and so on. Formats without a file, or with the file -, "
+        "go to standard output. If all have files, the text report is still printed.",
     ),
 )
 

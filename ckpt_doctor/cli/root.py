@@ -13,7 +13,7 @@ import click
 from ckpt_doctor.reporting.escape import printable
 from ckpt_doctor.version import __version__
 
-from .errors import report_error
+from .errors import FAILED, report_error
 from .table import COMMANDS
 
 
@@ -31,12 +31,24 @@ class CommandTable(click.Group):
         command: click.Command = import_module(f".{COMMANDS[cmd_name]}", __package__).command
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See :class:`click.Group`; without arguments the help is shown, and nothing was done: exit code 2."""
+        # click before 8.2 ends with 0 here; after it, it raises an error whose message is the help.
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(FAILED)
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """See :class:`click.Group`; a path in the place of a command gets a hint."""
-        if args[0] not in COMMANDS and Path(args[0]).exists():
-            ctx.fail(f"No such command {args[0]!r}. Did you mean: ckpt-doctor inspect {printable(args[0])}")
+        """See :class:`click.Group`; a path in the place of a command, and a typo, get a hint."""
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
+            if _is_path(word):
+                ctx.fail(f"No such command {word!r}. Did you mean: ckpt-doctor inspect {printable(word)}")
+            near = _near(word)
+            ctx.fail(f"No such command {word!r}. " + (f"Did you mean {near}?" if near else "See ckpt-doctor --help."))
         return super().resolve_command(ctx, args)
 
     def main(
@@ -55,6 +67,40 @@ class CommandTable(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
+# What other programs call the same thing.
+_ALSO_CALLED = {
+    **dict.fromkeys(("check", "lint", "scan", "diagnose", "validate", "test"), "inspect"),
+    **dict.fromkeys(("list", "show", "tensors"), "ls"),
+    **dict.fromkeys(("repair", "heal"), "fix"),
+    **dict.fromkeys(("load", "coverage"), "verify"),
+    **dict.fromkeys(("run", "exec"), "gate"),
+    **dict.fromkeys(("compare", "cmp"), "diff"),
+    **dict.fromkeys(("rule", "why"), "explain"),
+    **dict.fromkeys(("config", "configuration"), "settings"),
+    **dict.fromkeys(("pin", "contract"), "lock"),
+    **dict.fromkeys(("newest", "last"), "latest"),
+    "help": "--help",
+    "version": "--version",
+}
+
+
+def _near(word: str) -> str | None:
+    """The command that was probably meant, if one comes close."""
+    from difflib import get_close_matches
+
+    word = word.lower().replace("_", "-")
+    if word in _ALSO_CALLED:
+        return _ALSO_CALLED[word]
+    return next(iter(get_close_matches(word, COMMANDS, n=1)), None)
+
+
+def _is_path(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _never_fail_to_encode() -> None:
     """Let names that the terminal's encoding lacks come out as escapes instead of an exception."""
     for stream in (sys.stdout, sys.stderr):
@@ -68,7 +114,11 @@ def _never_fail_to_encode() -> None:
 def cli() -> None:
     """Say what is wrong with a model checkpoint before an evaluation does.
 
-    Headers and configs are read as data; nothing from a checkpoint is ever executed, and nothing is written.
+    Files are read as data: nothing in a checkpoint is executed unless you tell verify or gate to trust it. convert
+    writes new weight files, fix replaces files and keeps the originals, lock writes a contract; the others write
+    nothing but reports. verify and gate --model run your code for the model and its loader, and gate runs your command
+    once the checkpoint has passed.
 
-    Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 nothing could be judged, 130 interrupted.
+    Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 nothing was judged or done, 130 interrupted. gate ends
+    with the exit code of its command.
     """

@@ -9,16 +9,17 @@
 from __future__ import annotations
 
 from .command import CHECKPOINT_VARIABLE, launch, placed
-from .run import Load, decide, latest_path
-from .verdict import PassedOver, Verdict
+from .run import Load, decide, latest
+from .verdict import Choice, PassedOver, Verdict
 
 __all__ = [
     "CHECKPOINT_VARIABLE",
+    "Choice",
     "Load",
     "PassedOver",
     "Verdict",
     "decide",
-    "latest_path",
+    "latest",
     "launch",
     "placed",
 ]

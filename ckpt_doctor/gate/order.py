@@ -5,7 +5,8 @@
    times in one path, the last one counts.
 3. Of what is left, the one whose weights were written last.
 
-Where that leaves two, nobody can tell, and nobody guesses.
+Where that leaves two, nobody can tell, and nobody guesses. A model that adapters in the tree name as their base is not
+among them, however new its files are: it was copied there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .saves import Save
 
 def newest(saves: Sequence[Save]) -> Save:
     """The newest of these saves. Raises ``GateError`` where it cannot be told."""
-    left = _latest_times(_highest_numbers(saves))
+    left = _latest_times(_numbered(saves))
     last = max(save.written for save in left)
     left = [save for save in left if save.written == last]
     if len(left) > 1:
@@ -32,9 +33,30 @@ def newest(saves: Sequence[Save]) -> Save:
     return left[0]
 
 
+def by_name(saves: Sequence[Save]) -> str | None:
+    """What in the names of these saves says which is the newest, if anything does."""
+    numbered = _numbered(saves)
+    if len(numbered) == 1:
+        return "the number in its name"
+    return "the time in its name" if len(_latest_times(numbered)) == 1 else None
+
+
+def reason(saves: Sequence[Save]) -> str:
+    """In a few words why the newest of these is the newest."""
+    number = len(_trained(saves))
+    if number == 1:
+        return "the only save there"
+    return f"the newest of {number:,} saves by {by_name(saves) or 'the time of its files'}"
+
+
+def left_out(save: Save, saves: Sequence[Save]) -> list[Save]:
+    """The base models whose files are newer than those of ``save``, which was taken."""
+    return [other for other in saves if other.base_of and other.written >= save.written and other is not save]
+
+
 def newest_first(saves: Sequence[Save]) -> Iterator[Save]:
-    """All saves, each the newest of those that are left. Raises ``GateError`` once that cannot be told."""
-    left = list(saves)
+    """All saves but base models, each the newest of those that are left. Raises ``GateError`` once nobody can tell."""
+    left = _trained(saves)
     while left:
         save = newest(left)
         yield save
@@ -43,8 +65,18 @@ def newest_first(saves: Sequence[Save]) -> Iterator[Save]:
 
 def written_later(save: Save, saves: Sequence[Save]) -> Save | None:
     """The one whose files say that it is newer than ``save``, which the names say is the newest; if there is one."""
-    last = max((other for other in saves if other.found), key=lambda other: other.written, default=save)
+    last = max((other for other in _trained(saves) if other.found), key=lambda other: other.written, default=save)
     return last if last.written > save.written else None
+
+
+def _trained(saves: Sequence[Save]) -> list[Save]:
+    """Those that are no base model of others."""
+    return [save for save in saves if not save.base_of]
+
+
+def _numbered(saves: Sequence[Save]) -> list[Save]:
+    # A base model counts where numbers are compared: what it outnumbers is older than it, and than what followed it.
+    return _trained(_highest_numbers(saves)) or _highest_numbers(_trained(saves))
 
 
 def _highest_numbers(saves: Sequence[Save]) -> list[Save]:

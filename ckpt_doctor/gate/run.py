@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import CkptDoctorError, NoCheckpointError, VerificationError
@@ -17,12 +17,16 @@ from ckpt_doctor.results import Report
 from ckpt_doctor.wording import counted, listed
 
 from .seal import Seal
-from .verdict import PassedOver, Verdict
+from .verdict import Choice, PassedOver, Verdict
+
+if TYPE_CHECKING:
+    from .saves import Save
 
 Load = Callable[[str], Coverage]
 """Proves a load from the path that it is given, as ``ckpt_doctor.verify`` does."""
 
-_DEFAULT = Policy()
+# What is trusted afterwards: headers alone show no NaN and no flipped bit.
+_DEFAULT = Policy(deep=True)
 
 
 class _Subject(NamedTuple):
@@ -31,7 +35,7 @@ class _Subject(NamedTuple):
     path: str
     given: str
     found: tuple[Found, ...]
-    written_later: str | None = None
+    choice: Choice | None = None
 
 
 def decide(
@@ -69,7 +73,7 @@ def decide(
                 seal,
                 reason=reason,
                 passed_over=tuple(passed_over),
-                written_later=subject.written_later,
+                choice=subject.choice,
             )
             if reason is None:
                 return _sealed(_loaded(verdict, subject, load))
@@ -86,21 +90,41 @@ def decide(
     return first
 
 
-def latest_path(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> tuple[str, str | None]:
-    """The checkpoint of the newest save in ``tree``, whatever its health, and one that its files say is newer still.
+def latest(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> Choice:
+    """The newest save in ``tree``, whatever its health.
 
     Raises ``NoCheckpointError`` where there is none, or the newest save holds none, and ``GateError`` where nobody can
     tell which is the newest.
     """
-    from .order import newest, written_later
+    from .order import newest
     from .saves import saves
 
     everything = saves(tree, policy)
     save = newest(everything)
     if not save.found:
         raise _unfinished(tree, save.path)
-    later = written_later(save, everything)
-    return save.path, later.path if later else None
+    return _choice(save, everything)
+
+
+def _choice(save: Save, saves: Sequence[Save]) -> Choice:
+    from .bases import ADAPTERS, WHOLE
+    from .order import by_name, left_out, reason, written_later
+
+    layout = save.found[0].layout if save.found else ""
+    later = written_later(save, saves)
+    adapters = [other for other in saves if other.found and other.found[0].layout in ADAPTERS]
+    doubtful = layout == WHOLE and adapters and not by_name(saves)
+    return Choice(
+        save.path,
+        layout,
+        reason(saves),
+        later.path if later else None,
+        tuple(
+            PassedOver(item.path, f"it is the base model of {listed(item.base_of, 2)}")
+            for item in left_out(save, saves)
+        ),
+        max(adapters, key=lambda other: other.written).path if doubtful else None,
+    )
 
 
 def _unfinished(tree: str | os.PathLike[str], path: str) -> NoCheckpointError:
@@ -122,13 +146,12 @@ def _asked_for(path: str | os.PathLike[str], policy: Policy) -> _Subject:
 
 
 def _newest(tree: str | os.PathLike[str], policy: Policy) -> Iterator[_Subject]:
-    from .order import newest_first, written_later
+    from .order import newest_first
     from .saves import saves
 
     left = saves(tree, policy)
     for save in newest_first(left):
-        later = written_later(save, left)
-        yield _Subject(save.path, absolute(save.path), save.found, later.path if later else None)
+        yield _Subject(save.path, absolute(save.path), save.found, _choice(save, left))
         left = [other for other in left if other is not save]
 
 

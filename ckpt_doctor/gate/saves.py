@@ -12,6 +12,7 @@ from ckpt_doctor.layouts.folder import Folder
 from ckpt_doctor.layouts.names import has_weight_ending, is_training_state
 from ckpt_doctor.policy import Policy
 
+from .bases import with_bases
 from .names import family_of
 
 _DEFAULT = Policy()
@@ -25,13 +26,15 @@ class Save(NamedTuple):
     ``path`` is the checkpoint as it is shown: of a weaver and a trigger that were saved together, the weaver. ``found``
     are its checkpoints, and none for a folder that has the name of a save and nothing in it that could be loaded.
     ``names`` are those of the folders that lead to it, from the tree down. ``written`` is the time at which the last of
-    its weights was written, in nanoseconds since 1970.
+    its weights was written, in nanoseconds since 1970. ``base_of`` are the paths of the saves whose adapters name this
+    one as their base model.
     """
 
     path: str
     found: tuple[Found, ...]
     names: tuple[str, ...]
     written: int
+    base_of: tuple[str, ...] = ()
 
 
 def saves(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> list[Save]:
@@ -41,7 +44,8 @@ def saves(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> list[Save]
     """
     found = find(tree, policy.layout, layouts=policy.layouts, force=False)
     complete = [_save(tree, group) for group in _groups(found)]
-    return sorted([*complete, *_without_checkpoint(tree, found)], key=lambda save: save.path)
+    everything = with_bases([*complete, *_without_checkpoint(tree, found)], tree)
+    return sorted(everything, key=lambda save: save.path)
 
 
 def _groups(found: Iterable[Found]) -> Iterable[list[Found]]:

@@ -19,13 +19,34 @@ class PassedOver(NamedTuple):
     reason: str
 
 
+class Choice(NamedTuple):
+    """Which save of a tree was taken, and why.
+
+    ``path`` is its checkpoint as it is shown, ``layout`` its kind, and ``reason`` says in a few words why it is the
+    newest. ``written_later`` is one that is older by its name and newer by its files. ``left_out`` are models that are
+    newer by their files and the base of adapters in the tree. ``adapter`` is the newest adapter, where a whole model
+    was taken and no name tells that it is newer.
+    """
+
+    path: str
+    layout: str
+    reason: str
+    written_later: str | None = None
+    left_out: tuple[PassedOver, ...] = ()
+    adapter: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The choice as JSON has it."""
+        return {**self._asdict(), "left_out": [item._asdict() for item in self.left_out]}
+
+
 class Verdict(NamedTuple):
     """Whether a command may read this checkpoint.
 
     ``path`` is the checkpoint as it is shown and ``checkpoint`` the same as an absolute path. ``reason`` says why it
     does not pass, and ``error`` is set where that is because it could not be judged. ``passed_over`` are newer saves,
-    and ``written_later`` is one that is older by its name and newer by its files. ``seal`` tells whether what was
-    judged is still there.
+    and ``choice`` says why this one was taken, where a tree was given. ``seal`` tells whether what was judged is still
+    there.
     """
 
     path: str
@@ -36,7 +57,7 @@ class Verdict(NamedTuple):
     reason: str | None = None
     error: CkptDoctorError | None = None
     passed_over: tuple[PassedOver, ...] = ()
-    written_later: str | None = None
+    choice: Choice | None = None
 
     @property
     def passed(self) -> bool:
@@ -62,5 +83,6 @@ class Verdict(NamedTuple):
                 "checkpoint": self.checkpoint,
                 "reason": self.reason,
                 "passed_over": [item._asdict() for item in self.passed_over],
+                "latest": None if self.choice is None else self.choice.to_dict(),
             },
         }

@@ -62,7 +62,7 @@ def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
             if finding.always_fails or (selected and not policy.ignores(finding, checkpoint))
         ]
     findings.sort(key=lambda finding: (finding.severity.rank, finding.code, finding.path or "", finding.tensors))
-    return Diagnosis(checkpoint, tuple(findings))
+    return Diagnosis(checkpoint, tuple(findings), policy.deep)
 
 
 def open_checkpoint(

@@ -19,15 +19,16 @@ from .warning import CheckpointWarning
 if TYPE_CHECKING:
     from ckpt_doctor.results import Report
 
-_POLICY = Policy()
+# A run that has diverged saves NaN, and no header shows that. What was just written is read from memory.
+_POLICY = Policy(deep=True)
 
 
 class CheckpointCallback(TrainerCallback):
     """Inspects each save, warns where it has errors, and on request stops the run. It never deletes or changes a file.
 
     ``stop`` ends the training after the first save with an error, while the process still holds the weights.
-    ``policy`` is that of ``ckpt_doctor.inspect``; with ``Policy(deep=True)`` the tensor bytes are read too. The report
-    on the last save is in ``report``.
+    ``policy`` is that of ``ckpt_doctor.inspect``. By default the tensor bytes are read too, as by the gate;
+    ``Policy()`` reads headers and configs only. The report on the last save is in ``report``.
     """
 
     def __init__(self, *, stop: bool = False, policy: Policy = _POLICY) -> None:

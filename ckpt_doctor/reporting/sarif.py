@@ -56,6 +56,7 @@ def _checkpoint(part: Section) -> dict[str, Any]:
         "kind": printable(part.kind),
         "contents": part.contents,
         "healthy": part.healthy,
+        **({} if part.deep is None else {"deep": part.deep}),
         "components": [{**item._asdict(), "name": printable(item.name)} for item in part.components],
     }
 

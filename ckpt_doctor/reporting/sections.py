@@ -12,6 +12,7 @@ from ckpt_doctor.coverage import Component, Coverage
 from ckpt_doctor.findings import MAX_TENSORS, Finding, Severity
 from ckpt_doctor.results import Diagnosis, Report
 from ckpt_doctor.wording import counted
+from ckpt_doctor.wording import healthy as word_for_healthy
 
 from .text import contents
 
@@ -23,7 +24,8 @@ class Section(NamedTuple):
     """One checkpoint. ``root`` is its place as seen from the working directory; paths of findings are below it.
 
     ``kind`` and ``contents`` say in a few words what was judged. ``sound`` is the word for one that nothing is wrong
-    with. ``components`` is empty unless a load was judged.
+    with; it promises no more than was read. ``deep`` says whether an inspection read the values, and is ``None`` for a
+    load. ``components`` is empty unless a load was judged.
     """
 
     path: str
@@ -34,6 +36,7 @@ class Section(NamedTuple):
     sound: str
     findings: tuple[Finding, ...]
     components: tuple[Component, ...] = ()
+    deep: bool | None = None
 
     @property
     def healthy(self) -> bool:
@@ -74,14 +77,16 @@ def all_findings(parts: Iterable[Section]) -> Iterator[Finding]:
 
 def summary(parts: Sequence[Section], separator: str) -> str:
     """How many checkpoints there are, how many of them are sound, and how many findings of which severity."""
-    sound = parts[0].sound if parts else ""
-    checkpoints = [part for part in parts if part.sound == sound]
+    inspected = [part for part in parts if part.deep is not None]
+    checkpoints = inspected or parts
     pieces = [counted(len(checkpoints), "checkpoint")]
-    healthy = sum(part.healthy for part in checkpoints)
-    if healthy:
-        pieces.append(f"{healthy:,} {sound}")
-    # Of one that was inspected and loaded, the load counts for itself.
-    pieces += [f"load {'' if part.healthy else 'not '}{part.sound}" for part in parts if part.sound != sound]
+    # Of several, each says what was read of it; the sum says what was read of all.
+    sound = sorted((part for part in checkpoints if part.healthy), key=lambda part: bool(part.deep))
+    if sound:
+        pieces.append(f"{len(sound):,} {sound[0].sound}")
+    if inspected:
+        # Of one that was inspected and loaded, the load counts for itself.
+        pieces += [f"load {'' if part.healthy else 'not '}{part.sound}" for part in parts if part.deep is None]
     return separator.join([*pieces, *_counts(tuple(all_findings(parts)))])
 
 
@@ -98,8 +103,9 @@ def _inspected(diagnosis: Diagnosis) -> Section:
         layout=checkpoint.layout,
         kind=checkpoint.variant or checkpoint.layout,
         contents=", ".join(contents(checkpoint)),
-        sound="healthy",
+        sound=word_for_healthy(deep=diagnosis.deep),
         findings=diagnosis.findings,
+        deep=diagnosis.deep,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.results import Diagnosis, Report
-from ckpt_doctor.wording import byte_size, counted, scaled, shell
+from ckpt_doctor.wording import byte_size, counted, healthy, scaled, shell
 
 from . import fixes
 from .escape import printable, shortened
@@ -56,10 +56,10 @@ def _header(diagnosis: Diagnosis, look: Presentation) -> Iterator[str]:
     checkpoint = diagnosis.checkpoint
     path = printable(checkpoint.path)
     variant = printable(checkpoint.variant or checkpoint.layout)
-    verdict = "" if diagnosis.findings else "   healthy"
+    verdict = "" if diagnosis.findings else f"   {healthy(deep=diagnosis.deep)}"
     room = look.width - len(path) - len(look.separator) - len(verdict)
     totals = contents(checkpoint)
-    for details in (totals, totals[1:2] + totals[3:], []):
+    for details in (totals, totals[1:2] + totals[3:], totals[3:], []):
         line = look.separator.join([variant, *([", ".join(details)] if details else [])])
         if len(line) <= room:
             yield look.paint(path, "bold") + look.separator + line + look.paint(verdict, "green")
@@ -111,11 +111,12 @@ def finding_lines(finding: Finding, column: int, look: Presentation) -> Iterator
 def _summary(report: Report, look: Presentation) -> list[str]:
     pieces = []
     if len(report.diagnoses) > 1 and not (look.quiet and not report.findings):
-        healthy = sum(diagnosis.healthy for diagnosis in report.diagnoses)
+        sound = [diagnosis for diagnosis in report.diagnoses if diagnosis.healthy]
         pieces.append(counted(len(report.diagnoses), "checkpoint"))
-        if healthy:
-            number = "all" if healthy == len(report.diagnoses) else f"{healthy:,}"
-            pieces.append(look.paint(f"{number} healthy", "green"))
+        if sound:
+            number = "all" if len(sound) == len(report.diagnoses) else f"{len(sound):,}"
+            deep = all(diagnosis.deep for diagnosis in sound)
+            pieces.append(look.paint(f"{number} {healthy(deep=deep)}", "green"))
     for severity in Severity:
         count = report.number_of(severity)
         if count:

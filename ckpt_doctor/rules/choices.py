@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ckpt_doctor.errors import UnknownNameError
@@ -9,6 +10,8 @@ from ckpt_doctor.policy import is_chosen
 from ckpt_doctor.results import RuleInfo
 
 from . import TABLE, Listing
+
+_SUGGESTED = 5
 
 
 def rule_choices(values: Iterable[str], option: str) -> tuple[str, ...]:
@@ -31,11 +34,16 @@ def _choice(choice: str, option: str) -> str:
 
 
 def find_rule(text: str) -> Listing:
-    """The rule of this code or name, in upper or lower case. Raises ``UnknownNameError`` with what comes close."""
+    """The rule of this code or name, however it is spelt: ``ckd-201``, ``201``, ``Weights_format mismatch``.
+
+    Raises ``UnknownNameError`` with what comes close.
+    """
+    word = re.sub(r"[\s_-]+", "-", text.strip().lower())
+    code = "CKD" + word.removeprefix("ckd").removeprefix("-")
     for rule in TABLE:
-        if text.upper() == rule.code or text.lower() == rule.name:
+        if code == rule.code or word == rule.name:
             return rule
-    raise UnknownNameError(f"there is no rule {text!r}{_suggestion(text)}")
+    raise UnknownNameError(f"there is no rule {text!r}{_suggestion(word)}")
 
 
 def codes_of(choice: str) -> frozenset[str]:
@@ -51,7 +59,11 @@ def rule_info(code: str) -> RuleInfo | None:
 def _suggestion(text: str) -> str:
     from difflib import get_close_matches
 
-    codes = get_close_matches(text.upper(), [rule.code for rule in TABLE], n=2, cutoff=0.8)
-    names = get_close_matches(text.lower(), [rule.name for rule in TABLE], n=3)
-    close = [*names, *codes]
+    code, word = text.upper(), text.lower()
+    # What is typed may be the beginning of codes, or a word of a name.
+    codes = [rule.code for rule in TABLE if len(code) > len("CKD") and rule.code.startswith(code)]
+    codes = codes or get_close_matches(code, [rule.code for rule in TABLE], n=2, cutoff=0.8)
+    names = get_close_matches(word, [rule.name for rule in TABLE], n=3)
+    names = names or [rule.name for rule in TABLE if len(word) > 2 and word in rule.name]
+    close = [*names[:_SUGGESTED], *codes[:_SUGGESTED]]
     return f"; did you mean {' or '.join(close)}?" if close else "; see `ckpt-doctor rules`"

@@ -104,7 +104,7 @@ KEYS = (
     Key("ignore", _rules, "none"),
     Key("fail-on", _fail_on, "error"),
     Key("output-format", _formats, "text"),
-    Key("deep", flag, "no"),
+    Key("deep", flag, "yes for gate and latest, else no"),
     Key("preview", flag, "no"),
     Key("severity", _severity, "each rule's own", simple=False),
     Key("per-path-ignores", _per_path_ignores, "none", simple=False),

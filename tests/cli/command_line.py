@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from children import LIMIT, running
 from click.testing import CliRunner, Result
 
 from ckpt_doctor.cli.root import cli
@@ -30,19 +32,19 @@ def run(*args: object, env: dict[str, str] | None = None) -> Result:
     return runner.invoke(cli, [str(arg) for arg in args], env=clean)
 
 
-def start(*args: object, **options: object) -> subprocess.Popen[bytes]:
+def start(*args: object, **options: object) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """Start ``python -m ckpt_doctor`` in the repository, with pipes on both streams unless told otherwise."""
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **options.pop("env", {})}  # type: ignore[dict-item]
     command = [sys.executable, "-m", "ckpt_doctor", *map(os.fsdecode, map(_argument, args))]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.Popen(command, cwd=REPOSITORY, env=env, **streams)  # type: ignore[call-overload, no-any-return]
+    return running(command, cwd=REPOSITORY, env=env, **streams)
 
 
 def process(*args: object, **options: object) -> subprocess.CompletedProcess[bytes]:
     """Run :func:`start` to its end."""
-    with start(*args, **options) as running:
-        out, err = running.communicate(timeout=60)
-    return subprocess.CompletedProcess(running.args, running.returncode, out, err)
+    with start(*args, **options) as program:
+        out, err = program.communicate(timeout=LIMIT)
+    return subprocess.CompletedProcess(program.args, program.returncode, out, err)
 
 
 def _argument(value: object) -> str | bytes:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 from command_line import REPOSITORY, process
@@ -43,6 +44,13 @@ def test_options_and_their_values_are_offered() -> None:
     assert "plain,--fallback" in completed("gate", "--")
 
 
+def test_rules_are_offered_to_explain() -> None:
+    assert completed("explain", "CKD20")[:2] == ["plain,CKD201", "plain,CKD202"]
+    assert completed("explain", "ckd201") == ["plain,CKD201"]
+    assert completed("explain", "weights-f") == ["plain,weights-format-mismatch"]
+    assert completed("explain", "zzz") == [""]
+
+
 def test_paths_are_left_to_the_shell() -> None:
     assert completed("inspect", "wea") == ["file,wea"]
     assert completed("gate", "wea") == ["file,wea"]
@@ -57,13 +65,14 @@ def test_what_stands_behind_the_gate_is_not_ours() -> None:
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_itself_completes(tmp_path: Path) -> None:
     program = tmp_path / "ckpt-doctor"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} -m ckpt_doctor "$@"\n')
+    python = f"PYTHONPATH={quote(str(REPOSITORY))} exec {quote(sys.executable)}"
+    program.write_text(f'#!/bin/sh\n{python} -m ckpt_doctor "$@"\n')
     program.chmod(0o755)
     script = (
-        f'PATH={tmp_path}:$PATH; eval "$({VARIABLE}=bash_source ckpt-doctor)"\n'
+        f'PATH={quote(str(tmp_path))}:$PATH; eval "$({VARIABLE}=bash_source ckpt-doctor)"\n'
         "COMP_WORDS=(ckpt-doctor verify --mod) COMP_CWORD=2\n"
         "_ckpt_doctor_completion ckpt-doctor\n"
         'printf "%s\\n" "${COMPREPLY[@]}"\n'
     )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == ["--model", "--mode"]

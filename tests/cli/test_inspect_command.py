@@ -35,7 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 def test_a_healthy_checkpoint_is_one_line_and_0() -> None:
     result = run("inspect", HEALTHY)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.rstrip().endswith("healthy")
+    assert result.stdout.rstrip().endswith("healthy, headers only")
 
 
 def test_findings_are_1_and_on_stdout() -> None:
@@ -168,7 +168,7 @@ class TestOutputFile:
         assert list(tmp_path.iterdir()) == [target]
 
     def test_a_dash_is_standard_output(self) -> None:
-        assert run("inspect", HEALTHY, "--output-file", "-").stdout.rstrip().endswith("healthy")
+        assert run("inspect", HEALTHY, "--output-file", "-").stdout.rstrip().endswith("healthy, headers only")
 
     def test_a_file_has_no_colours_unless_asked(self, tmp_path: Path) -> None:
         target = tmp_path / "report"
@@ -194,7 +194,7 @@ class TestOutputFile:
         link.symlink_to(real)
         assert run("inspect", HEALTHY, "--output-file", link).exit_code == 0
         assert link.is_symlink()
-        assert real.read_text(encoding="utf-8").rstrip().endswith("healthy")
+        assert real.read_text(encoding="utf-8").rstrip().endswith("healthy, headers only")
         assert real.stat().st_mode & 0o777 == 0o640
 
     def test_devices_are_written_to_and_stay(self) -> None:

@@ -33,6 +33,43 @@ def test_help_lists_the_commands() -> None:
     ]
 
 
+def test_without_arguments_the_help_is_shown_and_nothing_was_done() -> None:
+    result = run()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == run("--help").stdout
+    assert run("-h").stdout == run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("inpsect", "inspect"),
+        ("INSPECT", "inspect"),
+        ("verfy", "verify"),
+        ("lates", "latest"),
+        ("check", "inspect"),
+        ("repair", "fix"),
+        ("help", "--help"),
+    ],
+)
+def test_a_typo_gets_the_command_that_was_meant(typed: str, meant: str) -> None:
+    result = run(typed, "weaver")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == f"Error: No such command '{typed}'. Did you mean {meant}?"
+
+
+def test_what_resembles_nothing_gets_no_guess() -> None:
+    assert run("zzz").stderr.splitlines()[-1] == "Error: No such command 'zzz'. See ckpt-doctor --help."
+    assert run("x" * 5000).exit_code == 2
+
+
+def test_a_typo_in_an_option_gets_the_one_that_was_meant() -> None:
+    assert "--deep" in run("inspect", "--depe").stderr.splitlines()[-1]
+    last = run("gate", "w", "--lastest").stderr.splitlines()[-1]
+    assert "--latest" in last
+    assert last.endswith("Put the command to run after --.")
+
+
 @pytest.mark.parametrize("args", [("no-such-command",), ("explain",), ("explain", "CKD201", "--all"), ("ls", "a", "b")])
 def test_usage_errors_are_2(args: tuple[str, ...]) -> None:
     result = run(*args)
@@ -51,13 +88,28 @@ class TestRules:
         shown = run("rules").stdout
         assert [line.split()[0] for line in shown.splitlines()[2:]] == [rule.code for rule in RULES]
 
+    def test_the_table_fits_a_terminal(self) -> None:
+        assert max(map(len, run("rules").stdout.splitlines())) <= 80
+
     def test_json(self) -> None:
         read = json.loads(run("rules", "--output-format", "json").stdout)
         assert [(rule["code"], rule["name"]) for rule in read["rules"]] == [(rule.code, rule.name) for rule in RULES]
 
 
 class TestExplain:
-    @pytest.mark.parametrize("name", ["CKD201", "ckd201", "weights-format-mismatch", "Weights-Format-Mismatch"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "CKD201",
+            "ckd201",
+            "201",
+            "ckd-201",
+            " CKD 201",
+            "weights-format-mismatch",
+            "Weights-Format-Mismatch",
+            "weights_format mismatch",
+        ],
+    )
     def test_by_code_or_name(self, name: str) -> None:
         result = run("explain", name)
         assert result.exit_code == 0
@@ -71,7 +123,13 @@ class TestExplain:
 
     @pytest.mark.parametrize(
         ("name", "close"),
-        [("side-file-mising", "side-file-missing"), ("CKD2O1", "CKD201"), ("xyz", "ckpt-doctor rules")],
+        [
+            ("side-file-mising", "side-file-missing"),
+            ("CKD2O1", "CKD201"),
+            ("CKD20", "CKD201"),
+            ("pickle", "unsafe-pickle"),
+            ("xyz", "ckpt-doctor rules"),
+        ],
     )
     def test_an_unknown_rule_is_2_with_what_comes_close(self, name: str, close: str) -> None:
         result = run("explain", name)

@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from children import LIMIT, running
 from command_line import BROKEN, FIXTURES, HEALTHY, process, start
 
 from ckpt_doctor.reporting import FORMATS
@@ -35,23 +36,20 @@ def test_python_m_says_its_own_name() -> None:
 @pytest.mark.parametrize("args", [("ls",), ("inspect", "--output-format", "json"), ("explain", "--all")])
 def test_a_reader_that_goes_away_leaves_no_traceback(tmp_path: Path, args: tuple[str, ...]) -> None:
     path = safetensors_file(tmp_path / "model.safetensors", *(f"layer.{n}.{'x' * 200}" for n in range(2000)))
-    running = start(*args, *([] if args[0] == "explain" else [path]), env={"PYTHONUNBUFFERED": ""})
-    assert running.stdout is not None
-    assert running.stderr is not None
-    running.stdout.close()
-    errors = running.stderr.read()
-    running.stderr.close()
-    assert (running.wait(60), errors) == (0, b"")
+    with start(*args, *([] if args[0] == "explain" else [path]), env={"PYTHONUNBUFFERED": ""}) as program:
+        assert program.stdout is not None
+        program.stdout.close()
+        program.stdout = None
+        _, errors = program.communicate(timeout=LIMIT)
+    assert (program.returncode, errors) == (0, b"")
 
 
 @NOT_WINDOWS
 def test_the_verdict_stands_though_nobody_reads_it() -> None:
-    running = start("inspect", BROKEN)
-    assert running.stdout is not None
-    running.stdout.close()
-    assert running.wait(60) == 1
-    assert running.stderr is not None
-    running.stderr.close()
+    with start("inspect", BROKEN) as program:
+        assert program.stdout is not None
+        program.stdout.close()
+        assert program.wait(LIMIT) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -103,7 +101,7 @@ def test_names_that_are_no_utf8(tmp_path: Path, output_format: str) -> None:
 @NOT_WINDOWS
 def test_control_c_is_130() -> None:
     # A process of its own group, stopped while it inspects.
-    program = """
+    code = textwrap.dedent("""
         import signal, ckpt_doctor.inspection
         def inspect(*_, **__):
             print("ready", flush=True)
@@ -111,15 +109,14 @@ def test_control_c_is_130() -> None:
         ckpt_doctor.inspection.inspect = inspect
         from ckpt_doctor.cli.root import cli
         cli.main(["inspect"])
-    """
-    code = textwrap.dedent(program)
+    """)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], cwd=FIXTURES.parent, **streams) as running:
-        assert running.stdout is not None
-        assert running.stdout.readline() == b"ready\n"
-        running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=30)
-    assert (running.returncode, errors.split()) == (130, [b"interrupted"])
+    with running([sys.executable, "-c", code], cwd=FIXTURES.parent, **streams) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=LIMIT)
+    assert (program.returncode, errors.split()) == (130, [b"interrupted"])
 
 
 @pytest.mark.parametrize(
@@ -146,7 +143,7 @@ def test_it_works_where_torch_cannot_be_imported(args: tuple[object, ...]) -> No
         main()
     """
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, args)]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=FIXTURES.parent, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=FIXTURES.parent, check=False, timeout=120)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout
 
@@ -166,7 +163,9 @@ def test_no_heavy_library_is_imported(args: tuple[object, ...]) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "ckpt_doctor", *map(str, args)]
     # Measuring coverage in the process would import half of the standard library there.
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
-    result = subprocess.run(command, capture_output=True, text=True, cwd=FIXTURES.parent, check=True, env=env)
+    result = subprocess.run(
+        command, capture_output=True, text=True, cwd=FIXTURES.parent, check=True, env=env, timeout=120
+    )
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     banned = {"torch", "peft", "transformers", "safetensors", "numpy"}
     if args[0] in ("inspect", "lock", "diff"):
@@ -181,22 +180,12 @@ def test_a_terminal_gets_colours_and_a_progress_bar_on_stderr() -> None:
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
     environment = {"TERM": "xterm", "NO_COLOR": "", "FORCE_COLOR": ""}
-    running = start("inspect", "--deep", HEALTHY, stderr=follower, env=environment)
-    os.close(follower)
-    assert running.stdout is not None
-    report = running.stdout.read()
-    running.stdout.close()
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(leader, 65536)
-        except OSError:
-            break
-        if not chunk:
-            break
-        shown += chunk
+    with start("inspect", "--deep", HEALTHY, stderr=follower, env=environment) as program:
+        os.close(follower)
+        report, _ = program.communicate(timeout=LIMIT)
+    shown = os.read(leader, 65536)
     os.close(leader)
-    assert running.wait(60) == 0
+    assert program.returncode == 0
     assert b"\x1b" not in report
     assert b"reading tensors" in shown
 
@@ -206,7 +195,9 @@ def test_usage_errors_escape_what_was_typed(extra: list[str], tmp_path: Path) ->
     hostile = tmp_path / "dir\nY\u202e"
     hostile.mkdir()
     args = [word.format(path=hostile) for word in extra]
-    result = subprocess.run([sys.executable, "-m", "ckpt_doctor", *args], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "ckpt_doctor", *args], capture_output=True, text=True, check=False, timeout=120
+    )
     assert result.returncode == 2
     assert "\u202e" not in result.stderr
     assert "\nY" not in result.stderr

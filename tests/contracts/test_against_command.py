@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from shlex import quote
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_what_departs_is_1_and_named(contract: Path, tmp_path: Path) -> None:
     assert finding["message"] == (
         f"1 tensor of another shape than {contract} pins: prompt_query_latents is [4, 32] instead of [8, 32]. Load it "
         "with the settings of its training; if this checkpoint is right, renew the contract: "
-        f"`ckpt-doctor lock {weaver} -o {contract}`"
+        f"`ckpt-doctor lock {quote(str(weaver))} -o {quote(str(contract))}`"
     )
     assert finding["evidence"]["shapes"] == [{"name": "prompt_query_latents", "pinned": [8, 32], "found": [4, 32]}]
     assert run("inspect", weaver).exit_code == 0

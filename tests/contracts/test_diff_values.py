@@ -298,5 +298,7 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
         status = Path("/proc/self/status").read_text()
         print(next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")))
     """)
-    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=True, timeout=120
+    )
     assert int(done.stdout) < 150  # MB

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 import pytest
 import torch
@@ -85,7 +86,7 @@ def test_the_file_is_written_whole_and_named(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == (
         f"{target} pins names, shapes and dtypes of 14 tensors in 2 parts; "
-        f"next: `ckpt-doctor inspect PATH --against {target}`\n"
+        f"next: `ckpt-doctor inspect PATH --against {quote(str(target))}`\n"
     )
     assert target.read_text() == run("lock", WEAVER).stdout == run("lock", WEAVER, "-o", "-").stdout
     target.chmod(0o640)

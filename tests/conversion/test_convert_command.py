@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from children import LIMIT, running
 from click.testing import CliRunner, Result
 from states import filled, load, same, save, snapshot
 
@@ -128,12 +128,12 @@ def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weave
     """
     command = [sys.executable, "-c", textwrap.dedent(code), "convert", "weaver"]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([*command, "--to", "safetensors"], env=env, capture_output=True, check=False)
+    done = subprocess.run([*command, "--to", "safetensors"], env=env, capture_output=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, b"")
-    done = subprocess.run([*command, "out", "--to", "bin"], env=env, capture_output=True, check=False)
+    done = subprocess.run([*command, "out", "--to", "bin"], env=env, capture_output=True, check=False, timeout=120)
     assert done.returncode == 0  # the weights are there as .bin
     (weaver / "weaver_lora" / "adapter_model.bin").unlink()
-    done = subprocess.run([*command, "out2", "--to", "bin"], env=env, capture_output=True, check=False)
+    done = subprocess.run([*command, "out2", "--to", "bin"], env=env, capture_output=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"pip install torch" in done.stderr
     assert not Path("out2").exists()
@@ -146,15 +146,31 @@ def test_to_bin(weaver: Path) -> None:
     assert same(load(Path("safe/weaver_lora/adapter_model.bin")), original)
 
 
+INTERRUPTED = """
+    import os, signal
+
+    def wait(*_):
+        print("ready", flush=True)
+        signal.pause()
+
+    os.fsync = wait
+    from ckpt_doctor.cli import main
+    main()
+"""
+
+
 def test_interrupted_is_130_and_leaves_nothing(tmp_path: Path) -> None:
-    save({f"w{i}": filled((1 << 20,), torch.float32, i) for i in range(20)}, tmp_path / "a.bin")
+    # Where everything is written, and nothing has its name yet.
+    save({f"w{i}": filled((1 << 10,), torch.float32, i) for i in range(20)}, tmp_path / "a.bin")
     before = snapshot(tmp_path)
-    command = [sys.executable, "-m", "ckpt_doctor", "convert", str(tmp_path / "a.bin"), "--to", "safetensors"]
+    command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), "convert", str(tmp_path / "a.bin")]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not list(tmp_path.glob(".ckpt-doctor/*")) and process.poll() is None:
-            time.sleep(0.001)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with running([*command, "--to", "safetensors"], env=env, **streams) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert list(tmp_path.glob(".ckpt-doctor/*"))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, err.strip()) == (130, b"interrupted")
     assert snapshot(tmp_path) == before

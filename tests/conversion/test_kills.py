@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import torch
+from children import LIMIT, running
 from states import filled, save, snapshot
 
 from ckpt_doctor import convert
@@ -42,10 +44,10 @@ print(count)
 """
 
 
-def start(code: str, *args: object) -> subprocess.Popen[bytes]:
+def start(code: str, *args: object) -> AbstractContextManager[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", code, *map(str, args)]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return running(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def assert_whole(folder: Path, before: dict[str, bytes], after: dict[str, bytes]) -> None:
@@ -72,7 +74,7 @@ def test_killed_at_every_call(tmp_path: Path, overwrite: str) -> None:
                 target.write_bytes(b"what was there before")
             before = snapshot(tmp_path)
             with start(AT_CALL, source, at, when, overwrite) as process:
-                out, err = process.communicate(timeout=60)
+                out, err = process.communicate(timeout=LIMIT)
             if process.returncode == 0:
                 calls = min(calls, int(out))
                 continue
@@ -100,7 +102,7 @@ def test_killed_at_any_time(tmp_path: Path) -> None:
             if pause is not None:
                 pause()
                 process.kill()
-            process.wait(60)
+            process.communicate(timeout=LIMIT)
         return time.perf_counter() - started
 
     whole = run(None)

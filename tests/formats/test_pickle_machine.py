@@ -246,7 +246,7 @@ def test_the_readers_import_neither_pickle_nor_anything_that_could_run_one() -> 
         "import sys; before = set(sys.modules); import ckpt_doctor.formats.torch_zip, ckpt_doctor.formats.torch_legacy;"
         "print(*set(sys.modules) - before)"
     )
-    run = subprocess.run([sys.executable, "-S", "-c", check], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-S", "-c", check], capture_output=True, text=True, check=True, timeout=120)
     loaded = set(run.stdout.split())
     assert "ckpt_doctor.formats.pickle_machine" in loaded
     assert not loaded & {

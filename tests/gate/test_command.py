@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from children import LIMIT
+from children import running as beside
 from trees import HEALTHY, REPOSITORY, broken, ckpt_doctor, light, weaver
 
 from ckpt_doctor.errors import CommandError
@@ -102,10 +105,10 @@ def test_standard_input_is_the_commands_own(tmp_path: Path) -> None:
     assert ckpt_doctor("gate", "weaver", "--", "cat", cwd=tmp_path, input="questions").stdout == "questions"
 
 
-def started(path: Path, program: str) -> subprocess.Popen[str]:
+def started(path: Path, program: str) -> AbstractContextManager[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "ckpt_doctor", "gate", str(path), "-q", "--", "sh", "-c", program]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(command, cwd=path, env=env, stdout=subprocess.PIPE, text=True)
+    return beside(command, cwd=path, env=env, stdout=subprocess.PIPE, text=True)
 
 
 def test_it_is_the_same_process_and_gets_the_signals(tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_it_is_the_same_process_and_gets_the_signals(tmp_path: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             running.wait(0.3)
         running.send_signal(signal.SIGUSR1)
-        out, _ = running.communicate(timeout=20)
+        out, _ = running.communicate(timeout=LIMIT)
     assert (out, running.returncode) == ("bye\n", 5)
 
 
@@ -128,7 +131,7 @@ def test_control_c_is_the_commands_own(tmp_path: Path) -> None:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
         running.send_signal(signal.SIGINT)
-        assert running.wait(20) == 7
+        assert running.wait(LIMIT) == 7
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads what Linux says of a process")

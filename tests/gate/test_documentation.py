@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 import transcripts
@@ -26,7 +27,7 @@ def home(tmp_path: Path) -> Path:
     for age, day in enumerate((6, 7)):
         aged(weaver(tmp_path / f"runs/2025010{day}-101500"), age)
     (tmp_path / "evaluate.py").write_text("import sys\nprint('evaluating', *sys.argv[1:])\n")
-    transcripts.programs(tmp_path, **{"evaluate_latest.sh": f'exec {EXAMPLE} "$@"'})
+    transcripts.programs(tmp_path, **{"evaluate_latest.sh": f'exec {quote(str(EXAMPLE))} "$@"'})
     return tmp_path
 
 

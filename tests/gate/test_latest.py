@@ -124,7 +124,9 @@ class TestNames:
             pytest.skip("this file system takes UTF-8 only")
         command = [sys.executable, "-m", "ckpt_doctor", "latest", "train"]
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        assert subprocess.run(command, capture_output=True, check=True, env=env).stdout == b"train/bad\xff\n"
+        assert (
+            subprocess.run(command, capture_output=True, check=True, env=env, timeout=120).stdout == b"train/bad\xff\n"
+        )
 
     def test_that_look_like_options(self, train: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         light(train / "-rf")
@@ -164,4 +166,5 @@ class TestGate:
         aged(train / "checkpoint-5", 0)
         report = json.loads(run("gate", "train", "--latest", "--output-format", "json").stdout)
         assert [item["path"] for item in report["checkpoints"]] == ["train"]
+        assert report["gate"].pop("latest")["reason"] == "the newest of 2 saves by the time of its files"
         assert report["gate"] == {"passed": True, "checkpoint": str(train), "reason": None, "passed_over": []}

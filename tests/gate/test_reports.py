@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,7 +17,8 @@ from ckpt_doctor.version import __version__
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from command_line import run
 
-BUILD = ("--model", f"{MODEL}:build", "--loader")
+CODE = MODEL.name  # beside the checkpoint: reports that name it must not depend on where this repository lies
+BUILD = ("--model", f"{CODE}:build", "--loader")
 
 
 @pytest.fixture
@@ -24,6 +26,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A checkpoint, and loads that are proved in this process: a process of its own would import torch each time."""
     monkeypatch.setattr("ckpt_doctor.verification.verify_apart", verify)
     monkeypatch.chdir(tmp_path)
+    shutil.copy(MODEL, CODE)
     light(tmp_path / "model")
     return "model"
 
@@ -40,28 +43,34 @@ def test_without_a_command_the_verdict_is_the_code(tmp_path: Path) -> None:
 
 
 def test_text_and_lines(model: str) -> None:
-    text = run("gate", model, *BUILD, f"{MODEL}:right").stdout
+    text = run("gate", model, *BUILD, f"{CODE}:right").stdout
     assert text.startswith("model · transformers")
     assert "\n\nload coverage of model by " in text
     assert text.endswith("complete: every tensor arrived\n")
-    lines = run("gate", model, *BUILD, f"{MODEL}:forgets_the_bias", "--output-format", "concise").stdout
+    lines = run("gate", model, *BUILD, f"{CODE}:forgets_the_bias", "--output-format", "concise").stdout
     assert lines.startswith("model:model.safetensors: CKD001 error tensor-not-restored 1 tensor of the model (bias)")
-    assert run("gate", model, *BUILD, f"{MODEL}:right", "-q").output == ""
+    assert run("gate", model, *BUILD, f"{CODE}:right", "-q").output == ""
 
 
 def test_one_document(model: str) -> None:
-    result = run("gate", model, *BUILD, f"{MODEL}:right", "--output-format", "json", "--statistics")
+    result = run("gate", model, *BUILD, f"{CODE}:right", "--output-format", "json", "--statistics")
     document = json.loads(result.stdout)
     assert result.exit_code == 0
     assert document["tool"] == {"name": "ckpt-doctor", "version": __version__}
     assert (document["schema_version"], document["summary"]["healthy"], document["statistics"]) == (1, 1, [])
     assert document["verification"]["coverage"] == {"expected": 2, "restored": 2, "ratio": 1.0}
     checkpoint = str(Path.cwd() / "model")
-    assert document["gate"] == {"passed": True, "checkpoint": checkpoint, "reason": None, "passed_over": []}
+    assert document["gate"] == {
+        "passed": True,
+        "checkpoint": checkpoint,
+        "reason": None,
+        "passed_over": [],
+        "latest": None,
+    }
 
 
 def test_a_document_of_what_did_not_arrive(model: str) -> None:
-    result = run("gate", model, *BUILD, f"{MODEL}:forgets_the_bias", "--output-format", "json")
+    result = run("gate", model, *BUILD, f"{CODE}:forgets_the_bias", "--output-format", "json")
     document = json.loads(result.stdout)
     assert (result.exit_code, document["verification"]["complete"]) == (1, False)
     assert document["gate"]["passed"] is False
@@ -69,7 +78,7 @@ def test_a_document_of_what_did_not_arrive(model: str) -> None:
 
 
 def test_a_document_of_what_could_not_be_judged(model: str) -> None:
-    result = run("gate", model, *BUILD, f"{MODEL}:no_such_loader", "--output-format", "json")
+    result = run("gate", model, *BUILD, f"{CODE}:no_such_loader", "--output-format", "json")
     document = json.loads(result.stdout)
     assert (result.exit_code, document["verification"], document["gate"]["passed"]) == (2, None, False)
     assert document["gate"]["reason"].startswith("the load could not be judged: ")
@@ -80,7 +89,7 @@ def test_a_document_of_what_could_not_be_judged(model: str) -> None:
 @pytest.mark.parametrize("output_format", ["sarif", "junit", "github", "markdown"])
 @pytest.mark.parametrize("loader", ["right", "forgets_the_bias"])
 def test_both_are_one_report_in_every_format(model: str, output_format: str, loader: str) -> None:
-    result = run("gate", model, *BUILD, f"{MODEL}:{loader}", "--output-format", output_format)
+    result = run("gate", model, *BUILD, f"{CODE}:{loader}", "--output-format", output_format)
     complete = loader == "right"
     assert result.exit_code == (0 if complete else 1)
     shown = result.stdout
@@ -100,14 +109,14 @@ def test_both_are_one_report_in_every_format(model: str, output_format: str, loa
 
 def test_several_formats_at_once(model: str, tmp_path: Path) -> None:
     files = [word for name in ("json", "sarif") for word in ("--output-format", name, "--output-file", name)]
-    result = run("gate", model, *BUILD, f"{MODEL}:forgets_the_bias", *files)
+    result = run("gate", model, *BUILD, f"{CODE}:forgets_the_bias", *files)
     assert (result.exit_code, "CKD001" in result.stdout) == (1, True)
     assert json.loads((tmp_path / "json").read_text())["gate"]["passed"] is False
     assert json.loads((tmp_path / "sarif").read_text())["version"] == "2.1.0"
 
 
 def test_a_pass_that_could_not_be_judged_is_2(model: str) -> None:
-    result = run("gate", model, *BUILD, f"{MODEL}:right", "--mode", "forward", "--output-format", "json")
+    result = run("gate", model, *BUILD, f"{CODE}:right", "--mode", "forward", "--output-format", "json")
     document = json.loads(result.stdout)
     assert (result.exit_code, document["gate"]["passed"]) == (2, False)
     assert document["verification"]["coverage"]["ratio"] == 1.0
@@ -144,7 +153,7 @@ def test_names_do_not_break_out(tmp_path: Path) -> None:
 def test_what_could_not_be_judged_is_green_nowhere(model: str, output_format: str) -> None:
     broken_model = Path("raises.py")
     broken_model.write_text("def build():\n    raise KeyError('no such package')\n")
-    arguments = ("--model", f"{broken_model}:build", "--loader", f"{MODEL}:right")
+    arguments = ("--model", f"{broken_model}:build", "--loader", f"{CODE}:right")
     result = run("gate", model, *arguments, "--output-format", output_format)
     assert result.exit_code == 2
     assert "CKD011" in result.stdout

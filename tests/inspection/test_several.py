@@ -9,10 +9,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
+from children import LIMIT, running
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from command_line import run, start
@@ -187,17 +190,17 @@ PROGRAM = """
 """
 
 
-def sleeping(folder: Path, seconds: float) -> tuple[subprocess.Popen[str], list[int]]:
+@contextmanager
+def sleeping(folder: Path, seconds: float) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """An inspection whose two processes are asleep, and their numbers."""
     folder.mkdir()
     program = textwrap.dedent(PROGRAM).format(folder=str(folder), seconds=seconds, weaver=str(WEAVER))
-    running = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 30
-    while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return running, [int(path.name) for path in folder.iterdir()]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with running([sys.executable, "-c", program], cwd=REPOSITORY, text=True, **streams) as first:
+        deadline = time.monotonic() + LIMIT
+        while len(list(folder.iterdir())) < 2 and first.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        yield first, [int(path.name) for path in folder.iterdir()]
 
 
 def is_alive(number: int) -> bool:
@@ -210,21 +213,23 @@ def is_alive(number: int) -> bool:
 
 @NOT_WINDOWS
 def test_control_c_ends_every_process_at_once(tmp_path: Path) -> None:
-    running, numbers = sleeping(tmp_path / "pids", 60)
-    assert len(numbers) == 2
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=20)  # the processes sleep for a minute
-    assert (running.returncode, out, err.strip()) == (130, "", "interrupted")
+    begin = time.monotonic()
+    with sleeping(tmp_path / "pids", 600) as (first, numbers):
+        assert len(numbers) == 2
+        first.send_signal(signal.SIGINT)
+        out, err = first.communicate(timeout=LIMIT)  # far less than the processes sleep
+    assert time.monotonic() - begin < 600
+    assert (first.returncode, out, err.strip()) == (130, "", "interrupted")
     assert not [number for number in numbers if is_alive(number)]
 
 
 @NOT_WINDOWS
 def test_processes_end_when_the_first_is_killed(tmp_path: Path) -> None:
-    running, numbers = sleeping(tmp_path / "pids", 1)
-    assert len(numbers) == 2
-    running.kill()
-    running.communicate(timeout=20)
-    deadline = time.monotonic() + 10
+    with sleeping(tmp_path / "pids", 1) as (first, numbers):
+        assert len(numbers) == 2
+        first.kill()
+        first.communicate(timeout=LIMIT)
+    deadline = time.monotonic() + LIMIT
     while any(map(is_alive, numbers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [number for number in numbers if is_alive(number)]
@@ -242,7 +247,7 @@ def test_nothing_is_imported_from_the_current_directory(tmp_path: Path) -> None:
         sys.exit(not ("ckpt_doctor.inspection.workers" in sys.modules and len(report.diagnoses) > 5))
     """
     command = [sys.executable, "-I", "-c", textwrap.dedent(program)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -287,12 +292,12 @@ def test_a_terminal_sees_how_many_are_done(tmp_path: Path) -> None:
     for name in "abc":
         shutil.copytree(WEAVER, tmp_path / name / "weaver")
     leader, follower = pty.openpty()
-    running = start("inspect", tmp_path, stderr=follower, env={"TERM": "xterm"})
-    os.close(follower)
-    out, _ = running.communicate(timeout=60)
+    with start("inspect", tmp_path, stderr=follower, env={"TERM": "xterm"}) as program:
+        os.close(follower)
+        out, _ = program.communicate(timeout=LIMIT)
     shown = os.read(leader, 65536)
     os.close(leader)
-    assert (running.returncode, b"inspecting" in shown, b"3/3" in shown) == (0, True, True)
+    assert (program.returncode, b"inspecting" in shown, b"3/3" in shown) == (0, True, True)
     assert b"inspecting" not in out
 
 
@@ -318,4 +323,4 @@ def test_paths_that_are_no_utf8_are_the_same_in_every_process(tmp_path: Path) ->
     ):
         command = [sys.executable, "-c", textwrap.dedent(program), str(tree)]
         env = {**os.environ, **settings}
-        assert subprocess.run(command, cwd=REPOSITORY, env=env, check=False).returncode == 0
+        assert subprocess.run(command, cwd=REPOSITORY, env=env, check=False, timeout=120).returncode == 0

@@ -143,7 +143,7 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tup
     monkeypatch.chdir(tmp_path)
     command = [sys.executable, "-m", "ckpt_doctor", "fix", *arguments]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -176,7 +176,7 @@ def test_without_torch(tmp_path: Path, fixture: str, code: int, message: str) ->
     before = content(tmp_path)
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", WITHOUT_TORCH, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert (content(tmp_path) == before) == bool(code)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import LIMIT, running
 from repaired import content
 from scenes import SCENES, shards
 
@@ -135,10 +136,10 @@ def test_interrupted_by_the_keyboard(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     codes = set()
     for delay in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
-        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with running(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             time.sleep(delay)
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+            process.communicate(timeout=LIMIT)
         codes.add(process.returncode)
         found = content(here)
         assert found in (before, after)

@@ -10,7 +10,7 @@ from ckpt_doctor.results import Diagnosis, Report
 
 @pytest.fixture
 def healthy() -> Diagnosis:
-    return Diagnosis(checkpoint("runs/good/weaver", tensor("lora_A.weight", 16, 64)), ())
+    return Diagnosis(checkpoint("runs/good/weaver", tensor("lora_A.weight", 16, 64)), (), deep=True)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,7 +256,7 @@ class TestJunit:
     def test_warnings_leave_a_checkpoint_healthy(self) -> None:
         finding = Finding("CKD309", "x", Severity.WARNING, "m")
         (suite,) = strict.junit(text_of(Report((Diagnosis(checkpoint("w"), (finding, finding)),)), "junit"))
-        assert [case.get("name") for case in suite] == ["healthy", "CKD309 x", "CKD309 x (2)"]
+        assert [case.get("name") for case in suite] == ["healthy, headers only", "CKD309 x", "CKD309 x (2)"]
         assert suite[1].findtext("system-out") == "warning: m"
 
     def test_texts_are_read_as_they_were_written(self, attack: Report) -> None:
@@ -385,3 +386,33 @@ class TestCoverage:
         tensors = tuple(item._replace(name=attack, file=attack, component=attack) for item in partial.tensors)
         hostile = Coverage(attack, "weaver", attack, attack, "load", tensors, (), (attack,), attack)
         READERS[output_format](coverage_text(hostile, output_format))
+
+
+class TestWhatWasRead:
+    """No format says more of a checkpoint than was read of it."""
+
+    @pytest.fixture
+    def shallow(self, healthy: Diagnosis) -> Report:
+        return Report((healthy._replace(deep=False),))
+
+    @pytest.mark.parametrize("output_format", ["text", "github", "junit", "markdown"])
+    def test_headers_are_all_that_is_called_healthy(
+        self, healthy: Diagnosis, shallow: Report, output_format: str
+    ) -> None:
+        assert "healthy, headers only" in text_of(shallow, output_format)
+        assert "headers only" not in text_of(Report((healthy,)), output_format)
+
+    @pytest.mark.parametrize("output_format", ["text", "github", "markdown"])
+    def test_a_sum_says_what_was_read_of_all(self, healthy: Diagnosis, shallow: Report, output_format: str) -> None:
+        both = Report((healthy, *shallow.diagnoses))
+        number = "all" if output_format == "text" else "2"
+        assert f"2 checkpoints · {number} healthy, headers only" in text_of(both, output_format)
+
+    def test_documents_say_it_of_each(self, healthy: Diagnosis, shallow: Report) -> None:
+        both = Report((healthy, *shallow.diagnoses))
+        document = json.loads(text_of(both, "json"))
+        assert [document["deep"], *(item["deep"] for item in document["checkpoints"])] == [False, True, False]
+        (run,) = json.loads(text_of(both, "sarif"))["runs"]
+        assert [item["deep"] for item in run["properties"]["checkpoints"]] == [True, False]
+        assert json.loads(text_of(Report((healthy,)), "json"))["deep"] is True
+        assert json.loads(text_of(Report(()), "json"))["deep"] is False

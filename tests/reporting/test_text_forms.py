@@ -56,7 +56,7 @@ def test_golden_colours(report: Report) -> None:
     ],
 )
 def test_a_healthy_checkpoint_is_one_line_where_that_fits(path: str, expected: list[str]) -> None:
-    diagnosis = Diagnosis(checkpoint(path, tensor("lora_A.weight", 16, 64)), ())
+    diagnosis = Diagnosis(checkpoint(path, tensor("lora_A.weight", 16, 64)), (), deep=True)
     assert list(report_lines(Report((diagnosis,)), "text", PLAIN)) == expected
 
 

@@ -117,7 +117,12 @@ def test_nothing_is_parsed_where_nothing_is_said(here: Path, text: str | None) -
     command = [sys.executable, "-X", "importtime", "-m", "ckpt_doctor", "inspect"]
     healthy = FIXTURES / "healthy/weaver_safetensors/weaver"
     result = subprocess.run(
-        [*command, str(healthy)], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(REPOSITORY)}
+        [*command, str(healthy)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(REPOSITORY)},
+        timeout=120,
     )
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "ckpt_doctor.settings.search" in imported

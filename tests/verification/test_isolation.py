@@ -68,7 +68,7 @@ def test_streams_are_real_ones(capfd: pytest.CaptureFixture[str]) -> None:
             assert stream.fileno() in (1, 2) or stream.fileno() > 2
             assert not stream.isatty()
         print("text without an end", end="")
-        subprocess.run([sys.executable, "-c", "print('from a child')"], stdout=sys.stdout, check=True)
+        subprocess.run([sys.executable, "-c", "print('from a child')"], stdout=sys.stdout, check=True, timeout=120)
         faulthandler.enable()
         faulthandler.disable()
 

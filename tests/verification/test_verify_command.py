@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from children import LIMIT
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("cli", "reporting")]
 import strict
@@ -145,11 +146,13 @@ def test_nothing_goes_on_when_it_is_stopped(number: signal.Signals, tmp_path: Pa
     )
     slow = tmp_path / "slow.py"
     with start("verify", WEAVER, "--model", f"{slow}:build", "--loader", f"{slow}:load") as running:
+        deadline = time.monotonic() + LIMIT
         while not (tmp_path / "asleep").exists():
             time.sleep(0.1)
             assert running.poll() is None
+            assert time.monotonic() < deadline
         running.send_signal(number)
-        code = running.wait(30)
+        code = running.wait(LIMIT)
     assert code == (130 if number == signal.SIGINT else -9)
     worker = int((tmp_path / "pid").read_text())
     for _ in range(100):
@@ -234,7 +237,7 @@ def test_nothing_of_it_imports_torch_before_a_load(tmp_path: Path) -> None:
         "ckpt_doctor.verify, ckpt_doctor.watch_load, ckpt_doctor.integrations.assert_fully_loaded\n"
         "sys.exit(bool({'torch', 'peft', 'transformers'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=FIXTURES.parent, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=FIXTURES.parent, check=False, timeout=120).returncode == 0
 
 
 def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
@@ -249,7 +252,7 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
         str(FIXTURES / "healthy" / "memgen_upstream"),
     ]
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{FIXTURES.parent}"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     assert "pip install torch" in done.stderr
 

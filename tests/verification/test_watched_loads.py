@@ -19,6 +19,7 @@ from torch import nn
 
 import ckpt_doctor
 from ckpt_doctor.integrations import CheckpointCallback, CheckpointWarning, assert_fully_loaded
+from ckpt_doctor.policy import Policy
 from ckpt_doctor.verification import verify
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -239,6 +240,19 @@ def test_the_callback_inspects_each_save(tmp_path: Path) -> None:
     with pytest.warns(CheckpointWarning, match="The training stops here"):
         callback.on_save(Arguments(tmp_path), State(), control)
     assert control.should_training_stop
+
+
+def test_a_save_that_has_diverged_is_seen(tmp_path: Path) -> None:
+    state = {name: tensor * float("nan") for name, tensor in Small().state_dict().items()}
+    (tmp_path / "checkpoint-5").mkdir()
+    save_file(state, tmp_path / "checkpoint-5" / "model.safetensors", metadata={"format": "pt"})
+    callback = CheckpointCallback()
+    with pytest.warns(CheckpointWarning, match="CKD601"):
+        callback.on_save(Arguments(tmp_path), State(), Control())
+    assert callback.report is not None and callback.report.deep
+    shallow = CheckpointCallback(policy=Policy())
+    shallow.on_save(Arguments(tmp_path), State(), Control())
+    assert shallow.report is not None and shallow.report.healthy and not shallow.report.deep
 
 
 def test_nothing_saved_is_a_warning_too(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def crashes(model: MemGenModel, path: str) -> None:
 def writes_to_descriptors(model: MemGenModel, path: str) -> None:
     """Says things past Python's own streams, in colours."""
     os.write(1, b"{\x1b[31mred\x1b[0m on descriptor 1\n")
-    subprocess.run(["echo", "from a child"], check=True)
+    subprocess.run(["echo", "from a child"], check=True, timeout=120)
     print("\x1b]0;title\x07\x1b[32mgreen\x1b[0m")
     right(model, path)
 
