@@ -12,7 +12,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, NamedTuple
 
-from ckpt_doctor.checkpoint import DefectKind
+from ckpt_doctor.checkpoint import DefectKind, Refusal
 
 from .pickle_opcodes import RARE
 from .pickle_state import COSTLY, LONG_TEXT, UNSET, State
@@ -38,7 +38,8 @@ class Outcome(NamedTuple):
     ``root`` is ``None`` where ``error`` says why reading ended early. ``end`` is the offset behind the last byte that
     was read. ``frames_match`` is false where a frame's declared length disagrees with its content. ``called`` says
     that something was called on the way. ``retyped`` are the keys of storages that have several element types, at most
-    twenty; ``id_lengths`` are the numbers of parts that the persistent ids have.
+    twenty; ``id_lengths`` are the numbers of parts that the persistent ids have. ``refusals`` is what
+    ``torch.load``'s default would stop at.
     """
 
     root: Any
@@ -49,6 +50,7 @@ class Outcome(NamedTuple):
     called: bool
     retyped: tuple[str, ...] = ()
     id_lengths: frozenset[int] = frozenset()
+    refusals: tuple[Refusal, ...] = ()
 
 
 def run(data: bytes, budget: Budget, start: int = 0, available: int | None = None) -> Outcome:
@@ -76,6 +78,7 @@ def run(data: bytes, budget: Budget, start: int = 0, available: int | None = Non
         state.called,
         tuple(state.retyped),
         frozenset(state.id_lengths),
+        state.all_refusals(),
     )
 
 

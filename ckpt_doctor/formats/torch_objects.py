@@ -11,7 +11,8 @@ from typing import Any
 from ckpt_doctor.checkpoint import DefectKind
 from ckpt_doctor.dtypes import BY_NAME, BY_STORAGE_CLASS, DType
 from ckpt_doctor.knowledge.inert_globals import CALLABLES, ENUMS, MAPPINGS, OBJECTS, SEQUENCES
-from ckpt_doctor.knowledge.pickle_globals import RENAMED, RENAMED_MODULES, TORCH_ALLOWED
+from ckpt_doctor.knowledge.pickle_globals import RENAMED, RENAMED_MODULES, TORCH_ALLOWED, TORCH_IMPORTED
+from ckpt_doctor.knowledge.torchao_globals import TORCHAO, TORCHAO_ENUMS
 
 from .pickle_values import (
     REFUSED,
@@ -48,7 +49,35 @@ def known_global(name: str) -> Global | None:
 
 def unsafe_global(name: str) -> Global:
     """A global that is on no list: what it makes stays opaque."""
-    return Global(name, "unsafe", _opaque(name.replace(" ", "."), "unsafe"))
+    return Global(name, "unsafe", _SCRIPT_MAKERS.get(name) or _opaque(name.replace(" ", "."), "unsafe"))
+
+
+def default_allows(name: str) -> bool:
+    """Whether ``torch.load(weights_only=True)`` resolves this name, once the module that it belongs to is imported."""
+    return canonical(name) in _DEFAULT
+
+
+def refused_name(name: str) -> str:
+    """A name as torch writes it in ``Unsupported global: GLOBAL …``."""
+    return canonical(name).replace(" ", ".", 1).removeprefix("builtins.")
+
+
+def dtype_class(dtype: OpaqueNode) -> str:
+    """The class of a ``numpy.dtype`` that was made of arguments such as ``("f8", False, True)``."""
+    args = next((part for label, part in dtype.parts if label == "args"), ())
+    code = args[0] if type(args) is tuple and args and type(args[0]) is str else ""
+    return f"numpy.dtypes.{_DTYPE_CLASSES.get(code) or _DTYPE_CLASSES.get(code[:1], 'VoidDType')}"
+
+
+_DTYPE_CLASSES = {
+    **{f"f{size}": f"Float{8 * size}DType" for size in (2, 4, 8)},
+    **{f"i{size}": f"Int{8 * size}DType" for size in (1, 2, 4, 8)},
+    **{f"u{size}": f"UInt{8 * size}DType" for size in (1, 2, 4, 8)},
+    **{"f16": "LongDoubleDType", "c8": "Complex64DType", "c16": "Complex128DType", "c32": "CLongDoubleDType"},
+    **{"b1": "BoolDType", "O": "ObjectDType", "S": "BytesDType", "U": "StrDType"},
+    **{"M": "DateTime64DType", "m": "TimeDelta64DType"},
+}
+"""The codes of ``numpy.dtype`` in a pickle, or their first letter, and the classes of ``numpy.dtypes``."""
 
 
 def _opaque(type_name: str, role: str = "object") -> Maker:
@@ -179,6 +208,21 @@ def _rebuild_wrapper_subclass(args: Arguments) -> Any:
     return OpaqueNode(cls.dotted if type(cls) is Global else "torch.Tensor", [("args", args[1:])])
 
 
+def _rebuild_jagged(args: Arguments) -> Any:
+    """``_rebuild_njt({"values": …, "offsets": …, …})``: a nested tensor as its values and where each part begins."""
+    parts = args[0] if len(args) == 1 else None
+    if type(parts) is not DictNode:
+        return OpaqueNode(BROKEN)
+    names = ("values", "offsets", "lengths")
+    # A dictionary of six entries; a file could have more looked through again and again.
+    found = dict(zip(parts.flat[0:24:2], parts.flat[1:24:2], strict=True)) if _named(parts) else {}
+    return OpaqueNode("torch.Tensor (jagged)", [(name, found[name]) for name in names if name in found])
+
+
+def _named(node: DictNode) -> bool:
+    return len(node.flat) <= 24 and all(type(key) is str for key in node.flat[0::2])
+
+
 def _rebuild_on_device(args: Arguments) -> Any:
     """A tensor of another device that was stored as a tensor of the CPU, or as an array."""
     if len(args) != 4:
@@ -292,7 +336,20 @@ def _default_dict(args: Arguments) -> Any:
     node = _ordered_dict(args[1:])
     if type(node) is DictNode:
         node.ordered = False
+        node.subclass = "collections.defaultdict"
     return node
+
+
+def _first(args: Arguments) -> Any:
+    """``build_intlist([…])``, ``restore_type_tag(value, "List[int]")``: how TorchScript says the type of a list."""
+    return args[0] if args else REFUSED
+
+
+_SCRIPT_MAKERS: dict[str, Maker] = {
+    f"torch.jit._pickle {name}": _first
+    for name in ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")
+}
+"""What only the loader of TorchScript archives calls: it knows these names, and no others of its module."""
 
 
 def _list(args: Arguments) -> Any:
@@ -346,6 +403,7 @@ _MAKERS: dict[str, Maker] = {
     "torch._utils _rebuild_parameter_with_state": _rebuild_parameter,
     "torch._utils _rebuild_sparse_tensor": _rebuild_sparse_tensor,
     "torch._utils _rebuild_wrapper_subclass": _rebuild_wrapper_subclass,
+    "torch.nested._internal.nested_tensor _rebuild_njt": _rebuild_jagged,
     "torch._utils _rebuild_device_tensor_from_numpy": _rebuild_on_device,
     "torch._utils _rebuild_device_tensor_from_cpu_tensor": _rebuild_on_device,
     "torch._utils _rebuild_xla_tensor": _rebuild_on_device,
@@ -376,7 +434,8 @@ _TENSOR_CLASSES = {name for name in TORCH_ALLOWED if name.endswith("Tensor")}
 
 def _table() -> dict[str, Global]:
     table = {}
-    roles = (("enum", ENUMS), ("object", OBJECTS), ("callable", CALLABLES), ("mapping", MAPPINGS))
+    objects = OBJECTS | TORCHAO | TORCH_IMPORTED
+    roles = (("enum", ENUMS | TORCHAO_ENUMS), ("object", objects), ("callable", CALLABLES), ("mapping", MAPPINGS))
     for role, names in (*roles, ("sequence", SEQUENCES)):
         for name in names:
             dotted = name.replace(" ", ".")
@@ -404,3 +463,4 @@ def _torch_global(name: str) -> Global:
 
 
 _KNOWN = _table()
+_DEFAULT = TORCH_ALLOWED | TORCH_IMPORTED | TORCHAO | TORCHAO_ENUMS
