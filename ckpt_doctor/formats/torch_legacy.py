@@ -102,6 +102,8 @@ class _Legacy:
             values=found.values,
             defects=(*outcome_defects(self.outcomes, None), *self.defects),
             plain=found.plain,
+            refusals=tuple(refusal for outcome in self.outcomes for refusal in outcome.refusals),
+            outside=tuple(found.outside),
         )
 
     def objects(self) -> Any:
