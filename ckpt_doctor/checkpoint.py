@@ -62,7 +62,8 @@ class Refusal(NamedTuple):
     ``name`` is written as torch writes it in its message: ``numpy.dtype``, ``range`` for a builtin. ``position`` is the
     byte offset in the pickle. ``cause`` is ``name`` (an unsupported global), ``items`` or ``elements`` (an allowed class
     would still get no items or elements), ``type`` (the class of something that was made, which the pickle does not
-    name), ``getattr``, or ``opcode``. Against a ``name`` or a ``type``, ``add_safe_globals`` helps.
+    name), ``getattr``, ``storage``, ``module`` or ``opcode``. Only against a ``name`` or a ``type`` does
+    ``add_safe_globals`` help.
     """
 
     name: str

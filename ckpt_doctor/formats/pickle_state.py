@@ -333,11 +333,15 @@ class State:
                 itemsize = cls.dtype.bits // 8
                 view = self.view(pid[5], itemsize) if len(pid) == 6 else None
                 self.id_lengths.add(len(pid))
+                if len(pid) == 6 and cls.name == "torch.storage UntypedStorage":
+                    # torch 2.13 writes float8 into the format from before 1.6, and no torch reads it again.
+                    self.refuses(cls.dotted, position, "storage")
                 # torch takes the type that it met first for every tensor of a storage.
                 if self.dtypes.setdefault(key, cls.dtype) is not cls.dtype and len(self.retyped) < 20:
                     self.retyped.append(key)
                 return StorageRef(key, cls.dtype, numel * itemsize, device, view)
         elif type(pid) is tuple and len(pid) == 4 and pid[0] == "module" and type(pid[1]) is Global:
+            self.refuses("the source of a module", position, "module")
             return pid[1]
         self.flag("(a persistent id that is not torch's)", position)
         return OpaqueNode("?", [("id", pid)], "unsafe")

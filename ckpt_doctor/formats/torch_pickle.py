@@ -90,7 +90,8 @@ def outcome_defects(outcomes: Sequence[Outcome], member: str | None) -> list[Def
     defects = []
     unsafe = [use for outcome in outcomes for use in outcome.unsafe]
     if unsafe:
-        defects.append(unsafe_defect(unsafe, member))
+        refused = [refusal.name for outcome in outcomes for refusal in outcome.refusals if refusal.cause in _NAMED]
+        defects.append(unsafe_defect(unsafe, member, refused))
     for outcome in outcomes:
         if outcome.error is not None:
             text = str(outcome.error)
@@ -109,17 +110,28 @@ def outcome_defects(outcomes: Sequence[Outcome], member: str | None) -> list[Def
     return defects
 
 
-def unsafe_defect(unsafe: Sequence[UnsafeUse], member: str | None) -> Defect:
-    """The defect for names that are on no list."""
+_NAMED = ("name", "getattr", "type")  # causes of a refusal that torch's message gives a name
+
+MAX_SHOWN = 20
+"""How many names a message shows; the evidence has them all."""
+
+
+def unsafe_defect(unsafe: Sequence[UnsafeUse], member: str | None, refused: Sequence[str] = ()) -> Defect:
+    """The defect for names that are on no list; ``refused`` are all names that torch's default stops at, in order."""
     where = f" in {member}" if member else ""
     shown = listed(
-        f"{use.name.replace(' ', '.', 1) if use.name[:1] != '(' else use.name} (byte {use.position:,})"
-        for use in unsafe
+        (
+            f"{use.name.replace(' ', '.', 1) if use.name[:1] != '(' else use.name} (byte {use.position:,})"
+            for use in unsafe
+        ),
+        MAX_SHOWN,
     )
+    names = counted(len(unsafe), "name that is", "names that are")
     return Defect(
         DefectKind.UNSAFE_GLOBAL,
-        f"The pickle{where} asks for what a loader must not give it: {shown}.",
+        f"The pickle{where} refers to {names} not on the allow-list: {shown}.",
         evidence={
+            "refused": list(refused),
             "globals": [
                 {
                     "name": use.name,

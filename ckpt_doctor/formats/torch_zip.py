@@ -46,6 +46,8 @@ class _Archive:
         self.members = members
         self.defects: list[Defect] = []
         self.oddities = directory.oddities
+        self.holes = directory.holes
+        self.lost: set[str] = set()  # members whose bytes are missing, which is said of the tensors in them
         self.by_name: dict[str, Member] = {}
         self.folder = ""
         self.classes: Classes | None = None  # of a TorchScript archive
@@ -130,6 +132,9 @@ class _Archive:
             self.other_pickles(main)
             self.check_version()
             metadata = self.byteorder()
+        for name, sentences in self.holes.items():
+            if name not in self.lost:
+                self.oddities += sentences
         if self.oddities:
             message = f"The archive is ambiguous: {'; '.join(self.oddities[:3])}."
             self.defects.append(
@@ -236,6 +241,7 @@ class _Archive:
         if member.method == STORED:
             if member.offset is None or member.offset + member.nbytes > self.source.size:
                 lost = f"the bytes of the record {name} are not in the archive"
+                self.lost.add(member.name)
                 return Storage(reference.key, nbytes, None, reference.device, member.name, crc32), lost
             return Storage(reference.key, nbytes, member.offset, reference.device, member.name, crc32), None
         return Storage(reference.key, nbytes, None, reference.device, member.name, crc32), None
