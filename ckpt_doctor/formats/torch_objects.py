@@ -359,7 +359,9 @@ def _list(args: Arguments) -> Any:
 def _enum(type_name: str) -> Maker:
     def make(args: Arguments) -> Any:
         # What a member is called with, or what its attribute is called: one plain value.
-        return OpaqueNode(type_name, role="value") if len(args) == 1 and type(args[0]) in SCALARS else REFUSED
+        if len(args) != 1 or type(args[0]) not in SCALARS:
+            return REFUSED
+        return OpaqueNode(type_name, [("value", args[0])], "value")
 
     return make
 
