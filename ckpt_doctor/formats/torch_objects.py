@@ -199,8 +199,40 @@ def _rebuild_from_type(args: Arguments) -> Any:
     if type(node) is TensorNode:
         node.extra = args[3]
     elif type(node) is OpaqueNode:
-        node.parts.append(("", args[3]))
+        if node.type_name == _DTENSOR:
+            return _whole_local_tensor(node, args[3]) or node
+        if node.type_name != _JAGGED:  # its attributes are the same tensors once more
+            node.parts.append(("", args[3]))
     return node
+
+
+_JAGGED = "torch.Tensor (jagged)"
+_DTENSOR = "torch.distributed.tensor.DTensor"
+
+
+def _whole_local_tensor(node: OpaqueNode, state: Any) -> TensorNode | None:
+    """The local tensor of a DTensor, where that is all of it; else it becomes a part of ``node``.
+
+    The other attributes describe the mesh and the placement, which all DTensors of a file share.
+    """
+    # Attributes in slots come second.
+    slots = state[1] if type(state) is tuple and len(state) == 2 else state
+    flat = slots.flat[: 2 * _MAX_ATTRIBUTES] if type(slots) is DictNode else []
+    local = next((value for key, value in zip(flat[0::2], flat[1::2], strict=True) if key == "_local_tensor"), None)
+    if type(local) is not TensorNode:
+        node.parts.append(("", state))
+        return None
+    # _rebuild_wrapper_subclass(class, dtype, size, …)
+    made_of = node.parts[0][1] if node.parts else ()
+    if len(made_of) > 1 and made_of[1] == local.shape:
+        return _changed(local, local.requires_grad, None)
+    node.parts = [("_local_tensor", local)]
+    return None
+
+
+def _rebuild_nested(args: Arguments) -> Any:
+    """``_rebuild_nested_tensor(buffer, sizes, strides, offsets)``: a nested tensor of the strided layout."""
+    return OpaqueNode("torch.Tensor (nested)", list(zip(("buffer", "sizes", "strides", "offsets"), args, strict=False)))
 
 
 def _rebuild_wrapper_subclass(args: Arguments) -> Any:
@@ -216,7 +248,7 @@ def _rebuild_jagged(args: Arguments) -> Any:
     names = ("values", "offsets", "lengths")
     # A dictionary of six entries; a file could have more looked through again and again.
     found = dict(zip(parts.flat[0:24:2], parts.flat[1:24:2], strict=True)) if _named(parts) else {}
-    return OpaqueNode("torch.Tensor (jagged)", [(name, found[name]) for name in names if name in found])
+    return OpaqueNode(_JAGGED, [(name, found[name]) for name in names if name in found])
 
 
 def _named(node: DictNode) -> bool:
@@ -405,6 +437,7 @@ _MAKERS: dict[str, Maker] = {
     "torch._utils _rebuild_parameter_with_state": _rebuild_parameter,
     "torch._utils _rebuild_sparse_tensor": _rebuild_sparse_tensor,
     "torch._utils _rebuild_wrapper_subclass": _rebuild_wrapper_subclass,
+    "torch._utils _rebuild_nested_tensor": _rebuild_nested,
     "torch.nested._internal.nested_tensor _rebuild_njt": _rebuild_jagged,
     "torch._utils _rebuild_device_tensor_from_numpy": _rebuild_on_device,
     "torch._utils _rebuild_device_tensor_from_cpu_tensor": _rebuild_on_device,

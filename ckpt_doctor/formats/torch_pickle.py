@@ -127,9 +127,13 @@ def unsafe_defect(unsafe: Sequence[UnsafeUse], member: str | None, refused: Sequ
         MAX_SHOWN,
     )
     names = counted(len(unsafe), "name that is", "names that are")
+    message = f"The pickle{where} refers to {names} not on the allow-list: {shown}."
+    own = {use.name.replace(" ", ".", 1).removeprefix("builtins.") for use in unsafe}
+    if any(name not in own for name in refused):
+        message += f" With harmless ones, torch.load's default stops at: {listed(refused, MAX_SHOWN)}."
     return Defect(
         DefectKind.UNSAFE_GLOBAL,
-        f"The pickle{where} refers to {names} not on the allow-list: {shown}.",
+        message,
         evidence={
             "refused": list(refused),
             "globals": [

@@ -123,7 +123,7 @@ def _message(file: WeightFile, part: Part, names: list[str], allowed: list[str],
     causes = {refusal.cause for refusal in file.refusals}
     parts = [f"torch.load refuses the file by default (weights_only=True): it stops at {_first(file.refusals)}."]
     if _severity(part, file) is Severity.ERROR:
-        parts.append("PEFT and transformers open it in this way.")
+        parts.append(f"{_READERS[part.role]} in this way.")
     if len(names) > 1:
         parts.append(f"It would stop at {counted(len(names), 'name')} in all, in this order: {listed(names, 20)}.")
     parts.append("None of this is dangerous.")
@@ -138,8 +138,17 @@ def _message(file: WeightFile, part: Part, names: list[str], allowed: list[str],
     else:
         needed = sorted({package for name in allowed if (package := package_of(name))})
         needs = f" (needs {listed(needed, 20)})" if needed else ""
-        parts.append(f"Save plain values, or allow them with torch.serialization.add_safe_globals([…]){needs}.")
+        call = f"torch.serialization.add_safe_globals([{', '.join(allowed) if len(allowed) <= _SHOWN else '…'}])"
+        parts.append(f"Save plain values, or allow {'it' if len(allowed) == 1 else 'them'} with {call}{needs}.")
     return " ".join(parts)
+
+
+_READERS = {
+    "adapter": "PEFT opens it",
+    "model": "transformers opens it",
+    "file": "PEFT and transformers open a file of this name",
+}
+_SHOWN = 3  # names in a call that a message writes out
 
 
 def _first(refusals: Sequence[Refusal]) -> str:

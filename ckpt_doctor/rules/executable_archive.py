@@ -44,7 +44,7 @@ class ExecutableArchive(DefectRule):
         path = os.path.join(checkpoint.root, file.path) if checkpoint.layout != "file" else str(checkpoint.path)
         command = shell("convert", from_here(path), "--to", "safetensors", "--tensors-only")
         count = counted(len(file.tensors) - len(file.outside) or len(file.tensors), "tensor")
-        return f"torch.load refuses it by default. To take out its {count} without running it: {command}"
+        return f"torch.load refuses it by default. To take out its {count} without running it: `{command}`"
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
         """An error, for whoever opens the file is at risk; a warning for TorchScript that lies beside the weights."""
