@@ -159,7 +159,6 @@ FORMS: dict[str, dict[str, Any]] = {
     "legacy": {"_use_new_zipfile_serialization": False},
     "protocol 3": {"pickle_protocol": 3},
     "protocol 4": {"pickle_protocol": 4},
-    "protocol 5": {"pickle_protocol": 5},
 }
 CASES = [(name, form) for name in OBJECTS for form in FORMS]
 
