@@ -1,8 +1,8 @@
 """Pickled modules: which of their tensors are their ``state_dict()``, and by which names.
 
 A whole module that was saved by ``torch.save(module)`` holds its parameters, buffers and submodules in the attributes
-``_parameters``, ``_buffers`` and ``_modules`` (``torch/nn/modules/module.py``). A TorchScript archive holds them as plain
-attributes; which of these are parameters or buffers stands in the code of the class.
+``_parameters``, ``_buffers`` and ``_modules`` (``torch/nn/modules/module.py``). A TorchScript archive holds them as
+plain attributes; which of these are parameters or buffers stands in the code of the class.
 """
 
 from __future__ import annotations

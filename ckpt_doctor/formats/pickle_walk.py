@@ -95,10 +95,11 @@ def _forget_copies(found: Harvest) -> None:
 def _view(node: TensorNode) -> tuple[object, ...]:
     key = node.storage.key if node.storage is not None else id(node)
     # What a file made up need not be hashable.
-    return (key, *map(str, (node.dtype.name, node.offset))) + tuple(
-        tuple(part) if type(part) is tuple and all(type(n) is int for n in part) else id(part)
+    sizes = (
+        part if type(part) is tuple and all(type(n) is int for n in part) else id(part)
         for part in (node.shape, node.stride)
     )
+    return (key, node.dtype.name, str(node.offset), *sizes)
 
 
 def _is_plain(root: Any) -> bool:

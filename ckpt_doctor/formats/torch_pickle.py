@@ -144,6 +144,6 @@ def unsafe_defect(unsafe: Sequence[UnsafeUse], member: str | None, refused: Sequ
                     **({"member": member} if member else {}),
                 }
                 for use in unsafe
-            ]
+            ],
         },
     )

@@ -59,9 +59,7 @@ TORCHAO = frozenset().union(
     _names("dtypes.uintx.gemlite_layout", "GemlitePackedLayout GemliteAQTTensorImpl"),
     _names("dtypes.uintx.int4_cpu_layout", "Int4CPULayout Int4CPUAQTTensorImpl"),
     _names("dtypes.uintx.int4_xpu_layout", "Int4XPULayout Int4XPUAQTTensorImpl"),
-    _names(
-        "dtypes.uintx.dyn_int8_act_int4_wei_cpu_layout", "Int8DynamicActInt4WeightCPULayout DA8W4CPUAQTTensorImpl"
-    ),
+    _names("dtypes.uintx.dyn_int8_act_int4_wei_cpu_layout", "Int8DynamicActInt4WeightCPULayout DA8W4CPUAQTTensorImpl"),
     _names("dtypes.uintx.marlin_qqq_tensor", "MarlinQQQLayout MarlinQQQAQTTensorImpl MarlinQQQTensor"),
     _names("dtypes.uintx.marlin_sparse_layout", "MarlinSparseLayout MarlinSparseAQTTensorImpl"),
     _names("dtypes.uintx.q_dq_layout", "QDQLayout QDQTensorImpl"),

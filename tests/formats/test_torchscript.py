@@ -182,5 +182,3 @@ def test_too_few_elements_are_said_once(tmp_path: Path) -> None:
     assert "CKD107" in codes and "CKD902" not in codes
     (tmp_path / "x.pt").write_bytes(data + b"more")
     assert "CKD902" in [finding.code for finding in ckpt_doctor.inspect(tmp_path / "x.pt").findings]
-
-
