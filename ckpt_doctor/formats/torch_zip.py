@@ -107,9 +107,7 @@ class _Archive:
             if name.partition("/")[2].startswith(("constants.pkl", "code/")) or name == "constants.pkl"
         ]
         if code:
-            message = (
-                f"The archive is a TorchScript program, which runs when the model is called: it has {listed(code)}."
-            )
+            message = f"The archive is a TorchScript program, whose code runs with the model: it has {listed(code)}."
             evidence = {"kind": "torchscript", "members": code[:20]}
             self.defects.append(Defect(DefectKind.EXECUTABLE_ARCHIVE, message, evidence=evidence))
 

@@ -252,9 +252,8 @@ def _compare(source: Source, members: list[Member], shift: int, directory_start:
             if gap < 0:
                 directory.odd(f"member {member.name} begins inside the member in front of it")
             else:
-                oddities.append(
-                    f"{gap:,} bytes lie {'behind ' + last.name if last else 'in front of its first member'}"
-                )
+                where = f"behind {last.name}" if last else "in front of its first member"
+                oddities.append(f"{gap:,} bytes lie {where}")
             gap = 0
         begin = header - gap
         nbytes = gap + _LOCAL.size + len(member.raw_name) + _PADDING

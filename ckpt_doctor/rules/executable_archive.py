@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
 
 from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
 from ckpt_doctor.findings import Severity
-from ckpt_doctor.wording import counted, from_here, shell
+from ckpt_doctor.wording import counted, shell
 
 from .rule import DefectRule
 
@@ -41,8 +41,8 @@ class ExecutableArchive(DefectRule):
         """For TorchScript with tensors, the command that takes them out."""
         if defect.evidence.get("kind") != "torchscript" or not file.tensors:
             return self.advice
-        path = os.path.join(checkpoint.root, file.path) if checkpoint.layout != "file" else str(checkpoint.path)
-        command = shell("convert", from_here(path), "--to", "safetensors", "--tensors-only")
+        path = checkpoint.path if checkpoint.layout == "file" else posixpath.join(checkpoint.path, file.path)
+        command = shell("convert", path, "--to", "safetensors", "--tensors-only")
         count = counted(len(file.tensors) - len(file.outside) or len(file.tensors), "tensor")
         return f"torch.load refuses it by default. To take out its {count} without running it: `{command}`"
 

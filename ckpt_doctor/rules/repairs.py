@@ -86,7 +86,7 @@ def plain_only(file: WeightFile, despite: tuple[DefectKind, ...] = ()) -> tuple[
 
 def left_out_of_plain(file: WeightFile) -> dict[str, str]:
     """What :func:`plain_only` leaves out: names, each with what it is."""
-    left = {name: "a tensor beside the module's state dict" for name in file.outside}
+    left = dict.fromkeys(file.outside, "a tensor beside the module's state dict")
     if len(left) == len(file.tensors):
         left = {}
     prefixes = {".".join(tensor.path[:length]) for tensor in file.tensors for length in range(1, len(tensor.path))}

@@ -126,7 +126,7 @@ def test_converted_module(name: str, legacy: bool, tmp_path: Path) -> None:
         torch.save(module, source, _use_new_zipfile_serialization=not legacy)
     listed = {tensor.name for tensor in ckpt_doctor.open_checkpoint(source).files[0].tensors}
     assert set(module.state_dict()) <= listed
-    with pytest.raises(ConversionError, match="CKD901.*--tensors-only"):
+    with pytest.raises(ConversionError, match=r"CKD901.*--tensors-only"):
         ckpt_doctor.convert(source, to="safetensors")
     ckpt_doctor.convert(source, to="safetensors", tensors_only=True)
     found = load_file(tmp_path / "whole.safetensors")
@@ -240,7 +240,7 @@ def test_torchscript(name: str, how: str, tmp_path: Path) -> None:
     (file,) = ckpt_doctor.open_checkpoint(tmp_path / "program.pt").files
     assert file.format == "torchscript"
     assert [t.name for t in file.tensors if t.name not in file.outside] == list(expected)
-    with pytest.raises(ConversionError, match="CKD904.*--tensors-only"):
+    with pytest.raises(ConversionError, match=r"CKD904.*--tensors-only"):
         ckpt_doctor.convert(tmp_path / "program.pt", to="safetensors")
     ckpt_doctor.convert(tmp_path / "program.pt", to="safetensors", tensors_only=True)
     same(load_file(tmp_path / "program.safetensors"), expected)

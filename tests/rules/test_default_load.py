@@ -184,7 +184,7 @@ def complaints(data: bytes) -> tuple[list[str], bool]:
             with torch.serialization.safe_globals(allowed):
                 torch.load(io.BytesIO(data), weights_only=True)
             return names, True
-        except Exception as problem:  # noqa: BLE001  (pickles end in every kind of error)
+        except Exception as problem:  # pickles end in every kind of error
             text = str(problem)
         found = re.search(r"Unsupported global: GLOBAL (\S+) was not", text)
         found = found or re.search(r"but got <class '(numpy\.dtypes\.\w+)'>", text)
