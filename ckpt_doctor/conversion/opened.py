@@ -108,7 +108,7 @@ def _opened(job: Job, source: FileSource, to: str, *, drop_non_tensors: bool, te
         return Opened(job, source, status, WeightFile(job.source.name, "unknown", source.size), as_it_is)
     file = recognise(source, job.source.name)
     edit = TENSORS_ONLY if tensors_only and to == "safetensors" else NO_EDIT
-    with _naming_the_way(file, to):
+    with _naming_the_way(file, to, edit):
         refuse_defects(file, edit.despite)
     if (file.format == "safetensors") == (to == "safetensors"):
         return Opened(job, source, status, file, as_it_is)
@@ -117,18 +117,18 @@ def _opened(job: Job, source: FileSource, to: str, *, drop_non_tensors: bool, te
 
         import_torch()  # where it is not installed, that is said before anything is written
         return Opened(job, source, status, file, None)
-    with _naming_the_way(file, to):
+    with _naming_the_way(file, to, edit):
         plan = plan_safetensors(source, file, shared=job.shared, drop_non_tensors=drop_non_tensors, edit=edit)
     return Opened(job, source, status, file, plan.content, plan)
 
 
 @contextlib.contextmanager
-def _naming_the_way(file: WeightFile, to: str) -> Iterator[None]:
+def _naming_the_way(file: WeightFile, to: str, edit: Edit) -> Iterator[None]:
     """Say in a refusal that the tensors can be taken out of the file nevertheless, where they can."""
     try:
         yield
     except ConversionError as error:
-        stuck = bool(file.tensors) and all(defect.kind in DESPITE for defect in file.defects)
+        stuck = bool(file.tensors) and not edit.plain and all(defect.kind in DESPITE for defect in file.defects)
         if not stuck or not (file.defects or isinstance(error, ObjectError)):
             raise
         how = "--tensors-only" if to == "safetensors" else "--to safetensors --tensors-only"

@@ -223,7 +223,7 @@ def _whole_local_tensor(node: OpaqueNode, state: Any) -> TensorNode | None:
         node.parts.append(("", state))
         return None
     # _rebuild_wrapper_subclass(class, dtype, size, …)
-    made_of = node.parts[0][1] if node.parts else ()
+    made_of: Arguments = node.parts[0][1] if node.parts else ()
     if len(made_of) > 1 and made_of[1] == local.shape:
         return _changed(local, local.requires_grad, None)
     node.parts = [("_local_tensor", local)]
