@@ -12,7 +12,6 @@ from ckpt_doctor.wording import counted, listed
 
 from .rule import DefectRule
 
-
 # huggingface_hub names a blob after its hash: SHA-1 for small files, SHA-256 for large ones.
 _BLOB = re.compile(r"(\.\./)+blobs/[0-9a-f]{40}([0-9a-f]{24})?")
 
