@@ -20,7 +20,7 @@ class Rewrite(NamedTuple):
     tensors to the new ones, ``without`` are left out, ``dtypes`` maps names to the floating-point dtypes that their
     values are cast to. ``metadata`` is added to a safetensors header. ``shared`` is ``keep`` where one of several equal
     views may stand for all, and else ``clone``. ``despite`` are the defects that do not stand against it: only what
-    they leave whole is written.
+    they leave whole is written. ``plain`` keeps tensors and plain values, and no object of any class.
     """
 
     path: str
@@ -33,6 +33,7 @@ class Rewrite(NamedTuple):
     shared: str = "keep"
     despite: tuple[DefectKind, ...] = ()
     keeps: bool = False
+    plain: bool = False
 
 
 class Move(NamedTuple):

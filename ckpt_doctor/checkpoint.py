@@ -56,6 +56,21 @@ class Defect(NamedTuple):
     evidence: Mapping[str, Any] = NOTHING
 
 
+class Refusal(NamedTuple):
+    """Something in a torch file that ``torch.load(weights_only=True)`` stops at, in the order in which it does.
+
+    ``name`` is written as torch writes it in its message: ``numpy.dtype``, ``range`` for a builtin. ``position`` is the
+    byte offset in the pickle. ``cause`` is ``name`` (an unsupported global), ``items`` or ``elements`` (a class that
+    would still get none if it were allowed), ``type`` (the class of something that was made, which the pickle does not
+    name), ``getattr``, ``storage``, ``module`` or ``opcode``. Only against a ``name`` or a ``type`` does
+    ``add_safe_globals`` help.
+    """
+
+    name: str
+    position: int
+    cause: str = "name"
+
+
 class Storage(NamedTuple):
     """A run of bytes that one or more tensors are views of.
 
@@ -164,10 +179,13 @@ class TensorScan(NamedTuple):
 class WeightFile(NamedTuple):
     """One file that holds tensors, or that bears the name of one that should.
 
-    ``path`` is relative to the checkpoint, with ``/``. ``format`` is ``safetensors``, ``torch-zip``, ``torch-legacy``
-    or ``unknown``; ``content`` says in words what was recognised. ``metadata`` is the ``__metadata__`` of a safetensors
+    ``path`` is relative to the checkpoint, with ``/``. ``format`` is ``safetensors``, ``torch-zip``, ``torch-legacy``,
+    ``torchscript`` or ``unknown``; ``content`` says in words what was recognised. ``metadata`` is the
+    ``__metadata__`` of a safetensors
     file. ``values`` are the non-tensor values of a pickle by dotted path. ``scans`` is there once the bytes were read.
-    ``plain`` says that what was saved is one dictionary of tensors, of which their names say everything.
+    ``plain`` says that what was saved is one dictionary of tensors, of which their names say everything. ``refusals``
+    is what ``torch.load``'s default stops at. ``outside`` names the tensors of a pickled module that its own
+    ``state_dict()`` does not hold.
     """
 
     path: str
@@ -181,6 +199,8 @@ class WeightFile(NamedTuple):
     defects: tuple[Defect, ...] = ()
     scans: Mapping[str, TensorScan] | None = None
     plain: bool = False
+    refusals: tuple[Refusal, ...] = ()
+    outside: tuple[str, ...] = ()
 
     def has_defect(self, *kinds: DefectKind) -> bool:
         """Whether any defect is of one of these kinds."""

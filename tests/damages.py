@@ -511,6 +511,25 @@ def inject(path: Path, opcodes: bytes) -> None:
     edit_zip(path, change)
 
 
+def resave(path: Path, change: Callable[[dict[str, Any]], Any], **options: Any) -> None:
+    """Load a torch file, change what is in it, and save it with these options of ``torch.save``."""
+    import torch
+
+    torch.save(change(torch.load(path)), path, **options)
+
+
+@damage("CKD114", "weaver_bin/weaver", expect="bin")
+def date_among_the_weights(path: Path) -> None:
+    import datetime
+
+    resave(path / ADAPTER_BIN, lambda state: {**state, "saved": datetime.date(2026, 1, 1)})
+
+
+@damage("CKD114", "weaver_bin/weaver", expect="bin")
+def pickle_protocol_4(path: Path) -> None:
+    resave(path / ADAPTER_BIN, dict, pickle_protocol=4)
+
+
 @damage("CKD901", "weaver_bin/weaver", expect="bin")
 def pickle_calls_a_function(path: Path) -> None:
     inject(path / ADAPTER_BIN, foreign() + b"0")

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 )
 @click.option("--drop-non-tensors", is_flag=True, help="Leave out values that neither safetensors nor JSON can hold.")
 @click.option(
+    "--tensors-only",
+    is_flag=True,
+    help="Take tensors and plain values out of a file that nobody should load: a pickled module, TorchScript.",
+)
+@click.option(
     "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
 )
 @settings_options
@@ -42,6 +47,7 @@ def command(
     overwrite: bool,
     no_check: bool,
     drop_non_tensors: bool,
+    tensors_only: bool,
     output_format: str,
     config: str | None,
     no_config: bool,
@@ -54,6 +60,8 @@ def command(
 
     Exit code: 0 if everything was written or nothing had to be, 2 if nothing was written.
     """
+    if tensors_only and to != "safetensors":
+        raise click.UsageError("--tensors-only needs --to safetensors")
     from ckpt_doctor.conversion import convert
 
     from .progress import ByteProgress
@@ -68,6 +76,7 @@ def command(
             overwrite=overwrite,
             check=not no_check,
             drop_non_tensors=drop_non_tensors,
+            tensors_only=tensors_only,
             layouts=layouts,
             progress=progress,
         )

@@ -26,13 +26,19 @@ class Edit:
 
     ``dtypes`` maps the names that tensors have to those of the dtypes that their values are cast to, of :data:`FLOATS`.
     A new name differs from the old one in the last key of its path. ``despite`` are the defects that are put up with:
-    then nothing but tensors is kept.
+    then nothing but tensors is kept, or with ``plain`` these and the plain values.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     dtypes: Mapping[str, str] = field(default_factory=dict)
     despite: tuple[DefectKind, ...] = ()
+    plain: bool = False
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing but the tensors is kept."""
+        return bool(self.despite) and not self.plain
 
     def casts(self, file: WeightFile) -> dict[str, DType]:
         """What tensors are cast to, by the names they will have; only those that change.

@@ -13,9 +13,12 @@ from ckpt_doctor.errors import ConversionError
 from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.formats.source import FileSource
 
+from .editing import NO_EDIT, Edit
 from .jobs import Job
+from .plain import DESPITE
 from .plan import SafetensorsPlan, plan_safetensors, refuse_defects
 from .slots import Content, whole_file
+from .structure import ObjectError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +81,11 @@ def concerning(path: Path) -> Iterator[None]:
         raise ConversionError(f"cannot convert {path}: {error.strerror or error}. Nothing was written") from error
 
 
-def open_job(job: Job, to: str, *, drop_non_tensors: bool) -> Opened:
+TENSORS_ONLY = Edit(despite=DESPITE, plain=True)
+"""Everything is kept that has a plain form, of a file that nobody should load, too."""
+
+
+def open_job(job: Job, to: str, *, drop_non_tensors: bool, tensors_only: bool = False) -> Opened:
     """Open the source of a job and decide what is written; the caller closes it.
 
     Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``.
@@ -87,20 +94,22 @@ def open_job(job: Job, to: str, *, drop_non_tensors: bool) -> Opened:
         source = FileSource(job.source)
     try:
         with concerning(job.source):
-            return _opened(job, source, to, drop_non_tensors=drop_non_tensors)
+            return _opened(job, source, to, drop_non_tensors=drop_non_tensors, tensors_only=tensors_only)
     except BaseException:
         source.close()
         raise
 
 
-def _opened(job: Job, source: FileSource, to: str, *, drop_non_tensors: bool) -> Opened:
+def _opened(job: Job, source: FileSource, to: str, *, drop_non_tensors: bool, tensors_only: bool) -> Opened:
     assert source.fileno is not None
     status = os.fstat(source.fileno)
     as_it_is = whole_file(job.source.name, source.size)
     if not job.converts:
         return Opened(job, source, status, WeightFile(job.source.name, "unknown", source.size), as_it_is)
     file = recognise(source, job.source.name)
-    refuse_defects(file)
+    edit = TENSORS_ONLY if tensors_only and to == "safetensors" else NO_EDIT
+    with _naming_the_way(file, to, edit):
+        refuse_defects(file, edit.despite)
     if (file.format == "safetensors") == (to == "safetensors"):
         return Opened(job, source, status, file, as_it_is)
     if to == "bin":
@@ -108,5 +117,20 @@ def _opened(job: Job, source: FileSource, to: str, *, drop_non_tensors: bool) ->
 
         import_torch()  # where it is not installed, that is said before anything is written
         return Opened(job, source, status, file, None)
-    plan = plan_safetensors(source, file, shared=job.shared, drop_non_tensors=drop_non_tensors)
+    with _naming_the_way(file, to, edit):
+        plan = plan_safetensors(source, file, shared=job.shared, drop_non_tensors=drop_non_tensors, edit=edit)
     return Opened(job, source, status, file, plan.content, plan)
+
+
+@contextlib.contextmanager
+def _naming_the_way(file: WeightFile, to: str, edit: Edit) -> Iterator[None]:
+    """Say in a refusal that the tensors can be taken out of the file nevertheless, where they can."""
+    try:
+        yield
+    except ConversionError as error:
+        stuck = bool(file.tensors) and not edit.plain and all(defect.kind in DESPITE for defect in file.defects)
+        if not stuck or not (file.defects or isinstance(error, ObjectError)):
+            raise
+        how = "--tensors-only" if to == "safetensors" else "--to safetensors --tensors-only"
+        message = f"{error}. {how} takes out the tensors and the plain values and runs nothing of the file"
+        raise ConversionError(message) from error

@@ -16,6 +16,7 @@ from .aliases import settle
 from .editing import NO_EDIT, PLAIN, Edit
 from .header import METADATA, Entry, entry_of, header, in_order
 from .outcome import AliasOutcome
+from .plain import plain_object
 from .slots import Content, Slot, slot_of
 from .structure import Flattened, flatten
 
@@ -54,7 +55,7 @@ def refuse_defects(file: WeightFile, despite: Collection[DefectKind] = ()) -> No
         code = _CODES.get(worst.kind)
         more = f" ({counted(len(defects) - 1, 'more problem')}: see `inspect`)" if len(defects) > 1 else ""
         raise ConversionError(f"it is refused{f' ({code})' if code else ''}: {worst.message.rstrip('.')}{more}")
-    if file.format == "unknown" and not despite:
+    if file.format == "unknown" and (not despite or not file.tensors):
         raise ConversionError(f"it holds no tensors: this is {file.content or 'of no known kind'}")
 
 
@@ -70,9 +71,14 @@ def plan_safetensors(
     refuse_defects(file, edit.despite)
     refuse_big_endian(file)
     found = Flattened()
+    left_out: tuple[str, ...] = ()
     casts = edit.casts(file)
-    if not edit.despite:  # of a damaged file nothing but the tensors themselves is kept
+    if not edit.bare:  # of a damaged file nothing but the tensors themselves is kept
         root = read_root(source, file)
+        if edit.plain and root is not PLAIN:
+            plain = plain_object(root, file)
+            file, root, drop_non_tensors = plain.file, plain.tree, True
+            left_out = tuple(f"{name} ({what})" for name, what in plain.dropped.items())
         file, root = edit.of_file(file), edit.of_tree(root)
         if root is not PLAIN:
             found = flatten(root, [tensor.name for tensor in file.tensors], drop=drop_non_tensors)
@@ -92,7 +98,7 @@ def plan_safetensors(
         names=tuple(entry.tensor.name for entry in entries),
         aliases=tuple(aliases.outcomes),
         values=tuple(found.values),
-        dropped=tuple(found.dropped),
+        dropped=(*left_out, *found.dropped),
         tensor_nbytes=sum(entry.nbytes for entry in entries),
         metadata=metadata,
     )

@@ -37,6 +37,7 @@ def convert(
     overwrite: bool = False,
     check: bool = True,
     drop_non_tensors: bool = False,
+    tensors_only: bool = False,
     layouts: Sequence[LayoutDefinition] = (),
     progress: Progress | None = None,
 ) -> Conversion:
@@ -46,8 +47,9 @@ def convert(
     a file gets that name, and a checkpoint becomes a whole one in that folder. ``shared`` says what becomes of
     tensors that share bytes: ``clone``, ``drop`` or ``error``; ``None`` means ``clone``, and ``drop`` for the tied
     embeddings of a whole transformers model. ``check`` compares every tensor with its source, and the source with its
-    checksums. ``drop_non_tensors`` leaves out values that neither safetensors nor JSON can hold. ``layouts`` are those
-    that a team has defined.
+    checksums. ``drop_non_tensors`` leaves out values that neither safetensors nor JSON can hold. ``tensors_only`` also
+    converts files that nobody should load (a pickled module, TorchScript): tensors under the names of the module's
+    ``state_dict()``, and plain values. ``layouts`` are those that a team has defined.
 
     Raises ``ConversionError``, ``PathNotFoundError``, ``NoCheckpointError``, ``UnknownNameError``, and
     ``MissingDependencyError`` for ``to="bin"`` without torch. Then nothing was written, and no source is ever changed.
@@ -55,7 +57,16 @@ def convert(
     for value, allowed, what in ((to, FORMATS, "format"), (shared or "clone", CHOICES, "value of shared")):
         if value not in allowed:
             raise UnknownNameError(f"there is no {what} {value!r}; choose one of {', '.join(allowed)}")
-    run = _Run(to, overwrite=overwrite, check=check, drop_non_tensors=drop_non_tensors, progress=progress)
+    if tensors_only and to != "safetensors":
+        raise ConversionError("tensors_only writes safetensors: use it with to='safetensors'")
+    run = _Run(
+        to,
+        overwrite=overwrite,
+        check=check,
+        drop_non_tensors=drop_non_tensors,
+        tensors_only=tensors_only,
+        progress=progress,
+    )
     path = Path(source)
     try:
         # Path("") would be the current directory.
@@ -84,12 +95,20 @@ class _Run:
     """One conversion from the first look to the last rename."""
 
     def __init__(
-        self, to: str, *, overwrite: bool, check: bool, drop_non_tensors: bool, progress: Progress | None
+        self,
+        to: str,
+        *,
+        overwrite: bool,
+        check: bool,
+        drop_non_tensors: bool,
+        tensors_only: bool,
+        progress: Progress | None,
     ) -> None:
         self.to = to
         self.overwrite = overwrite
         self.check = check
         self.drop_non_tensors = drop_non_tensors
+        self.tensors_only = tensors_only
         self.progress = progress
         self.done = self.total = 0
 
@@ -100,7 +119,9 @@ class _Run:
             with contextlib.ExitStack() as stack:
                 opened = []
                 for job in jobs.files:
-                    item = open_job(job, self.to, drop_non_tensors=self.drop_non_tensors)
+                    item = open_job(
+                        job, self.to, drop_non_tensors=self.drop_non_tensors, tensors_only=self.tensors_only
+                    )
                     stack.enter_context(item.source)
                     opened.append(item)
                 in_place = [item for item in opened if _is_done(item)]

@@ -22,6 +22,11 @@ from ckpt_doctor.wording import counted, listed
 STRUCTURE = "ckpt-doctor.structure"
 """The metadata entry that says how tensors and values are nested."""
 
+
+class ObjectError(ConversionError):
+    """Something in the file is an object of a class that is not there."""
+
+
 MAX_DEPTH = 200
 """How deep an object may be nested; real checkpoints have a dozen levels."""
 _MAX_BITS = 2_000  # torch.load(weights_only=True) reads integers of up to 255 bytes
@@ -53,13 +58,13 @@ def flatten(root: Any, tensor_names: Collection[str], *, drop: bool) -> Flattene
     encoded = walk.encode(root, "" if type(root) in (DictNode, list, tuple) else name, 0, root=True)
     lost = [name for name in tensor_names if name not in walk.found.tensors]
     if lost:
-        raise ConversionError(
+        raise ObjectError(
             f"{counted(len(lost), 'tensor')} cannot be taken out of the object they are a part of: {listed(lost)}. "
             "Load the file and save plain tensors"
         )
     if walk.found.dropped and not drop:
         shown = listed(f"{name} ({kind})" for name, kind in walk.found.dropped.items())
-        raise ConversionError(
+        raise ObjectError(
             f"{counted(len(walk.found.dropped), 'value')} that neither safetensors nor JSON can hold: {shown}. "
             "--drop-non-tensors leaves them out"
         )

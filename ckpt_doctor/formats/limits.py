@@ -47,6 +47,8 @@ class Limits(NamedTuple):
     """For all of these members together."""
     word: int = 100
     """Of a member that holds one word, such as a version."""
+    script_code: int = 64 << 20
+    """Of the source in a TorchScript archive, which tells its parameters from its other tensors."""
     second_format: int = 16 << 20
     """How far a safetensors file is read as a pickle."""
 

@@ -7,12 +7,14 @@ A name on no list is noted where it is resolved, whether or not anything is done
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import repeat
 from struct import Struct
 from struct import error as StructError
 from typing import Any, NamedTuple
 
-from ckpt_doctor.checkpoint import DefectKind
+from ckpt_doctor.checkpoint import NOTHING, DefectKind, Refusal
+from ckpt_doctor.dtypes import DType
 
 from .pickle_opcodes import RARE
 from .pickle_state import COSTLY, LONG_TEXT, UNSET, State
@@ -38,7 +40,8 @@ class Outcome(NamedTuple):
     ``root`` is ``None`` where ``error`` says why reading ended early. ``end`` is the offset behind the last byte that
     was read. ``frames_match`` is false where a frame's declared length disagrees with its content. ``called`` says
     that something was called on the way. ``retyped`` are the keys of storages that have several element types, at most
-    twenty; ``id_lengths`` are the numbers of parts that the persistent ids have.
+    twenty; ``id_lengths`` are the numbers of parts that the persistent ids have. ``refusals`` is what
+    ``torch.load``'s default would stop at. ``dtypes`` are the element types of all storages, by key.
     """
 
     root: Any
@@ -49,6 +52,8 @@ class Outcome(NamedTuple):
     called: bool
     retyped: tuple[str, ...] = ()
     id_lengths: frozenset[int] = frozenset()
+    refusals: tuple[Refusal, ...] = ()
+    dtypes: Mapping[str, DType] = NOTHING
 
 
 def run(data: bytes, budget: Budget, start: int = 0, available: int | None = None) -> Outcome:
@@ -76,6 +81,8 @@ def run(data: bytes, budget: Budget, start: int = 0, available: int | None = Non
         state.called,
         tuple(state.retyped),
         frozenset(state.id_lengths),
+        state.all_refusals(),
+        state.dtypes,
     )
 
 

@@ -305,5 +305,25 @@ _TABLE: dict[bytes, Callable[[State], None]] = {
     b"\x98": _readonly_buffer,
 }
 
-RARE: list[Callable[[State], None]] = [_TABLE.get(bytes([opcode]), _unknown) for opcode in range(256)]
+_WEIGHTS_ONLY = frozenset(b"\x80\x8aU\x8fc\x81b")
+"""Those of the opcodes above that torch's weights-only unpickler knows, too (``torch/_weights_only_unpickler.py``)."""
+
+
+def _noted(opcode: int) -> Callable[[State], None]:
+    """What the opcode does; where ``torch.load``'s default stops at it, that is noted first."""
+    execute = _TABLE.get(bytes([opcode]), _unknown)
+    if opcode in _WEIGHTS_ONLY:
+        return execute
+    name = _NAMES.get(opcode, f"{opcode:#04x}")
+
+    def noted(state: State) -> None:
+        state.refuses(name, state.position - 1, "opcode")
+        execute(state)
+
+    return noted
+
+
+_NAMES = {0x95: "FRAME", 0x93: "STACK_GLOBAL", 0x42: "BINBYTES", 0x43: "SHORT_BINBYTES", 0x8B: "LONG4", 0x30: "POP"}
+
+RARE: list[Callable[[State], None]] = [_noted(opcode) for opcode in range(256)]
 """Called with the machine's state, its position behind the opcode."""

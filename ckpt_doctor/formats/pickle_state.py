@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from ckpt_doctor.checkpoint import DefectKind
+from ckpt_doctor.checkpoint import DefectKind, Refusal
 from ckpt_doctor.dtypes import DType
 
 from .pickle_values import REFUSED, SIZED, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
-from .torch_objects import known_global, unsafe_global
+from .torch_objects import default_allows, dtype_class, known_global, refused_name, unsafe_global
 
 MAX_NAME = 500
 """Longest name of a global, in characters."""
@@ -29,8 +29,8 @@ _ALLOCATING = frozenset({"builtins bytes", "builtins bytearray"})  # with a numb
 _METHODS = frozenset(dir(OrderedDict)) - {"__dict__"}  # no attribute of a dictionary is called like one
 _REPLACING = frozenset({"data", "__class__", "__dict__", "__setstate__", "__reduce_ex__"})
 
-MAX_UNSAFE = 100
-"""How many different unsafe names are kept."""
+MAX_UNSAFE = 1000
+"""How many different unsafe names, and how many refusals, are kept."""
 
 UNSET: Any = OpaqueNode("a memo entry that was never written")
 """Fills gaps in the memo."""
@@ -48,6 +48,7 @@ class State:
         self.memo: list[Any] = []
         self.globals: dict[str, Global] = {}
         self.unsafe: dict[str, tuple[int, int]] = {}
+        self.refusals: dict[tuple[str, str], Refusal] = {}
         self.unjudged: tuple[int, int] | None = None
         self.budget = budget
         self.work = budget.characters
@@ -179,6 +180,15 @@ class State:
         if count or len(self.unsafe) < MAX_UNSAFE:
             self.unsafe[name] = (first, count + 1)
 
+    def refuses(self, name: str, position: int, cause: str) -> None:
+        """Note something that ``torch.load``'s default stops at; the first of its kind counts."""
+        if len(self.refusals) < MAX_UNSAFE:
+            self.refusals.setdefault((name, cause), Refusal(name, position, cause))
+
+    def all_refusals(self) -> tuple[Refusal, ...]:
+        """Everything that ``torch.load``'s default stops at, in its order."""
+        return tuple(sorted(self.refusals.values(), key=lambda refusal: refusal.position))
+
     def resolve(self, module: Any, name: Any, position: int) -> Global:
         """The global of this module and name, judged."""
         if type(module) is not str or type(name) is not str:
@@ -193,6 +203,8 @@ class State:
             known = known_global(full) if full.count(" ") == 1 else None
             if known is None:
                 known = unsafe_global(full) if len(self.globals) < _MOST_NAMES else _ONE_OF_MANY
+            if not default_allows(full):
+                self.refuses(refused_name(full), position, "getattr" if known.role == "getattr" else "name")
             if len(self.globals) < _MOST_NAMES:
                 self.globals[full] = known
         if known.role == "unsafe":
@@ -211,7 +223,7 @@ class State:
         found = dict(self.unsafe)
         if self.unjudged is not None and not self.unjudged[1] and "builtins getattr" not in found:
             found["builtins getattr"] = (self.unjudged[0], 1)
-        return found
+        return dict(sorted(found.items(), key=lambda item: item[1][0]))
 
     # Making things
 
@@ -260,6 +272,8 @@ class State:
             else:
                 target.extra = state
         elif kind is OpaqueNode and target.role not in ("value", "bytes"):
+            if target.type_name == "numpy.dtype":
+                self.refuses(dtype_class(target), position, "type")
             target.parts.append(("", state))
         else:
             # On a class, or on an enum's member, this would change it for the whole process.
@@ -281,10 +295,13 @@ class State:
             raise self.invalid("a key without a value")
         if type(target) is DictNode:
             target.flat += items
+            if target.subclass is not None:
+                self.refuses(target.subclass, position, "items")
             return
         if type(target) is not OpaqueNode or target.role not in ("mapping", "unsafe"):
             self.flag(f"(items set on {_described(target)})", position)
         if type(target) is OpaqueNode:
+            self.refuses(target.type_name, position, "items")
             target.parts.append(("", DictNode(items)))
 
     def append_items(self, target: Any, items: list[Any], position: int) -> None:
@@ -295,6 +312,7 @@ class State:
         if type(target) is not OpaqueNode or target.role not in ("sequence", "unsafe"):
             self.flag(f"(elements appended to {_described(target)})", position)
         if type(target) is OpaqueNode:
+            self.refuses(target.type_name, position, "elements")
             target.parts.append(("items", items))
 
     def persistent(self, pid: Any, position: int) -> Any:
@@ -316,11 +334,15 @@ class State:
                 itemsize = cls.dtype.bits // 8
                 view = self.view(pid[5], itemsize) if len(pid) == 6 else None
                 self.id_lengths.add(len(pid))
+                if len(pid) == 6 and cls.name == "torch.storage UntypedStorage":
+                    # torch 2.13 writes float8 into the format from before 1.6, and no torch reads it again.
+                    self.refuses(cls.dotted, position, "storage")
                 # torch takes the type that it met first for every tensor of a storage.
                 if self.dtypes.setdefault(key, cls.dtype) is not cls.dtype and len(self.retyped) < 20:
                     self.retyped.append(key)
                 return StorageRef(key, cls.dtype, numel * itemsize, device, view)
         elif type(pid) is tuple and len(pid) == 4 and pid[0] == "module" and type(pid[1]) is Global:
+            self.refuses("the source of a module", position, "module")
             return pid[1]
         self.flag("(a persistent id that is not torch's)", position)
         return OpaqueNode("?", [("id", pid)], "unsafe")

@@ -86,15 +86,16 @@ class Global:
 class DictNode:
     """A dictionary: ``flat`` holds key, value, key, value. ``state`` is what was set as its attributes.
 
-    ``ordered`` marks an ``OrderedDict``.
+    ``ordered`` marks an ``OrderedDict``; ``subclass`` names a class to which ``torch.load``'s default gives no items.
     """
 
-    __slots__ = ("flat", "ordered", "state")
+    __slots__ = ("flat", "ordered", "state", "subclass")
 
     def __init__(self, flat: list[Any] | None = None) -> None:
         self.flat: list[Any] = [] if flat is None else flat
         self.state: Any = None
         self.ordered = False
+        self.subclass: str | None = None
 
 
 class OpaqueNode:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ckpt_doctor.checkpoint import DefectKind, OpaqueValue
 
+from .pickle_modules import NO_CLASSES, Classes, module_parts
 from .pickle_values import SCALARS, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
 from .torch_objects import BROKEN
 
@@ -18,6 +19,9 @@ Children = Iterator[tuple[str | None, Any]]
 
 _NO_PATH: tuple[str, ...] = ()
 
+_WITHOUT_WEIGHTS = frozenset({"torch.distributed.device_mesh.DeviceMesh"})
+"""Objects whose tensors are no weights: the mesh that all DTensors of a file share counts devices."""
+
 
 class _Hidden:
     """A part whose plain values are no entries of the file: an argument, the attributes of a dictionary."""
@@ -28,11 +32,21 @@ class _Hidden:
         self.part = part
 
 
+class _Module:
+    """A part of a pickled module, which goes on with the names of its state dict."""
+
+    __slots__ = ("node", "outside")
+
+    def __init__(self, node: Any, outside: bool) -> None:
+        self.node = node
+        self.outside = outside
+
+
 class Harvest:
     """What was found, in the order of the pickle. Names are dotted paths; ``broken`` are tensors that make no sense.
 
     ``storages`` are those that were saved for themselves. ``plain`` says that there was one dictionary of tensors with
-    strings as keys, and nothing else.
+    strings as keys, and nothing else. ``outside`` are the names of tensors that a module holds beside its state dict.
     """
 
     def __init__(self) -> None:
@@ -41,24 +55,51 @@ class Harvest:
         self.broken: list[str] = []
         self.storages: list[StorageRef] = []
         self.plain = False
+        self.outside: list[str] = []
 
 
-def harvest(root: Any, budget: Budget) -> Harvest:
+def harvest(root: Any, budget: Budget, classes: Classes = NO_CLASSES) -> Harvest:
     """Every tensor below ``root``, and every plain value that is not a mere argument or attribute.
 
     A tensor that is the whole file is called ``tensor``, a value ``value``. Shared parts are met once on each path,
-    cycles once. Raises :class:`PickleError` where that would take more than ``budget``.
+    cycles once. The tensors of a pickled module have the names of its ``state_dict()``, of which ``classes`` tells what
+    TorchScript says about it. Raises :class:`PickleError` where that would take more than ``budget``.
     """
     found = Harvest()
     found.plain = _is_plain(root)
     if type(root) in (DictNode, list, tuple):
-        _walk(iter(((None, root),)), found, budget)
+        _walk(iter(((None, root),)), found, budget, classes)
     elif type(root) is OpaqueNode and root.parts and root.role != "bytes":
-        # An object, such as saved training arguments: its attributes are the entries.
-        _walk(_attributes(root), found, budget)
+        if module_parts(root, classes) is not None:
+            _walk(iter(((None, root),)), found, budget, classes)
+        else:
+            # An object, such as saved training arguments: its attributes are the entries.
+            _walk(_attributes(root), found, budget, classes)
     else:
-        _walk(iter((("tensor" if type(root) is TensorNode else "value", root),)), found, budget)
+        _walk(iter((("tensor" if type(root) is TensorNode else "value", root),)), found, budget, classes)
+    _forget_copies(found)
     return found
+
+
+def _forget_copies(found: Harvest) -> None:
+    """Take out tensors beside a state dict that are the same as one in it, as in an RNN's ``_flat_weights``."""
+    if not found.outside:
+        return
+    outside = set(found.outside)
+    views = {_view(node) for name, _, node in found.tensors if name not in outside}
+    copies = {name for name, _, node in found.tensors if name in outside and _view(node) in views}
+    found.tensors = [entry for entry in found.tensors if entry[0] not in copies]
+    found.outside = [name for name in found.outside if name not in copies]
+
+
+def _view(node: TensorNode) -> tuple[object, ...]:
+    key = node.storage.key if node.storage is not None else id(node)
+    # What a file made up need not be hashable.
+    sizes = (
+        part if type(part) is tuple and all(type(n) is int for n in part) else id(part)
+        for part in (node.shape, node.stride)
+    )
+    return (key, node.dtype.name, str(node.offset), *sizes)
 
 
 def _is_plain(root: Any) -> bool:
@@ -70,14 +111,17 @@ def _is_plain(root: Any) -> bool:
     )
 
 
-def _walk(children: Children, found: Harvest, budget: Budget) -> None:
+def _walk(below: Children, found: Harvest, budget: Budget, classes: Classes) -> None:
     visits, characters = budget.visits, budget.characters
     prefix, path, keep, owner = "", _NO_PATH, True, None
-    open_frames: list[tuple[Children, str, tuple[str, ...], bool, Any]] = []
+    # Inside a module, names grow from this number of keys on, as one key; and whether its state dict has them.
+    flat: int | None = None
+    outside = False
+    open_frames: list[tuple[Children, str, tuple[str, ...], bool, Any, int | None, bool]] = []
     entered: set[int] = set()
     values = found.values
     while True:
-        for key, node in children:
+        for key, node in below:
             visits -= 1
             if visits < 0:
                 raise PickleError(DefectKind.RESOURCE_BOMB, "its parts contain each other too many times")
@@ -85,13 +129,20 @@ def _walk(children: Children, found: Harvest, budget: Budget) -> None:
                 name, here = prefix, path
             else:
                 name = f"{prefix}.{key}" if path else key
-                here = (*path, key)
+                here = (*path, key) if flat is None or len(path) == flat else (*path[:flat], f"{path[flat]}.{key}")
                 characters -= len(name) + 8 * len(here)
                 if characters < 0:
                     raise PickleError(DefectKind.RESOURCE_BOMB, "its names make far more text than it holds")
             kind = type(node)
+            inner_flat, inner_outside = flat, outside
+            if kind is _Module:
+                inner_outside = outside or node.outside
+                node = node.node
+                kind = type(node)
             if kind is TensorNode:
                 found.tensors.append((name, here, node))
+                if inner_outside:
+                    found.outside.append(name)
                 if node.extra is None:
                     continue
                 inner, inner_keep = _state(node.extra), False
@@ -117,11 +168,18 @@ def _walk(children: Children, found: Harvest, budget: Budget) -> None:
                         characters -= len(node.parts[0][1])
                         values[name] = _bytes(node)
                     continue
-                if keep:
+                if keep and here:
                     values[name] = OpaqueValue(node.type_name)
-                if not node.parts:
+                if not node.parts or node.type_name in _WITHOUT_WEIGHTS:
                     continue
-                inner, inner_keep = _attributes(node), keep
+                parts = module_parts(node, classes)
+                if parts is None:
+                    inner, inner_keep = _attributes(node), keep
+                else:
+                    visits -= parts.cost
+                    inner = ((child.name, _Module(child.node, not child.counts)) for child in parts.children)
+                    inner_keep = False
+                    inner_flat = len(here) if flat is None else flat
             elif kind is _Hidden:
                 inner, inner_keep = iter(((None, node.part),)), False
             else:
@@ -134,16 +192,17 @@ def _walk(children: Children, found: Harvest, budget: Budget) -> None:
                 continue
             if len(open_frames) >= budget.depth:
                 raise PickleError(DefectKind.RESOURCE_BOMB, f"its parts are nested more than {budget.depth} deep")
-            open_frames.append((children, prefix, path, keep, owner))
+            open_frames.append((below, prefix, path, keep, owner, flat, outside))
             owner = node
             entered.add(id(owner))
-            children, prefix, path, keep = inner, name, here, inner_keep
+            below, prefix, path, keep = inner, name, here, inner_keep
+            flat, outside = inner_flat, inner_outside
             break
         else:
             if not open_frames:
                 return
             entered.discard(id(owner))
-            children, prefix, path, keep, owner = open_frames.pop()
+            below, prefix, path, keep, owner, flat, outside = open_frames.pop()
 
 
 def _items(node: DictNode) -> Children:

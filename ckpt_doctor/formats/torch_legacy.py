@@ -15,7 +15,6 @@ from ckpt_doctor.wording import counted
 from .limits import LIMITS, Limits
 from .pickle_machine import Outcome, run
 from .pickle_values import Budget, DictNode, StorageRef
-from .pickle_walk import Harvest
 from .source import Source
 from .torch_pickle import outcome_defects, walk
 from .torch_tensors import describe
@@ -78,6 +77,8 @@ class _Legacy:
         self.defects: list[Defect] = []
         self.metadata: dict[str, str] | None = None
         self.itemsizes: dict[str, int] = {}
+        self.trailing = 0  # bytes behind the last storage
+        self.short: dict[str, int] = {}  # how many bytes a storage has fewer than its tensors say
         self.offsets: dict[str, tuple[int, int]] = {}
 
     def read(self) -> WeightFile:
@@ -87,9 +88,13 @@ class _Legacy:
             self.defects.append(Defect(problem.kind, f"The pickle cannot be walked through: {problem}."))
         tensors: tuple[TensorInfo, ...] = ()
         if root is not None:
-            self.lay_out(found)
+            self.lay_out()
             tensors, missing = describe(found, self.storage)
             self.defects += missing
+            # Where a storage counts too few elements, its own bytes follow: that is said already.
+            if self.trailing and self.trailing != sum(self.short.values()):
+                message = f"{counted(self.trailing, 'byte')} follow the last storage."
+                self.defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, message))
         return WeightFile(
             path=self.path,
             format="torch-legacy",
@@ -100,6 +105,8 @@ class _Legacy:
             values=found.values,
             defects=(*outcome_defects(self.outcomes, None), *self.defects),
             plain=found.plain,
+            refusals=tuple(refusal for outcome in self.outcomes for refusal in outcome.refusals),
+            outside=tuple(found.outside),
         )
 
     def objects(self) -> Any:
@@ -126,7 +133,7 @@ class _Legacy:
     def invalid(self, what: str) -> None:
         self.defects.append(Defect(DefectKind.TORCH_TRUNCATED, f"The file is invalid: {what}."))
 
-    def lay_out(self, found: Harvest) -> None:
+    def lay_out(self) -> None:
         """Read the list of keys, and find out where the bytes of each storage begin."""
         if any(outcome.id_lengths - {LEGACY_ID} for outcome in self.outcomes):
             self.invalid(f"the ids of its storages have not {LEGACY_ID} parts")
@@ -137,9 +144,9 @@ class _Legacy:
         if type(keys) is not list or not all(type(key) in (str, int) for key in keys):
             self.invalid("the list of storages is none")
             return
-        mentioned = [node.storage for _, _, node in found.tensors if node.storage is not None]
-        for storage in (*mentioned, *found.storages):
-            self.itemsizes.setdefault(storage.key, storage.dtype.bits // 8)
+        for mentioned in self.outcomes:
+            for key, dtype in mentioned.dtypes.items():
+                self.itemsizes.setdefault(key, dtype.bits // 8)
         position = outcome.end
         for key in map(str, keys):
             raw = self.source.read_at(position, _LENGTH)
@@ -155,10 +162,7 @@ class _Legacy:
             self.offsets[key] = position + _LENGTH, nbytes
             position += _LENGTH + nbytes
         else:
-            if position < self.source.size:
-                count = counted(self.source.size - position, "byte")
-                message = f"{count} follow the last storage."
-                self.defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, message))
+            self.trailing = max(0, self.source.size - position)
 
     def storage(self, reference: StorageRef) -> tuple[Storage, str | None]:
         """Where the bytes of a storage are, and why they are not there if they are not."""
@@ -178,6 +182,7 @@ class _Legacy:
         if there != reference.nbytes:
             # torch refuses more bytes as well as fewer: "wrong byte size".
             lost = f"storage {reference.key} has {there:,} of {reference.nbytes:,} bytes"
+            self.short[reference.key] = reference.nbytes - there
         elif offset + reference.nbytes > self.source.size:
             left = max(0, self.source.size - offset)
             lost = (

@@ -11,7 +11,8 @@ from typing import Any
 from ckpt_doctor.checkpoint import DefectKind
 from ckpt_doctor.dtypes import BY_NAME, BY_STORAGE_CLASS, DType
 from ckpt_doctor.knowledge.inert_globals import CALLABLES, ENUMS, MAPPINGS, OBJECTS, SEQUENCES
-from ckpt_doctor.knowledge.pickle_globals import RENAMED, RENAMED_MODULES, TORCH_ALLOWED
+from ckpt_doctor.knowledge.pickle_globals import RENAMED, RENAMED_MODULES, TORCH_ALLOWED, TORCH_IMPORTED
+from ckpt_doctor.knowledge.torchao_globals import TORCHAO, TORCHAO_ENUMS
 
 from .pickle_values import (
     REFUSED,
@@ -48,7 +49,35 @@ def known_global(name: str) -> Global | None:
 
 def unsafe_global(name: str) -> Global:
     """A global that is on no list: what it makes stays opaque."""
-    return Global(name, "unsafe", _opaque(name.replace(" ", "."), "unsafe"))
+    return Global(name, "unsafe", _SCRIPT_MAKERS.get(name) or _opaque(name.replace(" ", "."), "unsafe"))
+
+
+def default_allows(name: str) -> bool:
+    """Whether ``torch.load(weights_only=True)`` resolves this name, once the module that it belongs to is imported."""
+    return canonical(name) in _DEFAULT
+
+
+def refused_name(name: str) -> str:
+    """A name as torch writes it in ``Unsupported global: GLOBAL …``."""
+    return canonical(name).replace(" ", ".", 1).removeprefix("builtins.")
+
+
+def dtype_class(dtype: OpaqueNode) -> str:
+    """The class of a ``numpy.dtype`` that was made of arguments such as ``("f8", False, True)``."""
+    args = next((part for label, part in dtype.parts if label == "args"), ())
+    code = args[0] if type(args) is tuple and args and type(args[0]) is str else ""
+    return f"numpy.dtypes.{_DTYPE_CLASSES.get(code) or _DTYPE_CLASSES.get(code[:1], 'VoidDType')}"
+
+
+_DTYPE_CLASSES = {
+    **{f"f{size}": f"Float{8 * size}DType" for size in (2, 4, 8)},
+    **{f"i{size}": f"Int{8 * size}DType" for size in (1, 2, 4, 8)},
+    **{f"u{size}": f"UInt{8 * size}DType" for size in (1, 2, 4, 8)},
+    **{"f16": "LongDoubleDType", "c8": "Complex64DType", "c16": "Complex128DType", "c32": "CLongDoubleDType"},
+    **{"b1": "BoolDType", "O": "ObjectDType", "S": "BytesDType", "U": "StrDType"},
+    **{"M": "DateTime64DType", "m": "TimeDelta64DType"},
+}
+"""The codes of ``numpy.dtype`` in a pickle, or their first letter, and the classes of ``numpy.dtypes``."""
 
 
 def _opaque(type_name: str, role: str = "object") -> Maker:
@@ -170,13 +199,60 @@ def _rebuild_from_type(args: Arguments) -> Any:
     if type(node) is TensorNode:
         node.extra = args[3]
     elif type(node) is OpaqueNode:
-        node.parts.append(("", args[3]))
+        if node.type_name == _DTENSOR:
+            return _whole_local_tensor(node, args[3]) or node
+        if node.type_name != _JAGGED:  # its attributes are the same tensors once more
+            node.parts.append(("", args[3]))
     return node
+
+
+_JAGGED = "torch.Tensor (jagged)"
+_DTENSOR = "torch.distributed.tensor.DTensor"
+
+
+def _whole_local_tensor(node: OpaqueNode, state: Any) -> TensorNode | None:
+    """The local tensor of a DTensor, where that is all of it; else it becomes a part of ``node``.
+
+    The other attributes describe the mesh and the placement, which all DTensors of a file share.
+    """
+    # Attributes in slots come second.
+    slots = state[1] if type(state) is tuple and len(state) == 2 else state
+    flat = slots.flat[: 2 * _MAX_ATTRIBUTES] if type(slots) is DictNode else []
+    local = next((value for key, value in zip(flat[0::2], flat[1::2], strict=True) if key == "_local_tensor"), None)
+    if type(local) is not TensorNode:
+        node.parts.append(("", state))
+        return None
+    # _rebuild_wrapper_subclass(class, dtype, size, …)
+    made_of: Arguments = node.parts[0][1] if node.parts else ()
+    if len(made_of) > 1 and made_of[1] == local.shape:
+        return _changed(local, local.requires_grad, None)
+    node.parts = [("_local_tensor", local)]
+    return None
+
+
+def _rebuild_nested(args: Arguments) -> Any:
+    """``_rebuild_nested_tensor(buffer, sizes, strides, offsets)``: a nested tensor of the strided layout."""
+    return OpaqueNode("torch.Tensor (nested)", list(zip(("buffer", "sizes", "strides", "offsets"), args, strict=False)))
 
 
 def _rebuild_wrapper_subclass(args: Arguments) -> Any:
     cls = args[0] if args else None
     return OpaqueNode(cls.dotted if type(cls) is Global else "torch.Tensor", [("args", args[1:])])
+
+
+def _rebuild_jagged(args: Arguments) -> Any:
+    """``_rebuild_njt({"values": …, "offsets": …, …})``: a nested tensor as its values and where each part begins."""
+    parts = args[0] if len(args) == 1 else None
+    if type(parts) is not DictNode:
+        return OpaqueNode(BROKEN)
+    names = ("values", "offsets", "lengths")
+    # A dictionary of six entries; a file could have more looked through again and again.
+    found = dict(zip(parts.flat[0:24:2], parts.flat[1:24:2], strict=True)) if _named(parts) else {}
+    return OpaqueNode(_JAGGED, [(name, found[name]) for name in names if name in found])
+
+
+def _named(node: DictNode) -> bool:
+    return len(node.flat) <= 24 and all(type(key) is str for key in node.flat[0::2])
 
 
 def _rebuild_on_device(args: Arguments) -> Any:
@@ -292,7 +368,20 @@ def _default_dict(args: Arguments) -> Any:
     node = _ordered_dict(args[1:])
     if type(node) is DictNode:
         node.ordered = False
+        node.subclass = "collections.defaultdict"
     return node
+
+
+def _first(args: Arguments) -> Any:
+    """``build_intlist([…])``, ``restore_type_tag(value, "List[int]")``: how TorchScript says the type of a list."""
+    return args[0] if args else REFUSED
+
+
+_SCRIPT_MAKERS: dict[str, Maker] = {
+    f"torch.jit._pickle {name}": _first
+    for name in ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")
+}
+"""What only the loader of TorchScript archives calls: it knows these names, and no others of its module."""
 
 
 def _list(args: Arguments) -> Any:
@@ -302,7 +391,9 @@ def _list(args: Arguments) -> Any:
 def _enum(type_name: str) -> Maker:
     def make(args: Arguments) -> Any:
         # What a member is called with, or what its attribute is called: one plain value.
-        return OpaqueNode(type_name, role="value") if len(args) == 1 and type(args[0]) in SCALARS else REFUSED
+        if len(args) != 1 or type(args[0]) not in SCALARS:
+            return REFUSED
+        return OpaqueNode(type_name, [("value", args[0])], "value")
 
     return make
 
@@ -346,6 +437,8 @@ _MAKERS: dict[str, Maker] = {
     "torch._utils _rebuild_parameter_with_state": _rebuild_parameter,
     "torch._utils _rebuild_sparse_tensor": _rebuild_sparse_tensor,
     "torch._utils _rebuild_wrapper_subclass": _rebuild_wrapper_subclass,
+    "torch._utils _rebuild_nested_tensor": _rebuild_nested,
+    "torch.nested._internal.nested_tensor _rebuild_njt": _rebuild_jagged,
     "torch._utils _rebuild_device_tensor_from_numpy": _rebuild_on_device,
     "torch._utils _rebuild_device_tensor_from_cpu_tensor": _rebuild_on_device,
     "torch._utils _rebuild_xla_tensor": _rebuild_on_device,
@@ -376,7 +469,8 @@ _TENSOR_CLASSES = {name for name in TORCH_ALLOWED if name.endswith("Tensor")}
 
 def _table() -> dict[str, Global]:
     table = {}
-    roles = (("enum", ENUMS), ("object", OBJECTS), ("callable", CALLABLES), ("mapping", MAPPINGS))
+    objects = OBJECTS | TORCHAO | TORCH_IMPORTED
+    roles = (("enum", ENUMS | TORCHAO_ENUMS), ("object", objects), ("callable", CALLABLES), ("mapping", MAPPINGS))
     for role, names in (*roles, ("sequence", SEQUENCES)):
         for name in names:
             dotted = name.replace(" ", ".")
@@ -404,3 +498,4 @@ def _torch_global(name: str) -> Global:
 
 
 _KNOWN = _table()
+_DEFAULT = TORCH_ALLOWED | TORCH_IMPORTED | TORCHAO | TORCHAO_ENUMS

@@ -7,14 +7,17 @@ member, and compares names without regard to case (``PyTorchStreamReader`` in ``
 
 from __future__ import annotations
 
+from functools import partial
+
 from ckpt_doctor.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.wording import byte_size, listed
 
 from .limits import LIMITS, Limits
-from .pickle_machine import run
+from .pickle_machine import Outcome, run
+from .pickle_modules import Classes, script_classes
 from .pickle_values import Budget, PickleError, StorageRef, clipped
 from .source import Source
-from .torch_pickle import PickleReading, outcome_defects, read_pickle
+from .torch_pickle import PickleReading, of_script, outcome_defects, read_pickle
 from .torch_tensors import describe
 from .zip_directory import DEFLATED, STORED, Directory, Member, read_directory
 
@@ -42,8 +45,11 @@ class _Archive:
         self.members = members
         self.defects: list[Defect] = []
         self.oddities = directory.oddities
+        self.holes = directory.holes
+        self.lost: set[str] = set()  # members whose bytes are missing, which is said of the tensors in them
         self.by_name: dict[str, Member] = {}
-        self.folder = self.storages = ""
+        self.folder = ""
+        self.classes: Classes | None = None  # of a TorchScript archive
         for member in members:
             # The first of two, as torch does; the oddity says that there is another.
             if self.by_name.setdefault(_folded(member.name), member) is not member:
@@ -59,8 +65,33 @@ class _Archive:
         if len(pickles) > 1:
             self.oddities.append(f"it has several pickles: {clipped(listed(member.name for member in pickles))}")
         self.folder = main.name.rpartition("/")[0]
-        self.storages = _folded(f"{self.folder}/data/")
+        if self.is_script():
+            self.classes = self.script_classes()
+            return self.finish(main, "a TorchScript archive")
         return self.finish(main, "a torch archive")
+
+    def is_script(self) -> bool:
+        """Whether the folder of the pickle also holds what only ``torch.jit.save`` writes."""
+        prefix = _folded(f"{self.folder}/")
+        return f"{prefix}constants.pkl" in self.by_name or any(
+            name.startswith(f"{prefix}code/") for name in self.by_name
+        )
+
+    def script_classes(self) -> Classes:
+        """What the source in the archive says about its classes, as text."""
+        prefix = _folded(f"{self.folder}/code/")
+        found: dict[str, frozenset[str]] = {}
+        left = self.limits.script_code
+        for name, member in self.by_name.items():
+            if not name.startswith(prefix) or not name.endswith(".py") or member.offset is None:
+                continue
+            left -= max(member.nbytes, member.stored)
+            if left < 0:
+                break
+            module = member.name[len(prefix) : -len(".py")].replace("/", ".")
+            text = self.beginning(member, member.nbytes).decode("utf-8", "replace")
+            found.update(script_classes(module, text))
+        return found
 
     def check_names(self) -> None:
         names = [member.name for member in self.members]
@@ -75,12 +106,14 @@ class _Archive:
             if name.partition("/")[2].startswith(("constants.pkl", "code/")) or name == "constants.pkl"
         ]
         if code:
-            message = f"The archive is a TorchScript program, which runs when it is loaded: it has {listed(code)}."
-            self.defects.append(Defect(DefectKind.EXECUTABLE_ARCHIVE, message, evidence={"members": code[:20]}))
+            message = f"The archive is a TorchScript program, whose code runs with the model: it has {listed(code)}."
+            evidence = {"kind": "torchscript", "members": code[:20]}
+            self.defects.append(Defect(DefectKind.EXECUTABLE_ARCHIVE, message, evidence=evidence))
 
     def finish(self, main: Member | None, content: str) -> WeightFile:
         reading = PickleReading()
         tensors: tuple[TensorInfo, ...] = ()
+        outside: tuple[str, ...] = ()
         metadata = None
         if main is None:
             if not self.defects:
@@ -88,21 +121,28 @@ class _Archive:
                 self.defects.append(Defect(DefectKind.IMPOSTOR, message, evidence={"members": len(self.members)}))
         else:
             reading = self.pickle(main)
-            tensors, missing = describe(reading.harvest, self.storage)
+            outside = tuple(reading.harvest.outside)
+            tensors, missing = describe(reading.harvest, partial(self.storage, "data"))
             self.defects += missing
+            if self.classes is not None:
+                tensors, outside = self.with_constants(tensors, outside)
             if reading.id_lengths - {ZIP_ID}:
                 self.refused_by_torch(f"the ids of its storages have not {ZIP_ID} parts")
             self.other_pickles(main)
             self.check_version()
             metadata = self.byteorder()
+        for name, sentences in self.holes.items():
+            if name not in self.lost:
+                self.oddities += sentences
         if self.oddities:
             message = f"The archive is ambiguous: {'; '.join(self.oddities[:3])}."
             self.defects.append(
                 Defect(DefectKind.AMBIGUOUS_ARCHIVE, message, evidence={"oddities": list(self.oddities)})
             )
+        script = self.classes is not None
         return WeightFile(
             path=self.path,
-            format="unknown" if main is None else "torch-zip",
+            format="unknown" if main is None else "torchscript" if script else "torch-zip",
             nbytes=self.source.size,
             content=content,
             tensors=tensors,
@@ -111,7 +151,26 @@ class _Archive:
             records=self.records(),
             plain=reading.harvest.plain,
             defects=(*reading.defects, *self.defects),
+            # torch refuses the archive as such, whatever the pickle names.
+            refusals=() if script else reading.refusals,
+            outside=outside,
         )
+
+    def with_constants(
+        self, tensors: tuple[TensorInfo, ...], outside: tuple[str, ...]
+    ) -> tuple[tuple[TensorInfo, ...], tuple[str, ...]]:
+        """The tensors of a TorchScript archive with its constants, which its code calls ``CONSTANTS.c0`` and so on."""
+        member = self.by_name.get(_folded(f"{self.folder}/constants.pkl"))
+        if member is None:
+            return tensors, outside
+        reading = self.pickle(member)
+        self.defects += reading.defects
+        found = reading.harvest
+        names = {name: f"CONSTANTS.c{name}" for name, _, _ in found.tensors}
+        found.tensors = [(names[name], (names[name],), node) for name, _, node in found.tensors]
+        constants, missing = describe(found, partial(self.storage, "constants"))
+        self.defects += missing
+        return (*tensors, *constants), (*outside, *(tensor.name for tensor in constants))
 
     def pickle(self, member: Member) -> PickleReading:
         """Read ``member`` as a pickle, after its checksum."""
@@ -120,7 +179,7 @@ class _Archive:
             data = self.content(member)
         except PickleError as problem:
             return PickleReading(defects=[Defect(problem.kind, f"{clipped(member.name)}: {problem}.")])
-        reading = read_pickle(data, budget, clipped(member.name))
+        reading = read_pickle(data, budget, clipped(member.name), self.classes)
         if member.crc32:
             from zlib import crc32
 
@@ -164,11 +223,13 @@ class _Archive:
             raise PickleError(DefectKind.TORCH_TRUNCATED, f"it inflates to {len(data):,} of {member.nbytes:,} bytes")
         return data
 
-    def storage(self, reference: StorageRef) -> tuple[Storage, str | None]:
-        """The storage in the member ``data/<key>``, and why its bytes are not there if they are not."""
-        member = self.by_name.get(self.storages + _folded(reference.key))
+    def storage(self, folder: str, reference: StorageRef) -> tuple[Storage, str | None]:
+        """The storage in the member ``<folder>/<key>``, and why its bytes are not there if they are not."""
         nbytes = reference.nbytes
-        name = f"{self.folder}/data/{reference.key}"
+        name = f"{self.folder}/{folder}/{reference.key}"
+        member = self.by_name.get(_folded(name))
+        if folder != "data":
+            reference = StorageRef(f"{folder}/{reference.key}", reference.dtype, nbytes, reference.device)
         if member is None:
             lost = None if reference.device == "meta" or not nbytes else f"the record {name} is not in the archive"
             return Storage(reference.key, nbytes, None, reference.device), lost
@@ -179,6 +240,7 @@ class _Archive:
         if member.method == STORED:
             if member.offset is None or member.offset + member.nbytes > self.source.size:
                 lost = f"the bytes of the record {name} are not in the archive"
+                self.lost.add(member.name)
                 return Storage(reference.key, nbytes, None, reference.device, member.name, crc32), lost
             return Storage(reference.key, nbytes, member.offset, reference.device, member.name, crc32), None
         return Storage(reference.key, nbytes, None, reference.device, member.name, crc32), None
@@ -235,20 +297,20 @@ class _Archive:
             inside = name.removeprefix(prefix) if name.startswith(prefix) else None
             if inside is not None and (inside in _OWN_MEMBERS or inside.startswith("data/")):
                 continue
-            if not member.stored:
+            if not member.stored or (inside is not None and self.is_own_of_script(inside, member)):
                 continue
             if opcodes <= 0:
                 message = f"Members from {clipped(member.name)} on were not looked at: those before take all the time."
                 self.defects.append(Defect(DefectKind.RESOURCE_BOMB, message))
                 return
             data = self.beginning(member, piece)
-            outcome = run(data, self.side_budget(opcodes), 0, member.nbytes)
+            outcome = self.side_pickle(data, opcodes, member)
             whole = min(member.nbytes, nbytes)
             goes_on = outcome.error is not None and outcome.end + _SIDE_MARGIN > len(data) == piece
             if goes_on and len(data) < whole:
                 nbytes -= whole
                 data = self.beginning(member, whole)
-                outcome = run(data, self.side_budget(opcodes), 0, member.nbytes)
+                outcome = self.side_pickle(data, opcodes, member)
                 goes_on = outcome.error is not None and outcome.end + _SIDE_MARGIN > len(data)
             # Every opcode takes a byte at least, and looking at all takes its time, too.
             opcodes -= min(outcome.end, self.limits.side_opcodes) + _SIDE_COST
@@ -262,8 +324,24 @@ class _Archive:
                 message = f"Member {clipped(member.name)} reads like a pickle, and is too large to be judged as one."
                 self.defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, message))
 
-    def side_budget(self, opcodes: int) -> Budget:
-        return Budget.for_stored(0, self.limits)._replace(opcodes=opcodes, visits=0, characters=self.limits.side_total)
+    def side_pickle(self, data: bytes, opcodes: int, member: Member) -> Outcome:
+        budget = Budget.for_stored(0, self.limits)
+        budget = budget._replace(opcodes=opcodes, visits=0, characters=self.limits.side_total)
+        outcome = run(data, budget, 0, member.nbytes)
+        return outcome if self.classes is None else of_script(outcome)
+
+    def is_own_of_script(self, inside: str, member: Member) -> bool:
+        """Whether a member is one that ``torch.jit.save`` writes and that is no pickle: source, tensors, added files.
+
+        Text reads like a pickle by accident: a line that begins with ``c`` names something. With the mark in front that
+        every pickle of protocol 2 and later has, it is looked at nevertheless.
+        """
+        if self.classes is None or inside in ("constants.pkl",):
+            return self.classes is not None
+        if inside.startswith(("constants/", "traced_inputs/")):
+            return True
+        text = inside.startswith("extra/") or (inside.startswith("code/") and inside.endswith(".py"))
+        return text and self.beginning(member, 1) != b"\x80"
 
     def beginning(self, member: Member, nbytes: int) -> bytes:
         """Up to ``nbytes`` from the beginning of a member, inflated; whatever is there of one that is damaged."""

@@ -61,17 +61,27 @@ class Member:
 class Directory:
     """The members in the order of the central directory, and what is odd about the archive, as sentences.
 
-    ``members`` is ``None`` where there is no central directory.
+    ``members`` is ``None`` where there is no central directory. ``holes`` are members without a local header, which no
+    reader opens, each with what is odd about the bytes where it should be.
     """
 
     def __init__(self) -> None:
         self.members: list[Member] | None = None
         self.oddities: list[str] = []
+        self.holes: dict[str, list[str]] = {}
 
     def odd(self, sentence: str) -> None:
         """Note an oddity; the first twenty are enough."""
         if len(self.oddities) < 20:
             self.oddities.append(clipped(sentence))
+
+    def note(self, sentences: list[str], hole: str | None) -> None:
+        """Note oddities, or what is odd about the place of a member without a local header."""
+        if hole is None:
+            for sentence in sentences:
+                self.odd(sentence)
+        elif len(self.holes) < 20 or hole in self.holes:
+            self.holes.setdefault(hole, []).extend(clipped(sentence) for sentence in sentences)
 
 
 def read_directory(source: Source, limits: Limits = LIMITS) -> Directory:
@@ -230,15 +240,18 @@ def _compare(source: Source, members: list[Member], shift: int, directory_start:
     """Compare each record with its local header, in the order of the file, and find where the bytes begin."""
     reached = 0
     last: Member | None = None
+    hole: str | None = None  # the member in front has no local header: its bytes belong to nobody
     window_begin, window = 0, b""
     for member in sorted(members, key=lambda member: member.header):
         header = member.header + shift
         gap = header - reached
+        oddities: list[str] = []
         if not 0 <= gap <= _DESCRIPTOR:
             if gap < 0:
                 directory.odd(f"member {member.name} begins inside the member in front of it")
             else:
-                directory.odd(f"{gap:,} bytes lie {'behind ' + last.name if last else 'in front of its first member'}")
+                where = f"behind {last.name}" if last else "in front of its first member"
+                oddities.append(f"{gap:,} bytes lie {where}")
             gap = 0
         begin = header - gap
         nbytes = gap + _LOCAL.size + len(member.raw_name) + _PADDING
@@ -247,15 +260,23 @@ def _compare(source: Source, members: list[Member], shift: int, directory_start:
             window_begin, window = begin, source.read_at(begin, max(nbytes, _WINDOW))
         raw = window[begin - window_begin : begin - window_begin + nbytes]
         if gap and not _is_descriptor(raw[:gap], last):
-            directory.odd(f"{gap} bytes lie in front of member {member.name}")
-        member.offset = _check_local(member, header, raw[gap:], directory)
-        if member.offset is not None:
+            oddities.append(f"{gap} bytes lie in front of member {member.name}")
+        if not _has_local(raw[gap:]):
+            oddities.append(f"no local header of member {member.name} stands at byte {header:,}")
+            hole = hole or member.name
+        directory.note(oddities, hole)
+        if _has_local(raw[gap:]):
+            member.offset, hole = _check_local(member, header, raw[gap:], directory), None
             reached, last = member.offset + member.stored, member
     gap = directory_start - reached
     if gap < 0:
         directory.odd("its last member runs into its central directory")
     elif gap and (gap > _DESCRIPTOR or not _is_descriptor(source.read_at(reached, gap), last)):
-        directory.odd(f"{gap:,} bytes lie in front of its central directory")
+        directory.note([f"{gap:,} bytes lie in front of its central directory"], hole)
+
+
+def _has_local(raw: bytes) -> bool:
+    return len(raw) >= _LOCAL.size and raw.startswith(b"PK\x03\x04")
 
 
 def _is_descriptor(raw: bytes, member: Member | None) -> bool:
@@ -268,11 +289,8 @@ def _is_descriptor(raw: bytes, member: Member | None) -> bool:
     return raw.endswith(_SIZES64.pack(*numbers)) and raw[: -_SIZES64.size] in (b"", b"PK\x07\x08")
 
 
-def _check_local(member: Member, header: int, raw: bytes, directory: Directory) -> int | None:
-    """Where the bytes of a member begin, or ``None`` where no local header stands where the directory says."""
-    if len(raw) < _LOCAL.size or not raw.startswith(b"PK\x03\x04"):
-        directory.odd(f"no local header of member {member.name} stands at byte {header:,}")
-        return None
+def _check_local(member: Member, header: int, raw: bytes, directory: Directory) -> int:
+    """Where the bytes of a member begin, whose local header is ``raw``."""
     fields: tuple[int, ...] = _LOCAL.unpack_from(raw)[2:]
     flags, method, _, _, crc32, stored, nbytes, name_length, extra_length = fields
     local_name = raw[_LOCAL.size : _LOCAL.size + name_length]

@@ -131,3 +131,14 @@ MAPPINGS = frozenset().union(
 
 SEQUENCES = frozenset().union(_names("builtins", "list"), _names("collections", "deque"))
 """Lists: called or made, and then given elements."""
+
+PLAIN_FORMS = frozenset().union(
+    (f"{module}.scalar" for module in ("numpy.core.multiarray", "numpy._core.multiarray")),
+    (name.replace(" ", ".") for name in CALLABLES if name.startswith("pathlib")),
+    (name.replace(" ", ".") for name in (*MAPPINGS, *SEQUENCES)),
+    (name.replace(" ", ".") for name in OBJECTS if name.startswith("omegaconf.")),
+    ("builtins.set", "builtins.frozenset", "builtins.range", "builtins.bytes"),
+    ("argparse.Namespace", "types.SimpleNamespace", "torch.device", "torch.torch_version.TorchVersion"),
+    (name.replace(" ", ".") for name in ENUMS),
+)
+"""The types, with dots, of objects that stand for a plain value: a number, a text, a list or a dictionary."""

@@ -158,6 +158,27 @@ TORCH_ALLOWED = frozenset(
 )
 """What ``torch.load(weights_only=True)`` resolves."""
 
+TORCH_IMPORTED = frozenset(
+    {
+        "torch._dynamo.decorators _DimRange",
+        "torch.distributed._mesh_layout _FlatLayout",
+        "torch.distributed._mesh_layout _MeshLayout",
+        "torch.distributed._serialization _Entry",
+        "torch.distributed.device_mesh DeviceMesh",
+        "torch.distributed.tensor DTensor",
+        "torch.distributed.tensor._dtensor_spec DTensorSpec",
+        "torch.distributed.tensor._dtensor_spec ShardOrderEntry",
+        "torch.distributed.tensor._dtensor_spec TensorMeta",
+        "torch.distributed.tensor.placement_types Partial",
+        "torch.distributed.tensor.placement_types Replicate",
+        "torch.distributed.tensor.placement_types Shard",
+        "torch.distributed.tensor.placement_types _StridedShard",
+        "torch.nested._internal.nested_tensor NestedTensor",
+        "torch.nested._internal.nested_tensor _rebuild_njt",
+    }
+)
+"""What it resolves besides, once the part of torch that the name belongs to was imported."""
+
 RENAMED = {
     "UserDict IterableUserDict": "collections UserDict",
     "UserDict UserDict": "collections UserDict",

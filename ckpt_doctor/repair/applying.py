@@ -63,6 +63,7 @@ def _combined(first: Edit, action: Rewrite) -> Edit:
         without=without,
         dtypes={**first.dtypes, **dict(casts)},
         despite=tuple(dict.fromkeys((*first.despite, *action.despite))),
+        plain=first.plain or action.plain,
     )
 
 

@@ -12,6 +12,7 @@ from ckpt_doctor.conversion.checking import compare
 from ckpt_doctor.conversion.copying import SourceEndedError
 from ckpt_doctor.conversion.editing import Edit
 from ckpt_doctor.conversion.header import header, in_order
+from ckpt_doctor.conversion.plain import plain_object, state_tensors
 from ckpt_doctor.conversion.plan import (
     entries_of,
     plan_safetensors,
@@ -89,7 +90,7 @@ def write(entry: Rewritten, path: Path, target: int, advance: Advance) -> None:
             content, _ = _content(source, entry)
             write_content(source.fileno, content, target, advance, check=True)
             return
-        file = entry.edit.of_file(entry.original)
+        file = _kept(entry)
         casts = entry.edit.casts(entry.original)
         write_bin(source, file, target, _state_maker(source, entry, file), casts)
         advance(source.size)
@@ -103,8 +104,8 @@ def _state_maker(source: FileSource, entry: Rewritten, file: WeightFile) -> Stat
     """What makes the object that torch saves; ``None`` for what a safetensors file recorded of it."""
     if entry.original.format == "safetensors":
         return None
-    tensors_only = bool(entry.edit.despite)
-    root = None if tensors_only else entry.edit.of_tree(read_root(source, entry.original, even_plain=True))
+    tensors_only = entry.edit.bare
+    root = None if tensors_only else _tree(source, entry)
 
     def state(tensors: Mapping[str, Any], torch: Any) -> Any:
         if entry.shared == "clone":
@@ -114,6 +115,23 @@ def _state_maker(source: FileSource, entry: Rewritten, file: WeightFile) -> Stat
         return build(root, tensors, torch)
 
     return state
+
+
+def _kept(entry: Rewritten) -> WeightFile:
+    """What is kept of the original, as it will be called."""
+    original = state_tensors(entry.original) if entry.edit.plain else entry.original
+    return entry.edit.of_file(original)
+
+
+def _tree(source: FileSource, entry: Rewritten) -> Any:
+    """The object that is saved again, as nodes."""
+    root = read_root(source, entry.original, even_plain=True)
+    if entry.edit.plain:
+        plain = plain_object(root, entry.original)
+        if len(plain.file.tensors) != len(state_tensors(entry.original).tensors):
+            raise ConversionError("some of its tensors cannot be taken out of the objects that they are a part of")
+        root = plain.tree
+    return entry.edit.of_tree(root)
 
 
 def _cloned(tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,18 +159,20 @@ def _check_torch(source: FileSource, entry: Rewritten) -> None:
     """Refuse what could not be written as a torch file with the same content."""
     torch = import_torch()
     refuse_big_endian(entry.original)
-    file = entry.edit.of_file(entry.original)
+    file = _kept(entry)
     refuse_absent(file)
     for tensor in file.tensors:
         slot_of(tensor)  # refuses what its bytes do not say
         torch_dtype(torch, tensor)
-    if entry.original.format != "safetensors" and not entry.edit.despite:
-        check_buildable(entry.edit.of_tree(read_root(source, entry.original, even_plain=True)))
+    if entry.original.format != "safetensors" and not entry.edit.bare:
+        check_buildable(_tree(source, entry))
 
 
 def _described(entry: Rewritten, metadata: Mapping[str, str], nbytes: int | None) -> WeightFile:
     """The new file as its reader will describe it, with what was found out about the values."""
     original = entry.original
+    if entry.edit.plain:
+        original = state_tensors(original)
     old_names = [tensor.name for tensor in original.tensors if tensor.name not in entry.edit.without]
     casts = entry.edit.casts(original)
     tensors = tuple(_own_bytes(tensor, entry, casts) for tensor in entry.edit.of_file(original).tensors)
@@ -170,7 +190,7 @@ def _described(entry: Rewritten, metadata: Mapping[str, str], nbytes: int | None
         content=original.content,
         tensors=tensors,
         metadata=None if torch else metadata,
-        values={} if entry.edit.despite or not torch else original.values,
+        values={} if entry.edit.bare or not torch else original.values,
         scans=scans,
         plain=original.plain,
     )

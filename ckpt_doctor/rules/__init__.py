@@ -81,6 +81,7 @@ TABLE = (
     Listing("CKD109", "format-metadata-missing", Topic.ALWAYS),
     Listing("CKD110", "torch-legacy-format", Topic.TORCH),
     Listing("CKD112", "file-unreadable", Topic.ALWAYS),
+    Listing("CKD114", "default-load-refuses", Topic.TORCH),
     Listing("CKD201", "weights-format-mismatch", Topic.ALWAYS),
     Listing("CKD202", "side-file-missing", Topic.SIDE_FILES),
     Listing("CKD203", "nested-adapter-dir", Topic.ADAPTERS),

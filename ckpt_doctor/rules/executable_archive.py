@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, Part, WeightFile
+import posixpath
+
+from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
 from ckpt_doctor.findings import Severity
+from ckpt_doctor.wording import counted, shell
 
 from .rule import DefectRule
 
@@ -24,8 +27,9 @@ class ExecutableArchive(DefectRule):
     `torch.jit.save(model, "pytorch_model.bin")`; a checkpoint that was packed for sending and not unpacked.
 
     ## What to do
-    Unpack it and inspect what is inside. For TorchScript, save the state dict from a machine where running the model
-    does no harm.
+    Unpack it and inspect what is inside. For TorchScript, take the tensors out with
+    `ckpt-doctor convert FILE --to safetensors --tensors-only`, under the names of the module's own `state_dict()`.
+    Nothing of the program is run.
     """
 
     code = "CKD904"
@@ -33,6 +37,15 @@ class ExecutableArchive(DefectRule):
     severity = Severity.ERROR
     kinds = (DefectKind.EXECUTABLE_ARCHIVE,)
     advice = "Do not load it: unpack it and inspect what is inside, or get the plain state dict."
+
+    def advice_for(self, checkpoint: Checkpoint, file: WeightFile, defect: Defect) -> str:
+        """For TorchScript with tensors, the command that takes them out."""
+        if defect.evidence.get("kind") != "torchscript" or not file.tensors:
+            return self.advice
+        path = checkpoint.path if checkpoint.layout == "file" else posixpath.join(checkpoint.path, file.path)
+        command = shell("convert", path, "--to", "safetensors", "--tensors-only")
+        count = counted(len(file.tensors) - len(file.outside) or len(file.tensors), "tensor")
+        return f"torch.load refuses it by default. To take out its {count} without running it: `{command}`"
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
         """An error, for whoever opens the file is at risk; a warning for TorchScript that lies beside the weights."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
@@ -11,14 +12,17 @@ from ckpt_doctor.wording import counted, listed
 
 from .rule import DefectRule
 
+# huggingface_hub names a blob after its hash: SHA-1 for small files, SHA-256 for large ones.
+_BLOB = re.compile(r"(\.\./)+blobs/[0-9a-f]{40}([0-9a-f]{24})?")
+
 
 class PathEscape(DefectRule):
     """A name inside the checkpoint leads to a file outside of it.
 
     ## What it does
     Looks at the member names of archives and at the file names in an index: `..`, absolute paths and drive letters
-    are reported and never followed. Symlinks that lead out of the checkpoint are a note, because a hub cache consists
-    of them. `base_model_name_or_path` may name anything and is not meant.
+    are reported and never followed. Symlinks that lead out of the checkpoint are a note; those of a hub cache, which
+    lead to its own `blobs`, are none. `base_model_name_or_path` may name anything and is not meant.
 
     ## Why is this bad?
     A checkpoint is what lies in its folder. What such a name leads to belongs to somebody else, and was not judged.
@@ -54,9 +58,9 @@ class PathEscape(DefectRule):
                         path=index.path,
                         evidence={"names": names[:20]},
                     )
-        links = [other for other in checkpoint.others if other.outside]
+        links = [other for other in checkpoint.others if other.outside and not _BLOB.fullmatch(other.link_target or "")]
         if links:
-            # A snapshot of a hub cache is all links: one note says it.
+            # There may be many: one note says it.
             yield self.finding(
                 f"{counted(len(links), 'symlink leads', 'symlinks lead')} out of the checkpoint: "
                 f"{listed(f'{link.path} -> {link.link_target}' for link in links)}. "

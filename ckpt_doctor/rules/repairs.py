@@ -6,8 +6,9 @@ import posixpath
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ckpt_doctor.actions import Action, EditJson, Rewrite, WriteIndex
-from ckpt_doctor.checkpoint import Checkpoint, DefectKind, Part, ShardIndex, WeightFile
+from ckpt_doctor.checkpoint import Checkpoint, DefectKind, OpaqueValue, Part, ShardIndex, WeightFile
 from ckpt_doctor.dtypes import BY_NAME
+from ckpt_doctor.knowledge.inert_globals import PLAIN_FORMS
 from ckpt_doctor.salvage import whole_tensors
 from ckpt_doctor.sharding import indexed_shards
 
@@ -76,6 +77,29 @@ def rebuilding(path: str, files: Iterable[WeightFile], like: ShardIndex | None =
 def setting(part: Part, values: Mapping[str, object]) -> tuple[Action, ...]:
     """Set these keys in the configuration of a part, which must have been readable."""
     return (EditJson(part.config.path, values),) if part.config is not None else ()
+
+
+def plain_only(file: WeightFile, despite: tuple[DefectKind, ...] = ()) -> tuple[Action, ...]:
+    """Keep the tensors of a torch file and its plain values, and no object of any class."""
+    return (Rewrite(file.path, despite=despite, plain=True),)
+
+
+def left_out_of_plain(file: WeightFile) -> dict[str, str]:
+    """What :func:`plain_only` leaves out: names, each with what it is."""
+    left = dict.fromkeys(file.outside, "a tensor beside the module's state dict")
+    if len(left) == len(file.tensors):
+        left = {}
+    prefixes = {".".join(tensor.path[:length]) for tensor in file.tensors for length in range(1, len(tensor.path))}
+    opaque: list[str] = []
+    for name, value in file.values.items():
+        inside = any(name.startswith(f"{outer}.") for outer in opaque[-1:])
+        if type(value) is not OpaqueValue or value.type_name in PLAIN_FORMS or name in prefixes or inside:
+            continue
+        if value.type_name.startswith("torch.") and value.type_name.count(".") == 1:
+            continue  # a dtype
+        opaque.append(name)
+        left[name] = value.type_name
+    return left
 
 
 def salvaging(checkpoint: Checkpoint, file: WeightFile) -> tuple[Action, ...]:

@@ -128,7 +128,7 @@ class DefectRule(Rule):
                 for defect in file.defects:
                     if defect.kind in self.kinds:
                         yield self.finding(
-                            f"{sentence(defect.message)} {self.advice}",
+                            f"{sentence(defect.message)} {self.advice_for(checkpoint, file, defect)}",
                             path=file.path,
                             tensors=defect.tensors,
                             evidence=defect.evidence,
@@ -137,6 +137,10 @@ class DefectRule(Rule):
                             # What nobody can read, or load, no setting makes healthy.
                             always_fails=not part.auxiliary and (not file.readable or defect.kind in _INCOMPLETE),
                         )
+
+    def advice_for(self, checkpoint: Checkpoint, file: WeightFile, defect: Defect) -> str:
+        """What to do next about this defect."""
+        return self.advice
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
         """The severity of a defect of this file; at most a warning where no evaluation reads the file."""

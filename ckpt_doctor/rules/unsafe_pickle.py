@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from ckpt_doctor.actions import Rewrite
 from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
 from ckpt_doctor.findings import Fix, Severity
+from ckpt_doctor.wording import listed
 
+from .repairs import left_out_of_plain, plain_only
 from .rule import DefectRule
 
 # Not in the standard library of every Python, or not of it at all, but able to run what a pickle says.
@@ -34,7 +35,8 @@ class UnsafePickle(DefectRule):
     ## What it does
     Reads the pickle as data and compares every global that it names with a list of exact names: those that torch
     allows with `weights_only=True`, and harmless ones that training state contains. Nothing is imported or called.
-    Any other name is reported, with its position in the pickle, even if the value is thrown away.
+    Any other name is reported, with its position in the pickle, even if the value is thrown away. The names stand in
+    the order in which torch complains about them; the evidence has them all.
 
     In the state of a training run, such as `training_args.bin`, it is a warning if all of the names look like classes
     of third-party packages or of one's own script. An evaluation does not open these files.
@@ -49,10 +51,11 @@ class UnsafePickle(DefectRule):
 
     ## What to do
     Do not open the file with `weights_only=False` unless you trust whoever wrote it. Ask for a safetensors file, or
-    keep the tensors only.
+    keep the tensors only: with the fix, or with `ckpt-doctor convert FILE --to safetensors --tensors-only`.
 
     ## Fix safety
-    Unsafe: only the tensors are kept, and every other object in the file is lost.
+    Unsafe: tensors and plain values are kept, a pickled module as its `state_dict()`. Every other object in the file is
+    lost; the title of the fix names it. Nothing of the file is run.
     """
 
     code = "CKD901"
@@ -72,8 +75,11 @@ class UnsafePickle(DefectRule):
         """Keep the tensors, if any were listed."""
         if not file.tensors:
             return None
-        actions = [Rewrite(file.path, despite=(DefectKind.UNSAFE_GLOBAL,))]
-        return self.repair(checkpoint, "keep the tensors only", actions, unsafe=True)
+        left_out = left_out_of_plain(file)
+        title = "keep tensors and plain values only"
+        if left_out:
+            title += f", without {listed(f'{name} ({what})' for name, what in left_out.items())}"
+        return self.repair(checkpoint, title, plain_only(file, (DefectKind.UNSAFE_GLOBAL,)), unsafe=True)
 
 
 def _only_foreign_classes(defect: Defect) -> bool:

@@ -88,3 +88,11 @@ def test_links_out_of_the_checkpoint_are_one_note() -> None:
     assert finding.severity.value == "note"
     assert finding.message.startswith("3 symlinks lead out of the checkpoint: a.json -> ../../blobs/a, ")
     assert run(PathEscape, model, others=(inside,)) == []
+
+
+@pytest.mark.parametrize("digits", [40, 64])
+def test_links_of_a_hub_cache_lead_to_its_own_blobs(digits: int) -> None:
+    links = tuple(OtherFile(f"{n}.json", 5, f"../../blobs/{n * digits}", outside=True) for n in "abc")
+    assert run(PathEscape, part(file("model.safetensors", "a")), others=links) == []
+    odd = OtherFile("x.json", 5, f"../../blobs/{'a' * (digits + 1)}", outside=True)
+    assert severities(run(PathEscape, part(file("model.safetensors", "a")), others=(*links, odd))) == ["note"]
