@@ -81,6 +81,7 @@ def test_the_limits_are_what_they_were() -> None:
         "side_total": 16 << 20,
         "side_opcodes": 2_000_000,
         "word": 100,
+        "script_code": 64 << 20,
         "second_format": 16 << 20,
         "exact_zeros": 64 << 20,
         "header": 100_000_000,
