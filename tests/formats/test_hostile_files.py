@@ -85,8 +85,8 @@ def test_the_limits_are_what_they_were() -> None:
         "exact_zeros": 64 << 20,
         "header": 100_000_000,
         "rank": 1024,
-        "config": 16 << 20,
-        "index": 256 << 20,
+        "config_file": 16 << 20,
+        "index_file": 256 << 20,
         "json_depth": 200,
     }
 
