@@ -15,7 +15,7 @@ def read_config(path: Path, name: str, limits: Limits = LIMITS) -> ConfigFile:
 
     NaN, Infinity and repeated names pass, as they do in the loaders, which use Python's parser.
     """
-    return config_of(read_json(path, limits.config, limits.json_depth), name)
+    return config_of(read_json(path, limits.config_file, limits.json_depth), name)
 
 
 def config_of(found: JsonFile, name: str) -> ConfigFile:

@@ -59,9 +59,9 @@ class Limits(NamedTuple):
     """Of a safetensors header: the crate refuses longer ones (``MAX_HEADER_SIZE``)."""
     rank: int = 1024
     """Dimensions of a tensor in a safetensors header; torch and numpy stop at 64."""
-    config: int = 16 << 20
+    config_file: int = 16 << 20
     """Of a config; real ones have a few thousand."""
-    index: int = 256 << 20
+    index_file: int = 256 << 20
     """Of a shard index; one of 100,000 tensors takes about 10 million."""
     json_depth: int = 200
     """Levels of objects and lists in a config or an index; real ones have fewer than ten."""

@@ -116,7 +116,7 @@ def _metadata(document: Mapping[str, Any]) -> tuple[Mapping[str, str] | None, li
     metadata = {name: value for name, value in found.items() if isinstance(value, str)}
     defects = []
     if wrong:
-        message = f"Its __metadata__ may hold strings only; these are none: {listed(wrong)}."
+        message = f"Its __metadata__ may hold strings only; these are none: {listed(map(_cut, wrong))}."
         defects.append(Defect(DefectKind.SAFETENSORS_HEADER, message, evidence={"keys": wrong[:20]}))
     if any(has_lone_surrogate(name) or has_lone_surrogate(value) for name, value in metadata.items()):
         defects.append(Defect(DefectKind.SAFETENSORS_HEADER, "Its __metadata__ holds an unpaired surrogate escape."))
@@ -128,7 +128,7 @@ def _name_defects(document: Mapping[str, Any]) -> list[Defect]:
     twice = repeated(document)
     if twice:
         message = (
-            f"The header names {counted(len(twice), 'entry', 'entries')} more than once ({listed(twice)}), "
+            f"The header names {counted(len(twice), 'entry', 'entries')} more than once ({listed(map(_cut, twice))}), "
             "and programs differ in which one counts."
         )
         names = tuple(name for name in twice if name != _METADATA)
@@ -205,7 +205,7 @@ def _byte_range(offsets: Any) -> tuple[int, int]:
         if 0 <= start <= end < _USIZE_END:
             return start, end
         if start > end:
-            raise _EntryError(f"its data_offsets run backwards, from {start:,} to {end:,}")
+            raise _EntryError(f"its data_offsets {_shown(offsets)} run backwards")
     raise _EntryError(f"its data_offsets {_shown(offsets)} are not two byte positions")
 
 
@@ -253,7 +253,7 @@ def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _unusable(entries: list[tuple[str, str]]) -> Defect:
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in entries[:3])
+    reasons = "; ".join(f"{_cut(name)}: {reason}" for name, reason in entries[:3])
     more = f"; and {len(entries) - 3:,} more" if len(entries) > 3 else ""
     message = f"{counted(len(entries), 'entry', 'entries')} of the header cannot be right ({reasons}{more})."
     return Defect(DefectKind.SAFETENSORS_HEADER, message, tuple(name for name, _ in entries))
@@ -299,7 +299,11 @@ def _range_defects(placed: list[_Placed], *, data_start: int, size: int, complet
 
 
 def _examples(items: list[tuple[str, str]]) -> str:
-    return listed(f"{name}: {what}" for name, what in items)
+    return listed(f"{_cut(name)}: {what}" for name, what in items)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 200 else name[:200] + "…"
 
 
 def _shown(value: Any) -> str:

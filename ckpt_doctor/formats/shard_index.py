@@ -17,7 +17,7 @@ from .text_file import JsonFile, read_json
 
 def read_shard_index(path: Path, name: str, limits: Limits = LIMITS) -> ShardIndex:
     """Read the index at ``path``; ``name`` is its path in the checkpoint. What went wrong stands in ``error``."""
-    return index_of(read_json(path, limits.index, limits.json_depth), name)
+    return index_of(read_json(path, limits.index_file, limits.json_depth), name)
 
 
 def index_of(found: JsonFile, name: str) -> ShardIndex:

@@ -110,7 +110,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 
 def test_files_that_are_too_large(index: Path) -> None:
     index.write_text('{"weight_map": {}}')
-    small = Limits(config=10, index=10)
+    small = Limits(config_file=10, index_file=10)
     for found in (read_shard_index(index, NAME, small), read_config(index, NAME, small)):
         assert found.error == "it is 18 B long, and more than 10 B is not read"
         assert not found.unreadable
