@@ -36,6 +36,8 @@ gate() {
   local path=$CKPT_DOCTOR_ACTION_PATH
   [[ $path != -* ]] || path=./$path
 
+  command -v ckpt-doctor >/dev/null || refuse "ckpt-doctor is not on the PATH: install it, or leave install at true"
+
   local log before code=0
   log=$(mktemp)
   # Whether the summary has grown tells whether there is a report.

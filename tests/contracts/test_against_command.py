@@ -42,7 +42,7 @@ def codes(*args: object) -> list[str]:
 def test_what_fulfils_its_contract_is_healthy(contract: Path) -> None:
     result = run("inspect", HEALTHY / FIXTURE, "--against", contract)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.rstrip().endswith("healthy")
+    assert result.stdout.rstrip().endswith("healthy, headers only")
 
 
 def test_what_departs_is_1_and_named(contract: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transcripts
 import yaml
 
 sys.path.append(str(Path(__file__).parents[1] / "reporting"))
@@ -40,6 +41,13 @@ def test_every_input_is_used_and_every_used_one_is_there() -> None:
 SUMMARY = "summary.md"
 
 
+def programs(tmp_path: Path) -> Path:
+    """A folder with this repository's ``ckpt-doctor``, wherever that is installed."""
+    if not (tmp_path / ".bin").exists():
+        transcripts.programs(tmp_path)
+    return tmp_path / ".bin"
+
+
 def act(tmp_path: Path, **inputs: str) -> tuple[subprocess.CompletedProcess[str], str]:
     """Run the gate step of the action; returns it and the outputs it set."""
     step = next(step for step in ACTION["runs"]["steps"] if step.get("id") == "gate")
@@ -55,7 +63,7 @@ def act(tmp_path: Path, **inputs: str) -> tuple[subprocess.CompletedProcess[str]
     env = {
         **os.environ,
         **{name: filled(value) for name, value in step["env"].items()},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{programs(tmp_path)}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
         "GITHUB_OUTPUT": str(outputs),
         "GITHUB_STEP_SUMMARY": str(tmp_path / SUMMARY),
@@ -111,6 +119,19 @@ def test_the_action_reports_that_nothing_was_judged(tmp_path: Path, inputs: dict
     assert "ckpt-doctor" in (tmp_path / SUMMARY).read_text()
     run = strict.sarif((tmp_path / "report.sarif").read_text())
     assert [result["ruleId"] for result in run["results"]] == ["CKD011"]
+
+
+def test_the_action_says_that_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of what is on the PATH, all but ckpt-doctor.
+    (tmp_path / ".bin").mkdir()
+    names = ("bash", "grep", "tail", "wc", "tee", "tr", "cat", "mktemp", "rm", "head")
+    for name in names:
+        (tmp_path / ".bin" / name).symlink_to(shutil.which(name) or pytest.skip(f"no {name}"))
+    monkeypatch.setenv("PATH", str(tmp_path / ".bin"))
+    done, outputs = act(tmp_path, path=str(HEALTHY / "weaver"), install="false")
+    assert (done.returncode, outputs) == (2, "")
+    assert done.stdout.startswith("::error ")
+    assert "action.sh" not in done.stdout + done.stderr
 
 
 def test_the_action_writes_no_report_over_a_checkpoint(tmp_path: Path) -> None:
@@ -200,7 +221,7 @@ def test_the_example_for_gitlab_runs(tmp_path: Path) -> None:
     (tmp_path / "evaluate.py").write_text("import sys, pathlib\npathlib.Path('got').write_text(sys.argv[2])\n")
     env = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{programs(tmp_path)}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
     }
     done = subprocess.run(
