@@ -180,9 +180,9 @@ class WeightFile(NamedTuple):
     """One file that holds tensors, or that bears the name of one that should.
 
     ``path`` is relative to the checkpoint, with ``/``. ``format`` is ``safetensors``, ``torch-zip``, ``torch-legacy``,
-    ``torchscript`` or ``unknown``; ``content`` says in words what was recognised. ``metadata`` is the
-    ``__metadata__`` of a safetensors
-    file. ``values`` are the non-tensor values of a pickle by dotted path. ``scans`` is there once the bytes were read.
+    ``torchscript`` or ``unknown``; ``content`` says in words what was recognised. ``metadata`` is the ``__metadata__``
+    of a safetensors file. ``values`` are the non-tensor values of a pickle by dotted path. ``scans`` is there once the
+    bytes were read.
     ``plain`` says that what was saved is one dictionary of tensors, of which their names say everything. ``refusals``
     is what ``torch.load``'s default stops at. ``outside`` names the tensors of a pickled module that its own
     ``state_dict()`` does not hold.
