@@ -10,7 +10,7 @@ from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, Defect, DefectKind, P
 from ckpt_doctor.findings import MAX_TENSORS, Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import RuleInfo
-from ckpt_doctor.wording import shell
+from ckpt_doctor.wording import capital, shell
 
 
 class Rule:
@@ -105,8 +105,8 @@ def documents(checkpoint: Checkpoint) -> Iterator[ConfigFile | ShardIndex]:
 
 
 def sentence(text: str) -> str:
-    """What a reader said, with a capital in front and a full stop behind."""
-    text = text[:1].upper() + text[1:]
+    """What a reader said, with a capital in front and a full stop behind; a name in front keeps its spelling."""
+    text = capital(text)
     return text if text.endswith(".") else f"{text}."
 
 

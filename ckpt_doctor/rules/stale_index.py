@@ -9,7 +9,7 @@ from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import indexed_shards, successor
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.wording import capital, counted, listed
 
 from .repairs import rebuilding
 from .rule import Rule
@@ -64,7 +64,7 @@ class StaleIndex(Rule):
                 yield self.finding(
                     f"The index is of an earlier save: {len(shards.missing):,} of its "
                     f"{counted(len(shards.listed), 'shard')} are gone ({listed(shards.missing)}), and {instead} lies "
-                    f"there instead. {todo[:1].upper()}{todo[1:]}.",
+                    f"there instead. {capital(todo)}.",
                     path=shards.index.path,
                     evidence={"missing": list(shards.missing[:100]), "instead": [file.path for file in files[:100]]},
                     severity=Severity.WARNING if shards.overruled else self.severity,
