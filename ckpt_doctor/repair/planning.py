@@ -28,7 +28,6 @@ from .applying import apply
 from .draft import Draft
 from .outcome import Rejected, Step
 
-
 NOTHING_RENAMED: Mapping[Path, Path] = {}
 """Of a repair that renames no file."""
 

@@ -62,9 +62,7 @@ class Copies(NamedTuple):
         if headers:
             found.append(f"{len(headers):,} in shape or dtype ({listed(headers, 1)})")
         if self.values_differ:
-            found.append(
-                f"{len(self.values_differ):,} of {self.compared:,} in value ({listed(self.values_differ, 1)})"
-            )
+            found.append(f"{len(self.values_differ):,} of {self.compared:,} in value ({listed(self.values_differ, 1)})")
         return ", ".join(found)
 
 

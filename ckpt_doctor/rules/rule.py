@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from ckpt_doctor.actions import Action
+from ckpt_doctor.actions import Action, Copy, Rewrite
 from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, Defect, DefectKind, Part, ShardIndex, WeightFile
 from ckpt_doctor.findings import MAX_TENSORS, Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
@@ -71,10 +71,11 @@ class Rule:
     ) -> Fix | None:
         """A fix that ``ckpt-doctor fix`` carries out; ``None`` where there is nothing that it could do.
 
-        ``deep`` says that it is offered only where the tensor bytes were read.
+        There is none either where something else that is wrong with one of the files stands in its way. ``deep`` says
+        that it is offered only where the tensor bytes were read.
         """
         actions = tuple(actions)
-        if not actions:
+        if not actions or any(is_impossible(checkpoint, action) for action in actions):
             return None
         more = [*(["--deep"] if deep else []), *(["--unsafe-fixes"] if unsafe else [])]
         command = shell("fix", checkpoint.path, "--select", self.code, *more)
@@ -96,6 +97,20 @@ class Rule:
             summary=" ".join(documentation.partition("\n\n")[0].split()),
             documentation=documentation,
         )
+
+
+def is_impossible(checkpoint: Checkpoint, action: Action) -> bool:
+    """Whether an action would be refused: nothing is written through links, and no damage is made to look whole."""
+    if any(other.path == action.path and other.link_target is not None for other in checkpoint.others):
+        return not isinstance(action, Copy)
+    if not isinstance(action, Rewrite):
+        return False
+    return any(
+        defect.kind not in action.despite
+        for file in checkpoint.files
+        if file.path == action.path
+        for defect in file.defects
+    )
 
 
 def documents(checkpoint: Checkpoint) -> Iterator[ConfigFile | ShardIndex]:
