@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from ckpt_doctor.actions import Action, Copy, Rewrite
+from ckpt_doctor.actions import Action, Rewrite
 from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, Defect, DefectKind, Part, ShardIndex, WeightFile
 from ckpt_doctor.findings import MAX_TENSORS, Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
@@ -100,9 +100,7 @@ class Rule:
 
 
 def is_impossible(checkpoint: Checkpoint, action: Action) -> bool:
-    """Whether an action would be refused: nothing is written through links, and no damage is made to look whole."""
-    if any(other.path == action.path and other.link_target is not None for other in checkpoint.others):
-        return not isinstance(action, Copy)
+    """Whether an action would be refused, because damage that it does not mend must not look whole afterwards."""
     if not isinstance(action, Rewrite):
         return False
     return any(

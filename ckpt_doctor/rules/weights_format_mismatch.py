@@ -15,7 +15,6 @@ from ckpt_doctor.wording import counted
 
 from .rule import Rule
 
-_ELSEWHERE = "The file is a link: copy the checkpoint to a folder of its own (`cp -rL`), then convert it there."
 _ENDINGS = {"safetensors": ".safetensors", "bin": ".bin"}
 
 
@@ -69,8 +68,7 @@ class WeightsFormatMismatch(Rule):
             count = sum(len(item.tensors) for item in named)
             fix = self.repair(checkpoint, f"convert to {expected}", _conversion(part, named, expected))
             if fix is None:
-                damaged = any(item.defects for item in named)
-                obstacle = "Mend what is wrong with the file itself first." if damaged else _ELSEWHERE
+                obstacle = "Mend what is wrong with the file itself first."
             elif shared:
                 obstacle = f"{counted(len(shared), 'tensor')} of {count:,} share storage (see CKD401)."
             else:
