@@ -79,7 +79,9 @@ def _remaining(
     if dry_run or untouched:
         return Report(tuple(diagnosis for outcome in outcomes for diagnosis in outcome.diagnoses()))
     renamed = {old: new for outcome in outcomes for old, new in outcome.renamed.items()}
-    return inspect(successor_of(path, renamed), policy, progress=progress)
+    now = successor_of(path, renamed)
+    # An index that was asked for meant its folder, and was set aside.
+    return inspect(now if os.path.lexists(now) else now.parent, policy, progress=progress)
 
 
 def _fix(

@@ -68,16 +68,18 @@ class Rule:
         *,
         unsafe: bool = False,
         deep: bool = False,
+        expect: str | None = None,
     ) -> Fix | None:
         """A fix that ``ckpt-doctor fix`` carries out; ``None`` where there is nothing that it could do.
 
         There is none either where something else that is wrong with one of the files stands in its way. ``deep`` says
-        that it is offered only where the tensor bytes were read.
+        that it is offered only where the tensor bytes were read, and ``expect`` which expectation it is offered for.
         """
         actions = tuple(actions)
         if not actions or any(is_impossible(checkpoint, action) for action in actions):
             return None
-        more = [*(["--deep"] if deep else []), *(["--unsafe-fixes"] if unsafe else [])]
+        more = [*(["--expect", expect] if expect else []), *(["--deep"] if deep else [])]
+        more += ["--unsafe-fixes"] if unsafe else []
         command = shell("fix", checkpoint.path, "--select", self.code, *more)
         return Fix(title, "unsafe" if unsafe else "safe", command, actions)
 

@@ -66,7 +66,9 @@ class WeightsFormatMismatch(Rule):
             found = "." + file.path.rpartition(".")[2]
             shared = [name for item in named for group in alias_groups(item) for name in group.names]
             count = sum(len(item.tensors) for item in named)
-            fix = self.repair(checkpoint, f"convert to {expected}", _conversion(part, named, expected))
+            actions = _conversion(part, named, expected)
+            # What was asked for here has to be asked for there, too.
+            fix = self.repair(checkpoint, f"convert to {expected}", actions, expect=policy.expect)
             if fix is None:
                 obstacle = "Mend what is wrong with the file itself first."
             elif shared:
