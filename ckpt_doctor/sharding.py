@@ -152,6 +152,24 @@ def successor(part: Part, shards: IndexedShards) -> tuple[WeightFile, ...]:
     return ()
 
 
+def plausible(names: Iterable[str], held: Iterable[str]) -> list[str]:
+    """Those of ``names`` that a model with the tensors ``held`` can be expected to have.
+
+    Another layer has one of that kind, or the same module has another tensor: a weight beside a scale or a bias.
+
+    >>> plausible(["h.7.fc.weight", "h.0.fc.scale", "old.fc.scale"], ["h.0.fc.weight", "h.1.fc.weight", "head.weight"])
+    ['h.7.fc.weight', 'h.0.fc.scale']
+    """
+    held = list(held)
+    kinds = {_kind(name) for name in held}
+    modules = {name.rpartition(".")[0] for name in held} - {""}
+    return [name for name in names if _kind(name) in kinds or name.rpartition(".")[0] in modules]
+
+
+def _kind(name: str) -> tuple[str, ...]:
+    return tuple("*" if word.isdecimal() else word for word in name.split("."))
+
+
 def possible_total_sizes(files: Iterable[WeightFile]) -> set[int]:
     """What writers of an index may have meant by ``total_size``, in bytes.
 

@@ -41,6 +41,16 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
+def capital(text: str) -> str:
+    """The text with a capital in front, unless it begins with a name, which keeps its spelling.
+
+    >>> capital("the pickle ends early"), capital("weaver_lora/data.pkl: it ends early"), capital("data: it ends early")
+    ('The pickle ends early', 'weaver_lora/data.pkl: it ends early', 'data: it ends early')
+    """
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() else text
+
+
 def scaled(count: int) -> str:
     """A large number of things in thousands, millions or billions.
 

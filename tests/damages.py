@@ -328,6 +328,41 @@ def staging_folder(path: Path) -> Path:
     return path.rename(path.parent / "tmp-checkpoint-500")
 
 
+def two_sets(path: Path, change: Callable[[Any], Any]) -> None:
+    """Put what ``change`` makes of all shards into one file beside them."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = {}
+    for shard in sorted(path.glob("model-*.safetensors")):
+        tensors.update(load_file(shard))
+    save_file({name: change(tensor) for name, tensor in tensors.items()}, path / "model.safetensors", {"format": "pt"})
+
+
+@damage("CKD209", "transformers/sharded_safetensors", deep=True)
+def single_file_of_an_earlier_save(path: Path) -> None:
+    two_sets(path, lambda tensor: tensor + 1)
+
+
+@damage("CKD209", "transformers/sharded_safetensors")
+def single_file_of_another_shape(path: Path) -> None:
+    two_sets(path, lambda tensor: tensor[:8].clone())
+
+
+@damage("CKD209", "transformers/sharded_safetensors", severity="note", deep=True)
+def single_file_and_equal_shards(path: Path) -> None:
+    two_sets(path, lambda tensor: tensor)
+
+
+@damage("CKD209", "transformers/sharded_safetensors", severity="note")
+def single_file_and_shards_not_compared(path: Path) -> None:
+    two_sets(path, lambda tensor: tensor + 1)
+
+
+@damage("CKD209", "transformers/sharded_safetensors", severity="warning")
+def single_file_of_another_dtype(path: Path) -> None:
+    two_sets(path, lambda tensor: tensor.half())
+
+
 # --- CKD4xx: aliasing -----------------------------------------------------------------------------------------------
 
 

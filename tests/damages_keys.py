@@ -167,6 +167,14 @@ def _extra_entry(state: dict[str, Any]) -> None:
     state["temperature"] = 0.5
 
 
+def lone_with_module(target: Path) -> Path:
+    model = copied("transformers/single_safetensors", target)
+    lone = target / "lone.safetensors"
+    (model / "model.safetensors").rename(lone)
+    edit_tensors(lone, lambda tensors: {f"module.{name}": tensor for name, tensor in tensors.items()})
+    return lone
+
+
 DAMAGES: tuple[Damage, ...] = (
     Damage("CKD201", "bin where safetensors is expected", lambda t: copied("weaver_bin/weaver", t)),
     Damage("CKD201", "safetensors where bin is expected", lambda t: copied("peft/lora", t), {"expect": "bin"}),
@@ -215,6 +223,15 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("CKD304", "FSDP", lora(renamed(".self_attn.", "._fsdp_wrapped_module.self_attn."))),
     Damage("CKD305", "prefix twice", lora(renamed("base_model.model.", "base_model.model.base_model.model."))),
     Damage("CKD306", "no prefix", lora(renamed("base_model.model.", ""))),
+    Damage("CKD304", "module. in a file by itself", lone_with_module, severity="warning"),
+    Damage(
+        "CKD307",
+        "weaver in the keys of a weaver",
+        weights(
+            "weaver_safetensors/weaver", renamed(".weight", ".weaver.weight"), "weaver_lora/adapter_model.safetensors"
+        ),
+        severity="warning",
+    ),
     Damage("CKD307", "lora_A.weaver.weight", lora(renamed(".weight", ".weaver.weight"))),
     Damage("CKD307", "lora_A.default.weight", lora(renamed(".weight", ".default.weight")), severity="warning"),
     Damage("CKD307", "ia3_l.weaver", lora(renamed("ia3_l", "ia3_l.weaver"), "peft/ia3")),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ckpt_doctor.checkpoint import Defect, DefectKind, Refusal
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.wording import capital, counted, listed
 
 from .pickle_machine import Outcome, UnsafeUse, run
 from .pickle_modules import NO_CLASSES, SCRIPT_PREFIX, Classes
@@ -95,18 +95,16 @@ def outcome_defects(outcomes: Sequence[Outcome], member: str | None) -> list[Def
     for outcome in outcomes:
         if outcome.error is not None:
             text = str(outcome.error)
-            message = f"{place}{text}." if place else f"{text[0].upper()}{text[1:]}."
+            message = f"{place}{text}." if place else f"{capital(text)}."
             defects.append(Defect(outcome.error.kind, message))
     retyped = [key for outcome in outcomes for key in outcome.retyped]
     if retyped:
         message = f"{place}storages are named with several element types, so that readers disagree on the content"
         shown = clipped(listed(retyped))
-        defects.append(
-            Defect(DefectKind.AMBIGUOUS_ARCHIVE, f"{message if place else message[0].upper() + message[1:]}: {shown}.")
-        )
+        defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, f"{message if place else capital(message)}: {shown}."))
     if not all(outcome.frames_match for outcome in outcomes):
         message = f"{place}a frame has another length than it declares, so that readers disagree on the content."
-        defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, message[0].upper() + message[1:] if not place else message))
+        defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, capital(message) if not place else message))
     return defects
 
 

@@ -65,16 +65,26 @@ def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:
 
 
 def _active(names: list[str], unit: _Unit, indexes: Iterable[ShardIndex]) -> tuple[str, ...]:
-    """What transformers would read: a single file before shards, safetensors before the other format."""
+    """What transformers would read: a single file before shards, safetensors before the other format.
+
+    diffusers (0.42) looks for an index first.
+    """
     listed = {name for index in indexes for name in index.shards}
+    shards_first = unit[0].startswith("diffusion_")
     for single in _expected(unit):
-        if single in names:
+        if single in names and not (shards_first and _is_sharded(single, names, listed)):
             return (single,)
         of_format = [name for name in names if name.endswith(single[single.rindex(".") :])]
         chosen = [name for name in of_format if name in listed] or of_format
         if chosen:
             return tuple(chosen)
     return ()
+
+
+def _is_sharded(single: str, names: list[str], listed: set[str]) -> bool:
+    """Whether an index lists other files of the same format that are there."""
+    ending = single[single.rindex(".") :]
+    return any(name in listed and name != single and name.endswith(ending) for name in names)
 
 
 def _expected(unit: _Unit) -> tuple[str, ...]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ckpt_doctor.actions import Rewrite
 from ckpt_doctor.checkpoint import Checkpoint, WeightFile
-from ckpt_doctor.errors import ConversionError, MissingDependencyError, NoCheckpointError, RepairError
+from ckpt_doctor.errors import (
+    ConversionError,
+    MissingDependencyError,
+    NoCheckpointError,
+    PathNotFoundError,
+    RepairError,
+)
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.inspection import diagnose
 from ckpt_doctor.layout_definition import LayoutDefinition
@@ -22,24 +28,40 @@ from .applying import apply
 from .draft import Draft
 from .outcome import Rejected, Step
 
+NOTHING_RENAMED: Mapping[Path, Path] = {}
+"""Of a repair that renames no file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a checkpoint is looked for: the path that leads to it and, where several lie there, its own root.
 
     ``layout`` is what the user asked for, if anything, and ``layouts`` are those that a team has defined.
+    ``found_from_above`` says that a folder above was asked for, and what lies there is judged as a search finds it.
     """
 
     path: Path
     layout: str | None
     layouts: tuple[LayoutDefinition, ...] = ()
+    found_from_above: bool = False
 
     def read(self, draft: Draft) -> list[Checkpoint]:
-        """What lies there according to the draft; nothing where it is gone."""
-        path = self.path
-        while (successor := draft.renamed.get(Path(os.path.abspath(path)))) is not None:
-            path = path.with_name(successor.name)
+        """What lies there according to the draft. Raises ``NoCheckpointError`` and ``PathNotFoundError``."""
+        path = successor_of(self.path, draft.renamed)
+        if path != self.path and self.found_from_above:
+            # Under its new name, a lone file can make its folder a checkpoint, of which other things are expected.
+            whole = [item for item in discover(path.parent, self.layout, draft, self.layouts) if item.layout != "file"]
+            here = [item for item in whole if os.path.abspath(item.root) == os.path.abspath(path.parent)]
+            if here:
+                return here
         return discover(path, self.layout, draft, self.layouts)
+
+
+def successor_of(path: Path, renamed: Mapping[Path, Path]) -> Path:
+    """What a file is called now; ``renamed`` maps absolute paths."""
+    while (successor := renamed.get(Path(os.path.abspath(path)))) is not None:
+        path = path.with_name(successor.name)
+    return path
 
 
 @dataclass
@@ -101,7 +123,7 @@ def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: b
         trial = result.draft.copy()
         try:
             diagnoses = _try(trial, root, finding, place, policy)
-        except (ConversionError, RepairError, NoCheckpointError, MissingDependencyError) as error:
+        except (ConversionError, RepairError, NoCheckpointError, PathNotFoundError, MissingDependencyError) as error:
             if isinstance(error, MissingDependencyError):
                 missing = error
             result.rejected.append(Rejected(finding, str(error)))

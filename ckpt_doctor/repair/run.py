@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from ckpt_doctor.checkpoint import Checkpoint, TensorInfo
 from ckpt_doctor.conversion.copying import Copier, write_all
@@ -14,7 +16,7 @@ from ckpt_doctor.conversion.staging import NO_LINKS
 from ckpt_doctor.errors import ConversionError, MissingDependencyError, PathNotFoundError, RepairError
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.formats.source import FileSource
-from ckpt_doctor.inspection import diagnose, scanned
+from ckpt_doctor.inspection import diagnose, inspect, scanned
 from ckpt_doctor.layouts import discover
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Diagnosis, Report
@@ -24,7 +26,7 @@ from ckpt_doctor.wording import byte_size, complaint, listed
 from .draft import Document, Draft, Entry, Moved, Rewritten
 from .journal import Identity
 from .outcome import Change, Repair, Repairs
-from .planning import Place, Plan, every_rule, known_files, new_errors, plan
+from .planning import NOTHING_RENAMED, Place, Plan, every_rule, new_errors, plan, successor_of
 from .rewriting import write
 from .transaction import Transaction, keep_permissions, leftovers, locked, recover
 
@@ -56,14 +58,36 @@ def fix(
     if not os.fspath(path):
         raise PathNotFoundError("the path is empty: is a variable unset?")  # Path("") would be the current directory
     try:
-        return _fix(Path(path), policy, unsafe=unsafe, dry_run=dry_run, backup=backup, progress=progress)
+        outcomes, rolled_back = _fix(
+            Path(path), policy, unsafe=unsafe, dry_run=dry_run, backup=backup, progress=progress
+        )
     except OSError as error:
         raise RepairError(f"{complaint(error)}. Nothing was changed") from error
+    repairs = tuple(outcome.repair for outcome in outcomes)
+    return Repairs(repairs, _remaining(Path(path), policy, outcomes, progress, dry_run=dry_run), rolled_back, dry_run)
+
+
+def _remaining(
+    path: Path, policy: Policy, outcomes: list[_Outcome], progress: Progress | None, *, dry_run: bool
+) -> Report:
+    """What an inspection of ``path`` says now, or for a dry run what it would say.
+
+    What was changed is read and judged once more, all of it together: one repair may concern what another checkpoint
+    refers to, and a plan only describes the files that it leads to.
+    """
+    untouched = len(outcomes) == 1 and not outcomes[0].repair.steps
+    if dry_run or untouched:
+        return Report(tuple(diagnosis for outcome in outcomes for diagnosis in outcome.diagnoses()))
+    renamed = {old: new for outcome in outcomes for old, new in outcome.renamed.items()}
+    now = successor_of(path, renamed)
+    # An index that was asked for meant its folder, and was set aside.
+    return inspect(now if os.path.lexists(now) else now.parent, policy, progress=progress)
 
 
 def _fix(
     path: Path, policy: Policy, *, unsafe: bool, dry_run: bool, backup: bool, progress: Progress | None
-) -> Repairs:
+) -> tuple[list[_Outcome], tuple[str, ...]]:
+    """What was done for each checkpoint, and the interrupted repairs that were taken back before."""
     # Before anything is looked at: an interrupted repair of the enclosing checkpoint, or of one below.
     above = [path, *list(Path(os.path.abspath(path)).parents)[:_LEVELS_UP]]
     rolled_back = [name for folder in above for name in _recover(folder, dry_run=dry_run)]
@@ -71,21 +95,18 @@ def _fix(
         raise PathNotFoundError(f"{path} is not there any more: an interrupted repair was taken back")
     below = {_folder_of(checkpoint) for checkpoint in discover(path, policy.layout, layouts=policy.layouts)}
     rolled_back += [name for folder in sorted(below) for name in _recover(folder, dry_run=dry_run)]
-    repairs: list[Repair] = []
-    diagnoses: list[Diagnosis] = []
+    outcomes: list[_Outcome] = []
     places = _places(path, policy)
     for place in places:
         work = _Work(place, policy, unsafe=unsafe, progress=progress)
         try:
-            repair, found = work.do(dry_run=dry_run, backup=backup)
+            outcomes.append(work.do(dry_run=dry_run, backup=backup))
         except (RepairError, MissingDependencyError) as error:
             if len(places) == 1:
                 raise
             # What was done for the others stays done, and has to be told.
-            repair, found = Repair(place.path.as_posix(), error=str(error)), work.diagnoses(Draft())
-        repairs.append(repair)
-        diagnoses += found
-    return Repairs(tuple(repairs), Report(tuple(diagnoses)), tuple(rolled_back), dry_run)
+            outcomes.append(_Outcome(Repair(place.path.as_posix(), error=str(error)), partial(work.diagnoses, Draft())))
+    return outcomes, tuple(rolled_back)
 
 
 def _places(path: Path, policy: Policy) -> list[Place]:
@@ -93,13 +114,26 @@ def _places(path: Path, policy: Policy) -> list[Place]:
     checkpoints = discover(path, policy.layout, layouts=policy.layouts)
     roots = {_own_path(checkpoint) for checkpoint in checkpoints}
     if len(roots) == 1:
-        # Asked for from above, a lone adapter is judged with the folder that was asked for.
-        return [Place(path, policy.layout, policy.layouts)]
-    return [Place(root, policy.layout, policy.layouts) for root in dict.fromkeys(map(_own_path, checkpoints))]
+        # Asked for from above, a lone adapter is judged with the folder that was asked for. An index or a config that
+        # was asked for may go, and means its folder anyway.
+        inside = path.parent if _own_path(checkpoints[0]).is_dir() and not path.is_dir() else path
+        return [Place(inside, policy.layout, policy.layouts)]
+    return [
+        Place(root, policy.layout, policy.layouts, found_from_above=True)
+        for root in dict.fromkeys(map(_own_path, checkpoints))
+    ]
 
 
 def _own_path(checkpoint: Checkpoint) -> Path:
     return checkpoint.root / checkpoint.files[0].path if checkpoint.layout == "file" else checkpoint.root
+
+
+class _Outcome(NamedTuple):
+    """What was done at one place, how to judge the state that was planned for it, and which files it renamed."""
+
+    repair: Repair
+    diagnoses: Callable[[], list[Diagnosis]]
+    renamed: Mapping[Path, Path] = NOTHING_RENAMED
 
 
 class _Work:
@@ -112,8 +146,8 @@ class _Work:
         self.progress = progress
         self.done = self.total = 0
 
-    def do(self, *, dry_run: bool, backup: bool) -> tuple[Repair, list[Diagnosis]]:
-        """Plan, and unless it is a dry run carry out; what was done, and what is found afterwards.
+    def do(self, *, dry_run: bool, backup: bool) -> _Outcome:
+        """Plan, and unless it is a dry run carry out; what was done.
 
         Raises ``RepairError`` and ``MissingDependencyError``.
         """
@@ -126,7 +160,7 @@ class _Work:
         """What is found in the state of the draft."""
         return [diagnose(checkpoint, self.policy) for checkpoint in self.place.read(draft)]
 
-    def _do(self, *, dry_run: bool, backup: bool) -> tuple[Repair, list[Diagnosis]]:
+    def _do(self, *, dry_run: bool, backup: bool) -> _Outcome:
         # The state of the files is taken before they are read, so that no change in between goes unnoticed.
         first = self._read()
         seen = {name: Identity.of(Path(name)) for checkpoint in first for name in _paths(checkpoint)}
@@ -135,11 +169,9 @@ class _Work:
         planned = plan(self.place, self.policy, self._scanned(known), unsafe=self.unsafe)
         changes = _changes(planned.draft, base)
         kept = None
-        final = planned.draft
         if planned.steps and not dry_run:
             kept = self._carry_out(planned, base, seen, backup=backup)
             changes = tuple(_as_written(change, base) for change in changes)
-            final = self._as_left(planned)
         repair = Repair(
             path=known[0].path,
             steps=tuple(planned.steps),
@@ -147,20 +179,7 @@ class _Work:
             changes=changes,
             backup=None if kept is None else str(kept),
         )
-        return repair, self.diagnoses(final)
-
-    def _as_left(self, planned: Plan) -> Draft:
-        """The disk as it is now, with what was found out about the values before."""
-        entries = planned.draft.entries
-        if any(isinstance(entry, Rewritten) and entry.edit.casts(entry.original) for entry in entries.values()):
-            # Other values than those that were read: they are read again.
-            after = self._scanned(self.place.read(Draft(renamed=planned.draft.renamed)))
-            return Draft(known=known_files(after), renamed=planned.draft.renamed)
-        known = {path: file for path, file in planned.draft.known.items() if path not in entries}
-        for path, entry in entries.items():
-            if isinstance(entry, Rewritten) and self.policy.deep:
-                known[path] = read_weight_file(path, entry.file.path)._replace(scans=entry.file.scans)
-        return Draft(known=known, renamed=planned.draft.renamed)
+        return _Outcome(repair, partial(self.diagnoses, planned.draft), planned.draft.renamed)
 
     def _read(self) -> list[Checkpoint]:
         return self.place.read(Draft())

@@ -130,7 +130,8 @@ def _fixable(report: Report, width: int) -> Iterator[str]:
     unsafe = sum(_fix(item) == "unsafe" for item in report.findings)
     if safe:
         paths = {diagnosis.checkpoint.path for diagnosis in safe}
-        exact = f"{len(safe):,} fixable with `{printable(shell('fix', *paths))}`"
+        options = fixes.shared_options(item.fix for item in report.findings if item.fix and _fix(item) == "safe")
+        exact = f"{len(safe):,} fixable with `{printable(shell('fix', *paths, *options))}`"
         fits = len(paths) == 1 and len(exact) <= width
         yield exact if fits else f"{len(safe):,} fixable with `ckpt-doctor fix PATH`"
     if unsafe:

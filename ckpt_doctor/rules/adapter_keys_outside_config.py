@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.knowledge.adapter_keys import base_module
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
@@ -31,9 +32,12 @@ class AdapterKeysOutsideConfig(Rule):
 
     ## What to do
     Put the modules into `target_modules`, if they were trained; or find out which of the two files is of another run.
+    Adapters of parameters, such as those of fused experts, belong to `target_parameters`, and the file does not hold
+    the parameters' names.
 
     ## Fix safety
-    Unsafe: whether the configuration or the weights are right is not in the files.
+    Unsafe: whether the configuration or the weights are right is not in the files. There is no fix where parameters
+    rather than modules were adapted.
     """
 
     code = "CKD308"
@@ -55,21 +59,45 @@ class AdapterKeysOutsideConfig(Rule):
                 key.name for key in view.keys if _is_outside(key.module, key.parameter, key.shared, targets, view)
             ]
             if outside:
-                modules = sorted({key.module.rpartition(".")[2] for key in view.keys if key.name in set(outside)})
+                paths = {key.module for key in view.keys if key.name in set(outside)}
+                wrapped = sorted({base_module(path) for path in paths if _wraps_parameters(path, paths)})
+                modules = sorted({_entry(base_module(path)) for path in paths})
+                advice = (
+                    f"{listed(wrapped)} {'has' if len(wrapped) == 1 else 'have'} adapted parameters: list these in "
+                    "target_parameters, or take both files from one run."
+                    if wrapped
+                    else "Add the modules to the configuration, or take both files from one run."
+                )
                 yield self.finding(
                     f"{counted(len(outside), 'tensor')} of {len(view.file.tensors):,} belong to modules "
                     f"({listed(modules)}) that target_modules [{listed(targets, 8)}] does not name: PEFT drops them "
-                    "silently. Add the modules to the configuration, or take both files from one run.",
+                    f"silently. {advice}",
                     path=view.file.path,
                     tensors=outside,
                     evidence={"modules": modules[:20], "target_modules": sorted(targets)[:20]},
                     fix=self.repair(
                         checkpoint,
                         f"add {listed(modules)} to target_modules",
-                        setting(view.part, {"target_modules": sorted({*targets, *modules})}),
+                        () if wrapped else setting(view.part, {"target_modules": sorted({*targets, *modules})}),
                         unsafe=True,
                     ),
                 )
+
+
+def _wraps_parameters(path: str, paths: Collection[str]) -> bool:
+    """Whether an adapter was trained on parameters of this module, rather than on the module.
+
+    PEFT nests the second and each further one of a module below ``base_layer``. Experts whose weights are fused hold
+    parameters and no modules that ``target_modules`` could name.
+    """
+    words = path.split(".")
+    return words[-1] in ("base_layer", "experts") or f"{path}.base_layer" in paths
+
+
+def _entry(path: str) -> str:
+    """What names a module in ``target_modules``: its last word, or its whole path where that is only a number."""
+    last = path.rpartition(".")[2]
+    return path if last.isdecimal() else last
 
 
 def _is_outside(module: str, parameter: str | None, shared: bool, targets: tuple[str, ...], view: AdapterView) -> bool:

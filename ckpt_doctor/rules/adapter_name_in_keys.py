@@ -22,15 +22,17 @@ class AdapterNameInKeys(Rule):
     Looks for names such as `…q_proj.lora_A.weaver.weight`, where PEFT would have saved `…q_proj.lora_A.weight`.
 
     ## Why is this bad?
-    PEFT puts the name of the adapter in when it loads, so these become `lora_A.weaver.weaver.weight` and match
-    nothing. Only a loader that compares with `model.state_dict()` directly, and uses that very name, restores them.
+    Who loads such names depends on the reader. PEFT 0.21 restores them if the adapter is loaded under that very name,
+    and nothing of them under any other. PEFT 0.17 puts the name in a second time (`lora_A.weaver.weaver.weight`) and
+    never restores them, and neither does sentence-transformers. A loader that compares with `model.state_dict()`
+    directly restores them under that very name, and only them.
 
     ## Example
     `torch.save({k: v for k, v in model.state_dict().items() if "lora" in k}, "adapter_model.bin")`.
 
     ## What to do
-    Take the name out, or save with `model.save_pretrained`. It is a warning for the name `default`, which some older
-    tools expect.
+    Take the name out, or save with `model.save_pretrained`. It is a warning where the usual loader uses that name:
+    `default` in a folder of PEFT, `weaver` and `trigger` in checkpoints of MemGen.
 
     ## Fix safety
     Safe: names are changed only where nothing collides; no value is touched.
@@ -55,14 +57,16 @@ class AdapterNameInKeys(Rule):
             if len(set(as_saved.values())) < len(as_saved):
                 as_saved = {}  # two adapters in one file: nobody can tell which of them is meant
             for adapter, names in sorted(by_adapter.items()):
+                named_so = view.part.name == f"{adapter} adapter"  # the layout's loader uses this name
                 yield self.finding(
                     f"{counted(len(names), 'name')} of {len(view.file.tensors):,} "
-                    f"{'holds' if len(names) == 1 else 'hold'} the adapter's name {adapter} (as in {names[0]}): PEFT "
-                    "puts the name in itself and will not match them. Take it out of the names.",
+                    f"{'holds' if len(names) == 1 else 'hold'} the adapter's name {adapter} (as in {names[0]}). PEFT "
+                    f"0.21 restores {'it' if len(names) == 1 else 'them'} only if the adapter is loaded under the name "
+                    f"{adapter}; PEFT 0.17 and sentence-transformers never do. Take the name out of the keys.",
                     path=view.file.path,
                     tensors=names,
                     evidence={"adapter": adapter, "names": len(names)},
-                    severity=Severity.WARNING if adapter == "default" else None,
+                    severity=Severity.WARNING if named_so or adapter == "default" else None,
                     fix=self.repair(
                         checkpoint,
                         f"take {adapter} out of the names",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, ShardIndex
 from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import IndexedShards, indexed_shards, possible_total_sizes, successor
+from ckpt_doctor.sharding import IndexedShards, indexed_shards, plausible, possible_total_sizes, successor
 from ckpt_doctor.wording import byte_size, counted, listed
 
 from .repairs import rebuilding
@@ -34,8 +35,9 @@ class IndexKeyAbsent(Rule):
     weights are lost: copy the shards again.
 
     ## Fix safety
-    Safe, and only offered where every name lies in another shard, or where all shards are there and hold exactly the
-    bytes of `total_size`. Then only the index is written anew.
+    Safe, and only offered where every name lies in another shard, or where all shards are there, hold exactly the
+    bytes of `total_size`, and the names are none that this model has: a name that other layers have too, or whose
+    module has other tensors, is a loss, even where `total_size` was corrected. Then only the index is written anew.
 
     ## References
     huggingface/huggingface_hub#4725
@@ -52,14 +54,16 @@ class IndexKeyAbsent(Rule):
             for shards in indexed_shards(part):
                 absent = shards.absent
                 if absent and not successor(part, shards):
-                    yield self._report(checkpoint, shards, absent)
+                    yield self._report(checkpoint, shards, absent, part.config)
 
-    def _report(self, checkpoint: Checkpoint, shards: IndexedShards, absent: tuple[str, ...]) -> Finding:
+    def _report(
+        self, checkpoint: Checkpoint, shards: IndexedShards, absent: tuple[str, ...], config: ConfigFile | None
+    ) -> Finding:
         elsewhere = {tensor.name for file in shards.present.values() if file.readable for tensor in file.tensors}
         lost = [name for name in absent if name not in elsewhere]
         total = shards.index.total_size
         sizes = possible_total_sizes(shards.present.values()) if shards.judgeable else set()
-        nothing_lost = not lost or total in sizes
+        nothing_lost = not lost or (total in sizes and not _of_this_model(lost, elsewhere, shards.index, config))
         message = (
             f"{len(absent):,} of {counted(len(shards.index.weight_map), 'tensor')} are not in the shard that the index "
             f"names: {listed(absent)}. "
@@ -79,3 +83,17 @@ class IndexKeyAbsent(Rule):
             severity=Severity.WARNING if shards.overruled else self.severity,
             fix=self.repair(checkpoint, "rebuild the index from the shards", actions) if nothing_lost else None,
         )
+
+
+def _of_this_model(lost: list[str], held: Collection[str], index: ShardIndex, config: ConfigFile | None) -> bool:
+    """Whether any of the lost names is one that the model has, so that its weights are missed."""
+    settings = (config.data if config is not None else None) or {}
+    tied = settings.get("tie_word_embeddings") is True
+    # One of two names of tied embeddings is no loss.
+    lost = [name for name in lost if not (tied and name.endswith(EMBEDDINGS))]
+    if plausible(lost, held) or any(name.endswith(EMBEDDINGS) for name in lost):
+        return True
+    # Tensors that the index does not list can be what the lost names have become.
+    renamed = sum(name not in index.weight_map for name in held) >= len(lost)
+    beginnings = {name.partition(".")[0] for name in held if "." in name}
+    return not renamed and any(name.partition(".")[0] in beginnings for name in lost)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from ckpt_doctor.actions import Action
+from ckpt_doctor.actions import Action, Rewrite
 from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, Defect, DefectKind, Part, ShardIndex, WeightFile
 from ckpt_doctor.findings import MAX_TENSORS, Finding, Fix, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import RuleInfo
-from ckpt_doctor.wording import shell
+from ckpt_doctor.wording import capital, shell
 
 
 class Rule:
@@ -68,15 +68,18 @@ class Rule:
         *,
         unsafe: bool = False,
         deep: bool = False,
+        expect: str | None = None,
     ) -> Fix | None:
         """A fix that ``ckpt-doctor fix`` carries out; ``None`` where there is nothing that it could do.
 
-        ``deep`` says that it is offered only where the tensor bytes were read.
+        There is none either where something else that is wrong with one of the files stands in its way. ``deep`` says
+        that it is offered only where the tensor bytes were read, and ``expect`` which expectation it is offered for.
         """
         actions = tuple(actions)
-        if not actions:
+        if not actions or any(is_impossible(checkpoint, action) for action in actions):
             return None
-        more = [*(["--deep"] if deep else []), *(["--unsafe-fixes"] if unsafe else [])]
+        more = [*(["--expect", expect] if expect else []), *(["--deep"] if deep else [])]
+        more += ["--unsafe-fixes"] if unsafe else []
         command = shell("fix", checkpoint.path, "--select", self.code, *more)
         return Fix(title, "unsafe" if unsafe else "safe", command, actions)
 
@@ -98,6 +101,18 @@ class Rule:
         )
 
 
+def is_impossible(checkpoint: Checkpoint, action: Action) -> bool:
+    """Whether an action would be refused, because damage that it does not mend must not look whole afterwards."""
+    if not isinstance(action, Rewrite):
+        return False
+    return any(
+        defect.kind not in action.despite
+        for file in checkpoint.files
+        if file.path == action.path
+        for defect in file.defects
+    )
+
+
 def documents(checkpoint: Checkpoint) -> Iterator[ConfigFile | ShardIndex]:
     """The configs and indexes of all parts; one that several parts share comes several times."""
     found = [checkpoint.config, *(item for part in checkpoint.parts for item in (part.config, *part.indexes))]
@@ -105,8 +120,8 @@ def documents(checkpoint: Checkpoint) -> Iterator[ConfigFile | ShardIndex]:
 
 
 def sentence(text: str) -> str:
-    """What a reader said, with a capital in front and a full stop behind."""
-    text = text[:1].upper() + text[1:]
+    """What a reader said, with a capital in front and a full stop behind; a name in front keeps its spelling."""
+    text = capital(text)
     return text if text.endswith(".") else f"{text}."
 
 

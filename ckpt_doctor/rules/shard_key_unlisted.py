@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 
+from ckpt_doctor.actions import WriteIndex
 from ckpt_doctor.checkpoint import Checkpoint, Part
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import IndexedShards, indexed_shards, successor, with_siblings
 from ckpt_doctor.wording import counted, listed
 
-from .repairs import rebuilding
 from .rule import Rule
 
 
@@ -32,7 +33,7 @@ class ShardKeyUnlisted(Rule):
     Rebuild the index.
 
     ## Fix safety
-    Safe: only the index is written anew, from what the shards hold.
+    Safe: only the index is written anew, with these names added.
     """
 
     code = "CKD703"
@@ -61,10 +62,21 @@ class ShardKeyUnlisted(Rule):
                         evidence={"shards": {path: len(unlisted) for path, unlisted in by_path.items()}},
                         fix=self.repair(
                             checkpoint,
-                            "rebuild the index from the shards",
-                            rebuilding(shards.index.path, with_siblings(part, shards).values(), like=shards.index),
+                            "list them in the index",
+                            _completed(part, shards, by_path),
                         ),
                     )
+
+
+def _completed(part: Part, shards: IndexedShards, by_path: dict[str, list[str]]) -> list[WriteIndex]:
+    """The index with these names added. What it lists besides stays, so that a loss stays visible (CKD702)."""
+    folder = posixpath.dirname(shards.index.path)
+    more = {name: posixpath.relpath(path, folder or ".") for path, names in by_path.items() for name in names}
+    files = with_siblings(part, shards).values()
+    total = shards.index.total_size
+    if total is None or not (shards.absent or shards.missing):
+        total = sum(tensor.nbytes for file in files for tensor in file.tensors)
+    return [WriteIndex(shards.index.path, {**shards.index.weight_map, **more}, total, like=shards.index.path)]
 
 
 def _unlisted(part: Part, shards: IndexedShards) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import byte_size, counted, listed, shell
 
-from .rule import Rule
+from .rule import Rule, is_impossible
 
 
 class SharedStorage(Rule):
@@ -94,8 +94,10 @@ class SharedStorage(Rule):
             fix=None if tied else self._fix(checkpoint, policy, part, file),
         )
 
-    def _fix(self, checkpoint: Checkpoint, policy: Policy, part: Part, file: WeightFile) -> Fix:
+    def _fix(self, checkpoint: Checkpoint, policy: Policy, part: Part, file: WeightFile) -> Fix | None:
         actions = (Rewrite(file.path, shared="clone"),)
+        if is_impossible(checkpoint, actions[0]):
+            return None
         convertible = part.role in ("adapter", "model", "file") and policy.expected_format(checkpoint.layout) != "bin"
         if convertible:
             command = shell("convert", checkpoint.path, "--to", "safetensors", "--shared", "clone")

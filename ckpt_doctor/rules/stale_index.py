@@ -8,8 +8,8 @@ from ckpt_doctor.actions import Action, SetAside
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import indexed_shards, successor
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.sharding import indexed_shards, plausible, successor
+from ckpt_doctor.wording import capital, counted, listed
 
 from .repairs import rebuilding
 from .rule import Rule
@@ -34,7 +34,8 @@ class StaleIndex(Rule):
     Rebuild the index, or remove it where a single file holds everything.
 
     ## Fix safety
-    Safe: no weight file changes, and the old index is kept as a backup.
+    Safe: no weight file changes, and the old index is kept as a backup. Unsafe where the old index lists tensors that
+    the new weights lack although the model seems to have them: then the new files may be the incomplete ones.
 
     ## References
     huggingface/diffusers#14719
@@ -60,11 +61,13 @@ class StaleIndex(Rule):
                     index = shards.index
                     actions: tuple[Action, ...]
                     actions = (SetAside(index.path),) if single else rebuilding(index.path, files, like=index)
-                    fix = self.repair(checkpoint, todo, actions)
+                    held = {tensor.name for file in files for tensor in file.tensors}
+                    lost = plausible((name for name in index.weight_map if name not in held), held)
+                    fix = self.repair(checkpoint, todo, actions, unsafe=bool(lost))
                 yield self.finding(
                     f"The index is of an earlier save: {len(shards.missing):,} of its "
                     f"{counted(len(shards.listed), 'shard')} are gone ({listed(shards.missing)}), and {instead} lies "
-                    f"there instead. {todo[:1].upper()}{todo[1:]}.",
+                    f"there instead. {capital(todo)}.",
                     path=shards.index.path,
                     evidence={"missing": list(shards.missing[:100]), "instead": [file.path for file in files[:100]]},
                     severity=Severity.WARNING if shards.overruled else self.severity,

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from ckpt_doctor.actions import Action, Rewrite, SetAside, WriteIndex
 from ckpt_doctor.aliasing import alias_groups
 from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.knowledge.weight_names import converted_index, converted_name
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import indexed_shards
-from ckpt_doctor.wording import counted, shell
+from ckpt_doctor.wording import counted
 
 from .rule import Rule
 
@@ -36,10 +36,11 @@ class WeightsFormatMismatch(Rule):
     `adapter_model.safetensors`.
 
     ## What to do
-    Convert the file, or make the loader take both.
+    Convert the file, or make the loader take both. `ckpt-doctor fix` puts the converted file in the place of the
+    original; `ckpt-doctor convert` leaves both there, and then CKD204 says so.
 
     ## Fix safety
-    Safe: the converted file holds the same values, and the original stays.
+    Safe: the converted file holds the same values, and the original is kept as a backup.
 
     ## References
     sshh12/multi_token#12
@@ -65,26 +66,21 @@ class WeightsFormatMismatch(Rule):
             found = "." + file.path.rpartition(".")[2]
             shared = [name for item in named for group in alias_groups(item) for name in group.names]
             count = sum(len(item.tensors) for item in named)
-            convertible = all(item.readable for item in named)
-            if not convertible:
-                obstacle = "What is wrong with the file itself has to be mended first."
+            actions = _conversion(part, named, expected)
+            # What was asked for here has to be asked for there, too.
+            fix = self.repair(checkpoint, f"convert to {expected}", actions, expect=policy.expect)
+            if fix is None:
+                obstacle = "Mend what is wrong with the file itself first."
             elif shared:
                 obstacle = f"{counted(len(shared), 'tensor')} of {count:,} share storage (see CKD401)."
             else:
-                obstacle = f"The {counted(count, 'tensor')} share no storage, so nothing stands against converting."
+                obstacle = f"The {counted(count, 'tensor')} share no storage, so the file can be converted."
             yield self.finding(
                 f"{found} where {ending} is expected: a loader that opens {wanted} by name will not find it. "
                 f"{obstacle}",
                 path=file.path,
                 evidence={"expected": expected, "found": found, "files": [item.path for item in part.files]},
-                fix=Fix(
-                    title=f"convert to {expected}",
-                    safety="safe",
-                    command=shell("convert", checkpoint.path, "--to", expected),
-                    actions=_conversion(part, named, expected),
-                )
-                if convertible
-                else None,
+                fix=fix,
             )
 
 

@@ -36,7 +36,9 @@ class WrapperPrefix(Rule):
     Strip the prefix, or save from the unwrapped model.
 
     ## Fix safety
-    Safe: names are changed only where nothing collides; no value is touched.
+    Safe where PEFT or transformers reads the file: names are changed only where nothing collides, and no value is
+    touched. Unsafe for a file without a configuration beside it, and for side files: their loader may wrap the model
+    first (`DataParallel`) and want the prefix.
 
     ## References
     karpathy/nanoGPT#325
@@ -56,12 +58,17 @@ class WrapperPrefix(Rule):
                 found = _wrapped([tensor.path or (tensor.name,) for tensor in file.tensors], part)
                 bare = [_bare(tensor.path or (tensor.name,), found, part) for tensor in file.tensors]
                 ambiguous = len(set(bare)) < len(bare)
+                known = _loader_is_known(part)
                 for prefix, names in found.items():
                     yield self.finding(
                         f"{counted(len(names), 'name')} of {len(file.tensors):,} "
                         f"{'carries' if len(names) == 1 else 'carry'} the wrapper's prefix {prefix} (as in "
-                        f"{names[0]}): a model that is not wrapped has no such parameters, "
-                        "and loaders skip them. Strip the prefix, or save from the unwrapped model.",
+                        f"{names[0]}): a model that is not wrapped has no such parameters. "
+                        + (
+                            "Loaders skip them. Strip the prefix, or save from the unwrapped model."
+                            if known
+                            else "Strip the prefix if your loader does not wrap the model before it loads the file."
+                        ),
                         path=file.path,
                         tensors=names,
                         evidence={"prefix": prefix, "tensors_in_file": len(file.tensors)},
@@ -70,8 +77,17 @@ class WrapperPrefix(Rule):
                             checkpoint,
                             f"strip {prefix} from the names",
                             () if ambiguous else renaming(part, file, names, partial(_stripped, prefix, part)),
+                            unsafe=not known,
                         ),
                     )
+
+
+def _loader_is_known(part: Part) -> bool:
+    """Whether PEFT or transformers reads this, which want no prefix.
+
+    A file by itself may be meant for a loader that wraps the model first, as programs around ``DataParallel`` do.
+    """
+    return part.role in ("adapter", "model") and part.config is not None
 
 
 def _bare(path: tuple[str, ...], prefixes: Iterable[str], part: Part) -> tuple[str, ...]:

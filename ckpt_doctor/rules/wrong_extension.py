@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import Move
+from ckpt_doctor.actions import Move, Rewrite
 from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
@@ -35,8 +35,9 @@ class WrongExtension(Rule):
     Rename the file to what it is, or convert it to what its name says.
 
     ## Fix safety
-    Safe: the file is renamed, not changed. There is no fix where the other name is taken, where an index names the
-    file, or where a loader asks for exactly this name, as it does for side files.
+    Safe: the file is renamed, not changed; where a loader is expected that opens exactly this name, it is converted
+    instead, and the original is kept as a backup. There is no fix where the other name is taken, where an index names
+    the file, or where a loader asks for exactly this name, as it does for side files.
 
     ## References
     huggingface/safetensors#414
@@ -52,20 +53,30 @@ class WrongExtension(Rule):
         for part in checkpoint.parts:
             for file in part.files:
                 if file.readable and _contradicts(file):
-                    yield self._report(checkpoint, part, file)
+                    yield self._report(checkpoint, policy, part, file)
 
-    def _report(self, checkpoint: Checkpoint, part: Part, file: WeightFile) -> Finding:
+    def _report(self, checkpoint: Checkpoint, policy: Policy, part: Part, file: WeightFile) -> Finding:
         base = file.path.rpartition("/")[2]
         by_name = base.lower().startswith(_READ_BY_NAME)
         is_safetensors = file.format == "safetensors"
         content = "safetensors" if is_safetensors else "a torch file"
         advice = "Loaders that choose their reader by the name will fail. " if by_name else ""
+        fix = None
         target = _better_name(checkpoint, part, file)
-        if target is not None:
+        wanted = policy.expected_format(checkpoint.layout) if part.role in ("adapter", "model") else "any"
+        if target is not None and file.path.endswith(f".{wanted}"):
+            target = None  # under the better name, the loader would not find it (CKD201)
+            fix = self.repair(
+                checkpoint,
+                f"convert it to {wanted}",
+                [Rewrite(file.path, format=wanted, shared="clone")],
+                expect=policy.expect,
+            )
+            advice += "Convert it to what its name says."
+        elif target is not None:
             advice += f"Rename it to {target}, or convert it to what its name says."
         else:
             advice += "Convert it to what its name says: renaming it would hide it from what looks for this name."
-        fix = None
         if target is not None:
             folder = file.path.removesuffix(base)
             fix = self.repair(checkpoint, f"rename to {target}", [Move(file.path, folder + target)])

@@ -25,7 +25,7 @@ ALL: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *dama
 FIX_OF = {rule.code: rule.fix for rule in RULES}
 SALVAGED = ("CKD104", "CKD106")
 # What is kept of these is less than what was there, as the fix says beforehand.
-LOSES = (*SALVAGED, "CKD114", "CKD309", "CKD901", "CKD204")
+LOSES = (*SALVAGED, "CKD114", "CKD309", "CKD901", "CKD204", "CKD209")
 # The values of these are not those that were there: test_casts.py holds what they are.
 CASTS = ("CKD509",)
 
@@ -118,9 +118,14 @@ def test_rules_say_what_their_fixes_are(tmp_path: Path) -> None:
                 assert finding.fix.actions
                 offered.setdefault(finding.code, set()).add(finding.fix.safety)
     said = {rule.code: {rule.fix} for rule in RULES if rule.fix != "none"}
-    assert {code: said[code] for code in offered} == offered
+    assert {code: said[code] for code in offered} == {
+        code: found - OFTEN_SAFE.get(code, set()) for code, found in offered.items()
+    }
     assert set(said) - set(offered) == UNSEEN
 
+
+OFTEN_SAFE = {"CKD304": {"unsafe"}, "CKD706": {"unsafe"}}
+"""Rules whose fix is safe, unless the loader may not want it or the files look incomplete."""
 
 UNSEEN = {"CKD508"}
 """Rules whose damages offer no fix; theirs have tests of their own."""
