@@ -42,6 +42,7 @@ class DefectKind(str, Enum):
     RESOURCE_BOMB = "resource-bomb"
     EXECUTABLE_ARCHIVE = "executable-archive"
     PATH_ESCAPE = "path-escape"
+    OTHER_KIND = "other-kind"
 
 
 class Defect(NamedTuple):
@@ -210,6 +211,7 @@ _BLINDING = (
     DefectKind.UNREADABLE,
     DefectKind.RESOURCE_BOMB,
     DefectKind.EXECUTABLE_ARCHIVE,
+    DefectKind.OTHER_KIND,
 )
 
 
@@ -379,6 +381,22 @@ class OtherFile(NamedTuple):
     outside: bool = False
 
 
+class Unread(NamedTuple):
+    """What is, or may hold, weights and was not read: a file of another kind, a folder that was left out, a link.
+
+    ``path`` is relative to the checkpoint, or where it belongs to none, as it is shown. ``kind`` and ``reason`` say in
+    words what it is and why nothing was judged. ``nbytes`` are those of ``count`` files; 0 where nobody counted.
+    ``covered`` says that what lies there was read under another path.
+    """
+
+    path: str
+    kind: str
+    nbytes: int
+    reason: str
+    count: int = 1
+    covered: bool = False
+
+
 class Totals(NamedTuple):
     """Sums over the weights of a checkpoint: ``nbytes`` counts aliased bytes each time, ``unique_nbytes`` once."""
 
@@ -393,7 +411,9 @@ class Checkpoint(NamedTuple):
 
     ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders, and
     every symlink. ``config`` is a ``config.json`` that concerns no single part; ``known_sizes`` are sizes of named
-    dimensions that configs and adapters tell. ``comparison`` is there once it was held against a contract.
+    dimensions that configs and adapters tell. ``comparison`` is there once it was held against a contract. ``unread``
+    is what lies in its folders, is or may hold weights, and was not read; where its path is ``.``, the checkpoint as a
+    whole is of a kind that nothing here can judge.
     """
 
     root: Path
@@ -405,6 +425,7 @@ class Checkpoint(NamedTuple):
     config: ConfigFile | None = None
     known_sizes: tuple[KnownSize, ...] = ()
     comparison: Comparison | None = None
+    unread: tuple[Unread, ...] = ()
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -438,6 +459,30 @@ class Checkpoint(NamedTuple):
             nbytes=sum(tensor.nbytes for _, tensor in tensors),
             unique_nbytes=unique,
         )
+
+    @property
+    def judged(self) -> bool:
+        """Whether there was anything to judge: a file of weights that holds a tensor, or that is damaged."""
+        if any(item.path == "." for item in self.unread):
+            return False
+        return any(
+            file.tensors or any(defect.kind is not DefectKind.OTHER_KIND for defect in file.defects)
+            for part in self.parts
+            if not part.auxiliary
+            for file in part.files
+        )
+
+    @property
+    def not_judged(self) -> tuple[Unread, ...]:
+        """Everything here that is, or may hold, weights and was not judged; paths are relative to the checkpoint."""
+        kinds = (DefectKind.OTHER_KIND, DefectKind.UNREADABLE)
+        files = (
+            Unread(file.path, file.content, file.nbytes, defect.message)
+            for file in self.files
+            for defect in file.defects
+            if defect.kind in kinds
+        )
+        return (*self.unread, *files)
 
     def parts_with(self, *roles: str) -> Iterator[Part]:
         """The parts that have one of these roles."""

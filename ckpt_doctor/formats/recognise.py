@@ -1,6 +1,7 @@
 """Finding out what a file is from what it holds, and handing it to the reader of that format.
 
-Names and extensions play no part: they are what a hostile or mistaken file gets wrong first.
+Names and extensions play no part for torch's files and safetensors: they are what a hostile or mistaken file gets
+wrong first. For what is of another kind they help: see ``other_kinds.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from ckpt_doctor.checkpoint import Defect, DefectKind, WeightFile
 from ckpt_doctor.wording import byte_size, counted
 
-from . import safetensors, signatures
+from . import other_kinds, safetensors, signatures
 from .source import FileSource, Source
 
 _BLOCK = 1 << 20
@@ -36,7 +37,7 @@ def read_weight_file(path: Path, name: str) -> WeightFile:
     """
     try:
         with FileSource(path) as source, _without_collector():
-            return recognise(source, name)
+            return other_kinds.unless_meant_for_torch(recognise(source, name))
     except OSError as error:
         reason = error.strerror or str(error)
     except ValueError:  # what os.open says to a name with a zero byte in it
@@ -55,6 +56,9 @@ def recognise(source: Source, name: str) -> WeightFile:
     if source.size == 0:
         return _refused(source, name, DefectKind.EMPTY, "nothing", "The file is empty (0 bytes).")
     head = source.read_at(0, signatures.HEAD)
+    other = _other_kind(source, head, name)
+    if other is not None:
+        return other_kinds.as_file(source.size, name, other)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x07\x08")):
         return _with_other_claims(_torch_zip(source, name), source, head)
     if _is_safetensors(head, source.size):
@@ -68,17 +72,35 @@ def recognise(source: Source, name: str) -> WeightFile:
     if _all_zero(source, head):
         return _zeros(source, name)
     if head[0] == 0x80:
-        return _with_other_claims(_torch_legacy(source, name), source, head)
+        return _with_other_claims(_pickle(_torch_legacy(source, name)), source, head)
     if signatures.ends_as_zip(source):
         return _torch_zip(source, name)  # which also says what stands in front of the archive
     if head[0] in _PICKLE_STARTS:
         as_pickle = _torch_legacy(source, name)
         if _is_pickle(as_pickle):
-            return as_pickle
+            return _pickle(as_pickle)
     found = signatures.other_binary(head)
     if found:
         return _refused(source, name, DefectKind.IMPOSTOR, found, f"The file is {found}, not a file of weights.")
     return _impostor(source, name, head)
+
+
+def _other_kind(source: Source, head: bytes, name: str) -> other_kinds.OtherKind | None:
+    """What a file of another kind is; ``None`` where it is, or is named like, one that is judged here."""
+    if head.startswith(b"PK"):
+        return other_kinds.OtherKind(*_DISTRIBUTED) if name.endswith(".distcp") else None
+    if _is_safetensors(head, source.size) or signatures.is_lfs_pointer(head) or not any(head):
+        return None
+    return other_kinds.recognise(source, head, name)
+
+
+_DISTRIBUTED = ("DCP data file (torch.distributed.checkpoint)",)
+
+
+def _pickle(file: WeightFile) -> WeightFile:
+    """A file that begins as a pickle: torch's, or one of another program, which is of another kind."""
+    other = other_kinds.plain_pickle(file, file.path.rpartition("/")[2])
+    return file if other is None else other_kinds.as_file(file.nbytes, file.path, other)._replace(tensors=file.tensors)
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

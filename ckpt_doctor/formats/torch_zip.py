@@ -10,6 +10,7 @@ from __future__ import annotations
 from ckpt_doctor.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.wording import byte_size, listed
 
+from . import other_kinds
 from .pickle_machine import run
 from .pickle_values import Budget, PickleError, StorageRef, clipped
 from .source import Source
@@ -85,6 +86,9 @@ class _Archive:
         metadata = None
         if main is None:
             if not self.defects:
+                other = other_kinds.of_archive([member.name for member in self.members])
+                if other is not None:
+                    return other_kinds.as_file(self.source.size, self.path, other)
                 message = f"The file is {content}: not written by torch.save."
                 self.defects.append(Defect(DefectKind.IMPOSTOR, message, evidence={"members": len(self.members)}))
         else:
