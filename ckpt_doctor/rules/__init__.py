@@ -43,6 +43,8 @@ class Topic(Enum):
     """A load into a model: ``verify`` finds these, and no checkpoint by itself has them."""
     CONTRACTS = 10
     """A contract that the checkpoint was held against."""
+    UNREAD = 11
+    """Something that is, or may hold, weights and was not read."""
 
 
 class Listing(NamedTuple):
@@ -81,6 +83,8 @@ TABLE = (
     Listing("CKD109", "format-metadata-missing", Topic.ALWAYS),
     Listing("CKD110", "torch-legacy-format", Topic.TORCH),
     Listing("CKD112", "file-unreadable", Topic.ALWAYS),
+    Listing("CKD113", "kind-not-read", Topic.UNREAD),
+    Listing("CKD115", "no-tensors", Topic.ALWAYS),
     Listing("CKD201", "weights-format-mismatch", Topic.ALWAYS),
     Listing("CKD202", "side-file-missing", Topic.SIDE_FILES),
     Listing("CKD203", "nested-adapter-dir", Topic.ADAPTERS),
@@ -159,6 +163,7 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
         Topic.SHARDS: any(part.indexes for part in checkpoint.parts) or any("-of-" in file.path for file in files),
         Topic.SCANS: any(file.scans is not None for file in files),
         Topic.LOADS: False,
+        Topic.UNREAD: bool(checkpoint.unread) or any(file.defects for file in files),
         Topic.CONTRACTS: checkpoint.comparison is not None,
     }
     return {topic for topic, there in found.items() if there}
