@@ -120,7 +120,7 @@ def grouped(unread: Iterable[Unread]) -> tuple[Unread, ...]:
     """The same, with many files of one kind in one folder as one: a folder of arrays must not drown a report."""
     groups: dict[tuple[str, str, str], list[Unread]] = {}
     for item in unread:
-        folder = item.path.rpartition("/")[0] if item.path != "." else ""
+        folder = item.path.rpartition("/")[0]
         groups.setdefault((folder, item.kind, item.reason), []).append(item)
     result = []
     for (folder, kind, reason), items in groups.items():
@@ -128,5 +128,5 @@ def grouped(unread: Iterable[Unread]) -> tuple[Unread, ...]:
             result += items
         else:
             count = sum(item.count for item in items)
-            result.append(Unread(folder or "*", kind, sum(item.nbytes for item in items), reason, count))
+            result.append(Unread(folder or ".", kind, sum(item.nbytes for item in items), reason, count))
     return tuple(sorted(result))

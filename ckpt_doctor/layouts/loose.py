@@ -43,7 +43,7 @@ def lone_files(folder: Folder, unread: list[Unread] | None = None) -> Iterator[F
         mine = [item for item in found if item.name.endswith("adapters.safetensors")]
         found = [lone_file.with_unread(item, (whole,)) if item in mine else item for item in found]
         if not mine:
-            aside.append(whole._replace(path=folder.name))
+            aside.append(whole._replace(path=".", whole=False))
     if found and aside:
         found[0] = lone_file.with_unread(found[0], aside)
     elif unread is not None:
@@ -110,4 +110,4 @@ def _mlx_adapter(folder: Folder) -> Unread | None:
     alone = folder.has_file("adapters.safetensors") and not folder.has_file(CONFIG_NAME)
     if not alone and not is_of_mlx(folder):
         return None
-    return Unread(".", "mlx-lm adapter", 0, OTHER_READER)
+    return Unread(".", "mlx-lm adapter", 0, OTHER_READER, whole=True)
