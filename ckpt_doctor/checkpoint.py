@@ -55,6 +55,12 @@ class Defect(NamedTuple):
     tensors: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = NOTHING
 
+    @property
+    def other_kind(self) -> str | None:
+        """What the file is where it is of a kind that no reader here reads, and nothing else is wrong with it."""
+        kind = self.evidence.get("kind") if self.kind is DefectKind.IMPOSTOR else None
+        return kind if isinstance(kind, str) else None
+
 
 class Refusal(NamedTuple):
     """Something in a torch file that ``torch.load(weights_only=True)`` stops at, in the order in which it does.
@@ -399,6 +405,22 @@ class OtherFile(NamedTuple):
     outside: bool = False
 
 
+class Unread(NamedTuple):
+    """What is, or may hold, weights and was not read: a file of another kind, a folder that was left out, a link.
+
+    ``path`` is relative to the checkpoint, or where it belongs to none, as it is shown. ``kind`` and ``reason`` say in
+    words what it is and why nothing was judged. ``nbytes`` are those of ``files`` files; 0 where nobody counted.
+    ``whole`` says that it is the checkpoint itself, which nothing here can judge as what it is.
+    """
+
+    path: str
+    kind: str
+    nbytes: int
+    reason: str
+    files: int = 1
+    whole: bool = False
+
+
 class Totals(NamedTuple):
     """Sums over the weights of a checkpoint: ``nbytes`` counts aliased bytes each time, ``unique_nbytes`` once."""
 
@@ -413,7 +435,8 @@ class Checkpoint(NamedTuple):
 
     ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders, and
     every symlink. ``config`` is a ``config.json`` that concerns no single part; ``known_sizes`` are sizes of named
-    dimensions that configs and adapters tell. ``comparison`` is there once it was held against a contract.
+    dimensions that configs and adapters tell. ``comparison`` is there once it was held against a contract. ``unread``
+    is what lies in its folders, is or may hold weights, and was not read.
     """
 
     root: Path
@@ -425,6 +448,7 @@ class Checkpoint(NamedTuple):
     config: ConfigFile | None = None
     known_sizes: tuple[KnownSize, ...] = ()
     comparison: Comparison | None = None
+    unread: tuple[Unread, ...] = ()
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -458,6 +482,29 @@ class Checkpoint(NamedTuple):
             nbytes=sum(tensor.nbytes for _, tensor in tensors),
             unique_nbytes=unique,
         )
+
+    @property
+    def judged(self) -> bool:
+        """Whether there was anything to judge: a file of weights that holds a tensor, or that is damaged."""
+        if any(item.whole for item in self.unread):
+            return False
+        return any(
+            file.tensors or any(defect.other_kind is None for defect in file.defects)
+            for part in self.parts
+            if not part.auxiliary
+            for file in part.files
+        )
+
+    @property
+    def not_judged(self) -> tuple[Unread, ...]:
+        """Everything here that is, or may hold, weights and was not judged; paths are relative to the checkpoint."""
+        files = (
+            Unread(file.path, defect.other_kind or file.content, file.nbytes, defect.message)
+            for file in self.files
+            for defect in file.defects
+            if defect.other_kind is not None or defect.kind is DefectKind.UNREADABLE
+        )
+        return (*self.unread, *files)
 
     def parts_with(self, *roles: str) -> Iterator[Part]:
         """The parts that have one of these roles."""

@@ -1,6 +1,7 @@
 """Finding out what a file is from what it holds, and handing it to the reader of that format.
 
-Names and extensions play no part: they say what a file was meant to be.
+Names and extensions play no part for torch's files and safetensors: they say what a file was meant to be. For what is
+of another kind they help: see ``other_kinds.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from ckpt_doctor.checkpoint import Defect, DefectKind, WeightFile
 from ckpt_doctor.wording import byte_size, counted
 
-from . import safetensors, signatures
+from . import other_kinds, safetensors, signatures
 from .limits import LIMITS, Limits
 from .source import FileSource, Source
 
@@ -35,7 +36,7 @@ def read_weight_file(path: Path, name: str, limits: Limits = LIMITS) -> WeightFi
     """
     try:
         with FileSource(path) as source, _without_collector():
-            return recognise(source, name, limits)
+            return other_kinds.unless_meant_for_torch(recognise(source, name, limits))
     except OSError as error:
         reason = error.strerror or str(error)
     except ValueError:  # what os.open says to a name with a zero byte in it
@@ -54,31 +55,45 @@ def recognise(source: Source, name: str, limits: Limits = LIMITS) -> WeightFile:
     if source.size == 0:
         return _refused(source, name, DefectKind.EMPTY, "nothing", "The file is empty (0 bytes).")
     head = source.read_at(0, signatures.HEAD)
+    if head.startswith(b"PK\x03\x04") and name.endswith(".distcp"):
+        return other_kinds.as_file(source.size, name, other_kinds.DISTRIBUTED)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x07\x08")):
-        return _with_other_claims(_torch_zip(source, name, limits), source, head)
+        file = other_kinds.unless_cut_elsewhere(_torch_zip(source, name, limits), head)
+        return _with_other_claims(file, source, head)
     if _is_safetensors(head, source.size, limits):
         file = _with_other_claims(safetensors.read(source, name, limits), source, head)
         return _with_pickle(file, source, head, limits)
     if signatures.is_lfs_pointer(head):
         return _lfs_pointer(source, name, head)
     found = signatures.container(head)
+    if found and not other_kinds.is_named_like_torch(name):
+        return other_kinds.as_file(source.size, name, other_kinds.archive(found))
     if found:
         message = f"The file is {found}: what is in it was not looked at, and weights are never stored that way."
         return _refused(source, name, DefectKind.EXECUTABLE_ARCHIVE, found, message)
     if _all_zero(source, head, limits):
         return _zeros(source, name, limits)
     if head[0] == 0x80:
-        return _with_other_claims(_torch_legacy(source, name, limits), source, head)
+        return _with_other_claims(_pickle(_torch_legacy(source, name, limits)), source, head)
     if signatures.ends_as_zip(source):
         return _torch_zip(source, name, limits)  # which also says what stands in front of the archive
     if head[0] in _PICKLE_STARTS:
         as_pickle = _torch_legacy(source, name, limits)
         if _is_pickle(as_pickle):
-            return as_pickle
+            return _pickle(as_pickle)
+    other = other_kinds.recognise(source, head, name)
+    if other is not None:
+        return other_kinds.as_file(source.size, name, other)
     found = signatures.other_binary(head)
     if found:
         return _refused(source, name, DefectKind.IMPOSTOR, found, f"The file is {found}, not a file of weights.")
     return _impostor(source, name, head)
+
+
+def _pickle(file: WeightFile) -> WeightFile:
+    """A file that begins as a pickle: torch's, or one of another program, which is of another kind."""
+    other = other_kinds.plain_pickle(file, file.path.rpartition("/")[2])
+    return file if other is None else other_kinds.as_file(file.nbytes, file.path, other)._replace(tensors=file.tensors)
 
 
 def _is_safetensors(head: bytes, size: int, limits: Limits) -> bool:

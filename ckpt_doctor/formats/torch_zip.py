@@ -12,6 +12,7 @@ from functools import partial
 from ckpt_doctor.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.wording import byte_size, listed
 
+from . import other_kinds
 from .limits import LIMITS, Limits
 from .pickle_machine import Outcome, run
 from .pickle_modules import Classes, script_classes
@@ -117,6 +118,9 @@ class _Archive:
         metadata = None
         if main is None:
             if not self.defects:
+                other = other_kinds.of_archive([member.name for member in self.members])
+                if other is not None:
+                    return other_kinds.as_file(self.source.size, self.path, other)
                 message = f"The file is {content}: not written by torch.save."
                 self.defects.append(Defect(DefectKind.IMPOSTOR, message, evidence={"members": len(self.members)}))
         else:

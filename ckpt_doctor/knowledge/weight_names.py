@@ -17,6 +17,26 @@ _REST = r"(?:[.-](?!index\b)[\w-]+)*?"
 _INDEX = re.compile(r"(?P<stem>.+)\.(?:safetensors|bin)\.index(?P<variant>\.[\w-]+)?\.json")
 
 
+# Names that a library opens without being told: those of PEFT, transformers, diffusers and MemGen. "model.bin" is none.
+_OPENED = re.compile(
+    r"(pytorch_model|adapter_model|diffusion_pytorch_model)([.-][\w-]+)*\.bin|(projs|weaver|trigger)\.bin|projections\.pt"
+    r"|.*\.safetensors"
+)
+_TORCH = (".pt", ".pth", ".ckpt")
+
+
+def is_opened_by_name(path: str, *, weights: bool) -> bool:
+    """Whether a loader opens a file of this name as torch's or safetensors' without looking into it.
+
+    ``weights`` says that weights of another kind are in it: some of these have the endings of torch too.
+
+    >>> [is_opened_by_name(name, weights=True) for name in ("a/adapter_model.bin", "model.bin", "x.pt")]
+    [True, False, False]
+    """
+    name = path.rpartition("/")[2]
+    return _OPENED.fullmatch(name) is not None or (not weights and name.lower().endswith(_TORCH))
+
+
 def converted_name(name: str, to: str) -> str:
     """The file name under which the weights of ``name`` are looked for in format ``to``.
 

@@ -7,6 +7,8 @@ and rules judge a state that is not there yet.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import ConfigFile, ShardIndex, WeightFile
@@ -53,6 +55,16 @@ class Disk:
         except OSError:
             return b""
 
+    def heads(self, folder: Path, names: Iterable[str], nbytes: int) -> Iterator[tuple[str, bytes]]:
+        """Each name with the first bytes of that file in ``folder``; none of what cannot be read.
+
+        The folder is opened once: this is asked of every file in a tree.
+        """
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with _opened(folder) as place:
+            for name in names:
+                yield name, _head(folder / name if place is None else name, flags, place, nbytes)
+
     def weights(self, path: Path, name: str) -> WeightFile:
         """See :func:`~ckpt_doctor.formats.read_weight_file`."""
         return read_weight_file(path, name)
@@ -68,6 +80,33 @@ class Disk:
 
 DISK = Disk()
 """The file system as it is."""
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    """The folder, so that names in it can be asked for alone; ``None`` where this system has no such thing."""
+    try:
+        place = os.open(folder, os.O_RDONLY) if os.open in os.supports_dir_fd else None
+    except OSError:
+        place = None
+    try:
+        yield place
+    finally:
+        if place is not None:
+            os.close(place)
+
+
+def _head(path: str | Path, flags: int, place: int | None, nbytes: int) -> bytes:
+    try:
+        descriptor = os.open(path, flags, dir_fd=place)
+    except (OSError, ValueError):
+        return b""
+    try:
+        return os.read(descriptor, nbytes)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,6 +44,8 @@ class Topic(Enum):
     """A load into a model: ``verify`` finds these, and no checkpoint by itself has them."""
     CONTRACTS = 10
     """A contract that the checkpoint was held against."""
+    UNREAD = 11
+    """Something that is, or may hold, weights and was not read."""
 
 
 class Listing(NamedTuple):
@@ -54,9 +57,14 @@ class Listing(NamedTuple):
 
     def load(self) -> type[Rule]:
         """Import the rule."""
-        module = import_module(f".{self.name.replace('-', '_')}", __name__)
-        rule: type[Rule] = getattr(module, "".join(word.capitalize() for word in self.name.split("-")))
-        return rule
+        return _rule(self.name)
+
+
+@cache
+def _rule(name: str) -> type[Rule]:
+    module = import_module(f".{name.replace('-', '_')}", __name__)
+    rule: type[Rule] = getattr(module, "".join(word.capitalize() for word in name.split("-")))
+    return rule
 
 
 TABLE = (
@@ -81,7 +89,9 @@ TABLE = (
     Listing("CKD109", "format-metadata-missing", Topic.ALWAYS),
     Listing("CKD110", "torch-legacy-format", Topic.TORCH),
     Listing("CKD112", "file-unreadable", Topic.ALWAYS),
+    Listing("CKD113", "kind-not-read", Topic.UNREAD),
     Listing("CKD114", "default-load-refuses", Topic.TORCH),
+    Listing("CKD115", "no-tensors", Topic.ALWAYS),
     Listing("CKD201", "weights-format-mismatch", Topic.ALWAYS),
     Listing("CKD202", "side-file-missing", Topic.SIDE_FILES),
     Listing("CKD203", "nested-adapter-dir", Topic.ADAPTERS),
@@ -161,6 +171,7 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
         Topic.SHARDS: any(part.indexes for part in checkpoint.parts) or any("-of-" in file.path for file in files),
         Topic.SCANS: any(file.scans is not None for file in files),
         Topic.LOADS: False,
+        Topic.UNREAD: bool(checkpoint.unread) or any(file.defects for file in files),
         Topic.CONTRACTS: checkpoint.comparison is not None,
     }
     return {topic for topic, there in found.items() if there}

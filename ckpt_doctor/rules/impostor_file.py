@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.checkpoint import DefectKind
-from ckpt_doctor.findings import Severity
+from collections.abc import Iterator
 
-from .rule import DefectRule
+from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, WeightFile
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+
+from .kind_not_read import is_mistaken
+from .rule import DefectRule, sentence
 
 
 class ImpostorFile(DefectRule):
     """The file bears the name of weights, but it is something else: a web page, JSON, text, an image.
 
     ## What it does
-    Recognises what lies there by its first bytes, whatever its name says.
+    Recognises what lies there by its first bytes, whatever its name says. It is an error where the content is text, a
+    web page, XML or JSON, and where a loader would open the file by its name: weights of another kind under a name of
+    their own are CKD113.
 
     ## Why is this bad?
     Nothing can be loaded. torch says `invalid load key, '<'`, safetensors says `header too large` or
@@ -30,4 +36,33 @@ class ImpostorFile(DefectRule):
     name = "impostor-file"
     severity = Severity.ERROR
     kinds = (DefectKind.IMPOSTOR,)
-    advice = "Look at what the file says, remove it, and download or save the weights again."
+    advice = "A loader that opens it by this name fails. Download or save the weights again."
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts:
+            for file in part.files:
+                for defect in file.defects:
+                    if defect.kind in self.kinds and is_mistaken(part, file, defect):
+                        yield self.finding(
+                            f"{sentence(defect.message.partition(': this tool')[0])} {_advice(file, defect)}",
+                            path=file.path,
+                            tensors=defect.tensors,
+                            evidence=defect.evidence,
+                            severity=self.severity_in(part, file, defect),
+                            always_fails=not part.auxiliary and not file.readable,
+                        )
+
+
+_TEXTS = ("HTML", "XML", "JSON", "text")
+
+
+def _advice(file: WeightFile, defect: Defect) -> str:
+    if file.content in _TEXTS:
+        return "Look at what the file says, remove it, and download or save the weights again."
+    if defect.other_kind is not None and defect.evidence["weights"]:
+        return (
+            f"A loader that opens it by this name fails. If the {defect.other_kind} is wanted, give it the name that "
+            "its own library uses; then save or download the weights that belong here."
+        )
+    return ImpostorFile.advice

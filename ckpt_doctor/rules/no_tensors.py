@@ -1,0 +1,46 @@
+"""CKD115."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.policy import Policy
+
+from .rule import Rule
+
+
+class NoTensors(Rule):
+    """A weight file that can be read and holds no tensor.
+
+    ## What it does
+    Reports files in the place of weights whose list of tensors is empty. Training state is not meant: schedulers and
+    training arguments beside a model hold none. A file that holds nothing at all is CKD503.
+
+    ## Why is this bad?
+    There is nothing in it that a model could load. By itself such a file is not judged: the exit code is 2.
+
+    ## Example
+    `training_args.bin`: the arguments of a run, under a name that looks like weights.
+
+    ## What to do
+    Name the file that holds the weights. If this one should, save it again: the state dict was empty.
+    """
+
+    code = "CKD115"
+    name = "no-tensors"
+    severity = Severity.WARNING
+
+    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
+        """See :meth:`Rule.check`."""
+        for part in checkpoint.parts_with("file"):
+            for file in part.files:
+                # What holds nothing at all is CKD503.
+                if file.readable and not file.tensors and file.values:
+                    yield self.finding(
+                        "The file holds no tensor, so there is nothing that a model could load. Name the file that "
+                        "holds the weights, or save this one again.",
+                        path=file.path,
+                        evidence={"values": len(file.values)},
+                    )
