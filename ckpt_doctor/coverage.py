@@ -92,10 +92,7 @@ class Coverage(NamedTuple):
         """What this coverage does not prove, where that is easily mistaken."""
         if not self.own_loader:
             return None
-        return (
-            f"This proves the files, not the loader of the evaluation: {OWN_LOADER} was used. To judge the evaluation's, "
-            f"name it with --loader FILE.py:FUNCTION, --loader {MEMGEN_UPSTREAM} or --loader {MEMGEN_FORK}"
-        )
+        return "This proves the files, not the loader of the evaluation: name it with --loader"
 
     @property
     def expected(self) -> int:

@@ -36,7 +36,7 @@ def lines(coverage: Coverage, look: Presentation) -> Iterator[str]:
     yield ""
     yield _verdict(coverage, look)
     if coverage.caveat is not None:
-        yield from wrapped(coverage.caveat, look.width)
+        yield coverage.caveat
 
 
 def _title(coverage: Coverage, look: Presentation) -> Iterator[str]:

@@ -44,9 +44,7 @@ class Bases(NamedTuple):
     lines: tuple[str, ...] = ()
 
 
-def named(
-    settings: MemGenSettings, base: str | None, weaver_model: str | None, trigger_model: str | None
-) -> Named:
+def named(settings: MemGenSettings, base: str | None, weaver_model: str | None, trigger_model: str | None) -> Named:
     """The names on the command line and in the YAML; the former win."""
     return Named(
         settings.model_name if base is None else base,

@@ -11,7 +11,6 @@ from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.coverage import MEMGEN_FORK, MEMGEN_UPSTREAM, MISSING, MODES, Coverage
 from ckpt_doctor.errors import IncompleteLoadError, UnknownNameError, VerificationError
 from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.inspection import open_checkpoint
 
 from . import findings as words
 from . import loaders
@@ -20,6 +19,7 @@ from .builders import Plan, plan
 from .dependencies import require
 from .isolation import run, surroundings_put_back
 from .marks import Marks
+from .opening import opened
 from .safety import Unchanged, broken, unsafe
 from .specs import UserCode, given, loader_spec, model_spec
 
@@ -71,7 +71,7 @@ def verify(
     """
     if mode not in MODES:
         raise UnknownNameError(f"there is no mode {mode!r}: one of {', '.join(MODES)}")
-    checkpoint = open_checkpoint(path, layout, layouts=layouts)
+    checkpoint = opened(path, layout, layouts)
     spec = _model(model)
     theirs = loader if isinstance(loader, str) and loader in _THEIRS else None
     code = _memgens(theirs, checkpoint, mode) if theirs is not None else _loader(loader)
@@ -111,7 +111,7 @@ def verify(
 
 def ended(path: str, model: str | None, who: str, how: str, lines: list[str], **options: Any) -> Coverage:
     """The coverage of a load that ``who`` ended the process of; ``options`` are those of :func:`verify`."""
-    checkpoint = open_checkpoint(path, options.get("layout"), layouts=options.get("layouts", ()))
+    checkpoint = opened(path, options.get("layout"), options.get("layouts", ()))
     problems = [words.raised(who, f"its process {how}", "", None), *broken(checkpoint)]
     names = (model or "", who if who in (options.get("loader"), model) else AUTO)
     mode = options.get("mode", MODES[0])

@@ -33,9 +33,7 @@ class MemGenConfig(transformers.PretrainedConfig):
     model_type = "memgen"
 
 
-def base(
-    kind: str = "qwen2", hidden: int = 32, *, layers: int = 2, seed: int = 0, name: str = "", **more: Any
-) -> Any:
+def base(kind: str = "qwen2", hidden: int = 32, *, layers: int = 2, seed: int = 0, name: str = "", **more: Any) -> Any:
     """A tiny causal language model with random weights; ``name`` is where it was loaded from."""
     classes = {
         "qwen2": transformers.Qwen2Config,
