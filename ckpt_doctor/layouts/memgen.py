@@ -9,8 +9,8 @@ from ckpt_doctor.checkpoint import Checkpoint, Entry, Part
 from .adapters import adapters_below, holds_adapter
 from .folder import Folder
 from .match import Match
-from .model_files import holds_model
 from .memgen_parts import LATENT_NORMS, LATENTS, PROJECTIONS, TRIGGER_HEAD, known_sizes, side_part
+from .model_files import holds_model
 from .reading import CheckpointReader, join
 
 NAME = "memgen"

@@ -88,9 +88,9 @@ class _Finder:
             weaver = self.asked.weaver or reasoner
         else:
             weaver = self.asked.weaver or self.of_the_weaver(own.get("weaver"), reasoner)
-        trigger = self.asked.trigger or self.of_the_trigger(own.get("trigger"), reasoner, weaver)
         if self.asked.weaver is None:
             self.refuse_the_weavers_model_as_reasoner(reasoner)
+        trigger = self.asked.trigger or self.of_the_trigger(own.get("trigger"), reasoner, weaver)
         return Bases(reasoner, weaver, trigger, tuple(self.lines))
 
     def own(self, adapter: str, part: Part) -> str | None:

@@ -64,8 +64,8 @@ def verify(
     itself names, if it is a local folder. ``weaver_model`` and ``trigger_model`` are base models of MemGen's parts,
     where these are others. ``loader`` is ``"auto"``, ``"memgen-upstream"``, ``"memgen-fork"``, ``"file.py:function"``
     or a callable ``function(model, path)``. ``mode`` is ``load``, ``keys`` or ``forward``. ``layouts`` are those that a
-    team has defined. ``progress`` is called with the bytes compared so far and in all, ``stage`` with what begins: ``building``,
-    ``loading`` or ``judging``, and what that is done to or with.
+    team has defined. ``progress`` is called with the bytes compared so far and in all, ``stage`` with what begins:
+    ``building``, ``loading`` or ``judging``, and what that is done to or with.
 
     Raises ``VerificationError`` where nothing could be judged, and what ``open_checkpoint`` raises.
     """
