@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
 from zoo.common import quiet
 from zoo.upstream import NAMES, Upstream, after_a_load, base, write_yaml
 
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+from command_line import run as ckpt
+
 import ckpt_doctor
-from ckpt_doctor.cli import main
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import VerificationError
 from ckpt_doctor.verification import load_coverage, verify
@@ -179,7 +181,7 @@ def test_a_forks_trigger_run_in_one_folder(run: Run, tmp_path: Path) -> None:
 
 def test_the_report_says_whose_loader_it_was(run: Run) -> None:
     def said(*more: str) -> Any:
-        return CliRunner().invoke(main, ["verify", str(run.saved), "--model", str(run.yaml), *more])
+        return ckpt("verify", run.saved, "--model", run.yaml, *more)
 
     own = said()
     lines = own.stdout.splitlines()
@@ -194,9 +196,7 @@ def test_the_report_says_whose_loader_it_was(run: Run) -> None:
     assert "own MemGen loader" not in theirs.stdout
     keys = said("--loader", "memgen-upstream", "--mode", "keys")
     assert (keys.exit_code, "--mode load" in keys.stderr) == (2, True)
-    other = CliRunner().invoke(
-        main, ["verify", str(run.reasoner), "--model", str(run.reasoner), "--loader", "memgen-fork"]
-    )
+    other = ckpt("verify", run.reasoner, "--model", run.reasoner, "--loader", "memgen-fork")
     assert other.exit_code == 2
 
 
