@@ -394,6 +394,7 @@ class Checkpoint(NamedTuple):
     ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders, and
     every symlink. ``config`` is a ``config.json`` that concerns no single part; ``known_sizes`` are sizes of named
     dimensions that configs and adapters tell. ``comparison`` is there once it was held against a contract.
+    ``unfinished`` are statements, without a full stop, about what lies around it and says that its save did not end.
     """
 
     root: Path
@@ -405,6 +406,7 @@ class Checkpoint(NamedTuple):
     config: ConfigFile | None = None
     known_sizes: tuple[KnownSize, ...] = ()
     comparison: Comparison | None = None
+    unfinished: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[WeightFile, ...]:

@@ -9,6 +9,7 @@ from ckpt_doctor.checkpoint import Checkpoint, Part
 
 from .disk import Disk
 from .match import Found
+from .unfinished import signs
 
 NAME = "file"
 
@@ -22,4 +23,5 @@ def build(path: Path, shown: str, disk: Disk) -> Checkpoint:
     """The checkpoint that consists of the file at ``path``; its root is the folder the file lies in."""
     file = disk.weights(path, path.name)
     role = "adapter" if path.name.startswith("adapter_model.") else "file"
-    return Checkpoint(path.parent, shown, NAME, "weight file", (Part(path.name, role, files=(file,)),))
+    parts = (Part(path.name, role, files=(file,)),)
+    return Checkpoint(path.parent, shown, NAME, "weight file", parts, unfinished=signs(path, disk))

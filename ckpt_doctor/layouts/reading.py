@@ -20,6 +20,7 @@ from ckpt_doctor.checkpoint import (
 from .disk import DISK, Disk
 from .folder import Folder
 from .names import has_weight_ending, is_pickle_name, is_training_state, may_hide_a_pickle
+from .unfinished import signs
 
 
 class CheckpointReader:
@@ -87,7 +88,10 @@ class CheckpointReader:
         if extra:
             more.append(Part("other files", "extra", files=extra, active=_paths(extra), required=False))
         others = tuple(other for folder in folders for other in self._others(folder))
-        return Checkpoint(self.root, self.shown, layout, variant, (*parts, *more), others, config, known_sizes)
+        return Checkpoint(
+            *(self.root, self.shown, layout, variant, (*parts, *more), others, config, known_sizes),
+            unfinished=signs(self.root, self.disk),
+        )
 
     def _extras(self, paths: Iterable[str]) -> tuple[WeightFile, ...]:
         files = []

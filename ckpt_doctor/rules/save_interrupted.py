@@ -36,6 +36,8 @@ class SaveInterrupted(Rule):
     or damaged, and a note if it is there and whole. Shards of 0 bytes are reported, and so is the staging folder
     `tmp-checkpoint-500` of transformers' Trainer, and a training run's checkpoint that holds no weights at all. MemGen
     writes its files one after the other: a folder that has the first ones and none of the others is an unfinished save.
+    So is a checkpoint `NAME` of NeMo with `NAME-unfinished` beside it, and a set of verl's files
+    `model_world_size_8_rank_0.pt` that lacks some of its ranks.
 
     ## Why is this bad?
     Some parts are of the new save, others of the old one or not there at all. A script that takes the newest folder
@@ -84,6 +86,8 @@ class SaveInterrupted(Rule):
                     path=part.expected_files[0],
                     evidence={"expected": list(part.expected_files)},
                 )
+        for statement in checkpoint.unfinished:
+            yield self.finding(f"{statement}. Use an earlier checkpoint, or copy this one again.")
         yield from self._stopped(checkpoint)
         yield from self._temporaries(checkpoint)
 
