@@ -76,6 +76,7 @@ def _adapted_once_more(owner: Any, checkpoint: Checkpoint, adapter: str) -> None
     if not (folder / "adapter_config.json").is_file():
         # PEFT would look for it on the hub before it says so.
         raise ValueError(f"Can't find 'adapter_config.json' at '{folder}'")
+    config: Any
     config, _ = adapter_config(checkpoint, adapter, MemGenSettings())
     if hasattr(config, "init_lora_weights"):
         config.init_lora_weights = False
