@@ -436,7 +436,8 @@ class Checkpoint(NamedTuple):
     ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders, and
     every symlink. ``config`` is a ``config.json`` that concerns no single part; ``known_sizes`` are sizes of named
     dimensions that configs and adapters tell. ``comparison`` is there once it was held against a contract. ``unread``
-    is what lies in its folders, is or may hold weights, and was not read.
+    is what lies in its folders, is or may hold weights, and was not read. ``unfinished`` are statements, without a full
+    stop, about what lies around it and says that its save did not end.
     """
 
     root: Path
@@ -449,6 +450,7 @@ class Checkpoint(NamedTuple):
     known_sizes: tuple[KnownSize, ...] = ()
     comparison: Comparison | None = None
     unread: tuple[Unread, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[WeightFile, ...]:

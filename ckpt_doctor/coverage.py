@@ -25,6 +25,11 @@ MODES = ("load", "keys", "forward")
 """Values of ``--mode``, the default first."""
 
 
+MEMGEN_UPSTREAM, MEMGEN_FORK = "memgen-upstream", "memgen-fork"
+"""Values of ``--loader`` that mean loaders of MemGen's own code, which no library has."""
+OWN_LOADER = "ckpt-doctor's own MemGen loader"
+
+
 class TensorCoverage(NamedTuple):
     """One tensor of the checkpoint and what became of it.
 
@@ -61,7 +66,8 @@ class Coverage(NamedTuple):
 
     ``model`` and ``loader`` are named as the user named them; ``mode`` is one of :data:`MODES`. ``root`` is what the
     paths of files are relative to: the checkpoint, where ``path`` may be a folder inside it. Empty means ``path``.
-    ``unjudged`` says why the forward pass that was asked for could not be made, where that is so.
+    ``unjudged`` says why the forward pass that was asked for could not be made, where that is so. ``own_loader`` is set
+    where the loader is one of this package, because the library that the checkpoint belongs to has none.
     """
 
     path: str
@@ -74,6 +80,19 @@ class Coverage(NamedTuple):
     log: tuple[str, ...] = ()
     root: str = ""
     unjudged: str | None = None
+    own_loader: bool = False
+
+    @property
+    def loaded_by(self) -> str:
+        """The loader as a person should read it."""
+        return f"{OWN_LOADER} ({self.loader}; no library has one)" if self.own_loader else self.loader
+
+    @property
+    def caveat(self) -> str | None:
+        """What this coverage does not prove, where that is easily mistaken."""
+        if not self.own_loader:
+            return None
+        return "This proves the files, not the loader of the evaluation: name it with --loader"
 
     @property
     def expected(self) -> int:
@@ -153,6 +172,8 @@ class Coverage(NamedTuple):
             "layout": self.layout,
             "model": self.model,
             "loader": self.loader,
+            "own_loader": self.own_loader,
+            "caveat": self.caveat,
             "mode": self.mode,
             "complete": self.complete,
             "unjudged": self.unjudged,

@@ -22,6 +22,7 @@ class LoadOptions(NamedTuple):
     loader: str | None
     mode: str
     weaver_model: str | None
+    trigger_model: str | None
     trust_checkpoint: bool
 
     @property
@@ -33,6 +34,7 @@ class LoadOptions(NamedTuple):
             "--loader": self.loader is not None,
             "--mode": self.mode != MODES[0],
             "--weaver-model": self.weaver_model is not None,
+            "--trigger-model": self.trigger_model is not None,
             "--trust-checkpoint": self.trust_checkpoint,
         }
         return [name for name, is_given in given.items() if is_given]
@@ -47,6 +49,7 @@ class LoadOptions(NamedTuple):
             loader=self.loader,
             mode=self.mode,
             weaver_model=self.weaver_model,
+            trigger_model=self.trigger_model,
             layout=policy.layout,
             layouts=policy.layouts,
             trust_checkpoint=self.trust_checkpoint,
@@ -64,8 +67,9 @@ _OPTIONS = (
     click.option(
         "--loader",
         metavar="auto|SPEC",
-        help="The loader to judge: MODULE:NAME or FILE.py:NAME, called as function(model, PATH).  "
-        "[default: auto, the ecosystem's own loader for this layout]",
+        help="The loader to judge: MODULE:NAME or FILE.py:NAME, called as function(model, PATH); memgen-upstream or "
+        "memgen-fork, what these two do step by step.  "
+        "[default: auto, the ecosystem's own loader for this layout; for MemGen, which has none in a library, ours]",
     ),
     click.option(
         "--mode",
@@ -76,6 +80,7 @@ _OPTIONS = (
         "pass.",
     ),
     click.option("--weaver-model", metavar="SPEC", help="MemGen: base model of the weaver, where it is another one."),
+    click.option("--trigger-model", metavar="SPEC", help="MemGen: base model of the trigger, where it is another one."),
     click.option("--trust-checkpoint", is_flag=True, help="Let your own loader read files that could run code."),
 )
 

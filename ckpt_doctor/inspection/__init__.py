@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .diagnosis import Progress, Standard, diagnose, open_checkpoint, scanned
+from .diagnosis import Progress, Standard, diagnose, open_checkpoint, scanned, the_one
 from .run import inspect, judge
 
-__all__ = ["Progress", "Standard", "diagnose", "inspect", "judge", "open_checkpoint", "scanned"]
+__all__ = ["Progress", "Standard", "diagnose", "inspect", "judge", "open_checkpoint", "scanned", "the_one"]

@@ -10,6 +10,7 @@ from ckpt_doctor.checkpoint import Checkpoint, Part, Unread, WeightFile
 
 from .disk import Disk
 from .match import Found
+from .unfinished import signs
 
 NAME = "file"
 
@@ -21,12 +22,12 @@ def found(path: Path, shown: str, disk: Disk) -> Found:
 
 def build(path: Path, shown: str, disk: Disk) -> Checkpoint:
     """The checkpoint that consists of the file at ``path``; its root is the folder the file lies in."""
-    return _of(path, shown, disk.weights(path, path.name))
+    return _of(path, shown, disk, disk.weights(path, path.name))
 
 
-def already_read(found: Found, file: WeightFile) -> Found:
+def already_read(found: Found, disk: Disk, file: WeightFile) -> Found:
     """The checkpoint that consists of ``file``, which was read already."""
-    return found._replace(read=partial(_of, found.root / found.name, found.path, file))
+    return found._replace(read=partial(_of, found.root / found.name, found.path, disk, file))
 
 
 def with_unread(found: Found, unread: Iterable[Unread]) -> Found:
@@ -39,9 +40,10 @@ def unread_folder(path: Path, shown: str, unread: Iterable[Unread]) -> Found:
     return Found(NAME, path, shown, (), partial(_unread_folder, path, shown, tuple(unread)))
 
 
-def _of(path: Path, shown: str, file: WeightFile) -> Checkpoint:
+def _of(path: Path, shown: str, disk: Disk, file: WeightFile) -> Checkpoint:
     role = "adapter" if path.name.startswith("adapter_model.") else "file"
-    return Checkpoint(path.parent, shown, NAME, "weight file", (Part(path.name, role, files=(file,)),))
+    parts = (Part(path.name, role, files=(file,)),)
+    return Checkpoint(path.parent, shown, NAME, "weight file", parts, unfinished=signs(path, disk))
 
 
 def _with_unread(found: Found, unread: tuple[Unread, ...]) -> Checkpoint:

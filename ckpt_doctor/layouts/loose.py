@@ -127,7 +127,7 @@ def _found(folder: Folder, name: str, head: bytes, aside: list[Unread]) -> Found
         if _is_weights(folder, file, name):
             aside.append(Unread(name, "unfinished file", file.nbytes, "its save or download did not end"))
         return None
-    return lone_file.already_read(found, file) if _counts(folder, file, name) else None
+    return lone_file.already_read(found, folder.disk, file) if _counts(folder, file, name) else None
 
 
 def _counts(folder: Folder, file: WeightFile, name: str) -> bool:

@@ -30,6 +30,7 @@ from .names import (
     is_training_state,
     may_hide_a_pickle,
 )
+from .unfinished import signs
 
 
 class CheckpointReader:
@@ -99,15 +100,9 @@ class CheckpointReader:
             more.append(Part("other files", "extra", files=extra, active=_paths(extra), required=False))
         others = tuple(other for folder in folders for other in self._others(folder))
         return Checkpoint(
-            self.root,
-            self.shown,
-            layout,
-            variant,
-            (*parts, *more),
-            others,
-            config,
-            known_sizes,
+            *(self.root, self.shown, layout, variant, (*parts, *more), others, config, known_sizes),
             unread=grouped(unread),
+            unfinished=signs(self.root, self.disk),
         )
 
     def _extras(self, paths: Iterable[str], unread: list[Unread]) -> tuple[WeightFile, ...]:

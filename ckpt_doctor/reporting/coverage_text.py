@@ -35,11 +35,13 @@ def lines(coverage: Coverage, look: Presentation) -> Iterator[str]:
     yield from _log(coverage, look)
     yield ""
     yield _verdict(coverage, look)
+    if coverage.caveat is not None:
+        yield coverage.caveat
 
 
 def _title(coverage: Coverage, look: Presentation) -> Iterator[str]:
     what = {"load": "load coverage", "keys": "key coverage", "forward": "load coverage"}[coverage.mode]
-    pieces = [look.paint(f"{what} of {printable(coverage.path)}", "bold"), f"by {printable(coverage.loader)}"]
+    pieces = [look.paint(f"{what} of {printable(coverage.path)}", "bold"), f"by {printable(coverage.loaded_by)}"]
     if coverage.model:
         pieces.append(f"into {printable(coverage.model)}")
     yield from joined(pieces, " ", look.width)

@@ -120,7 +120,7 @@ def _loaded(coverage: Coverage) -> Section:
         path=coverage.path,
         root=_seen_from_here(coverage.root or coverage.path),
         layout=coverage.layout,
-        kind=f"{'keys compared' if coverage.mode == 'keys' else 'loaded'} by {coverage.loader}",
+        kind=f"{'keys compared' if coverage.mode == 'keys' else 'loaded'} by {coverage.loaded_by}",
         contents=f"{coverage.restored:,} of {counted(coverage.expected, 'tensor')} restored",
         sound="complete",
         findings=findings,

@@ -35,7 +35,7 @@ class AdapterWeightsMissing(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts_with("adapter"):
-            if part.files or (part.secondary and part.config is None):
+            if part.files or (not part.required and part.config is None):
                 continue
             wanted = part.expected_files[0] if part.expected_files else f"{part.directory}/adapter_model.safetensors"
             state = "The configuration is there, its weights are not" if part.config else f"There is no {part.name}"

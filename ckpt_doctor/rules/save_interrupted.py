@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, WeightFile
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
@@ -34,7 +34,10 @@ class SaveInterrupted(Rule):
     Looks for files under the names that savers, copiers and downloaders use until a file is whole: `*.tmp`,
     `*.incomplete`, `*.part`, rsync's `.name.XXXXXX`. It is an error if the file that should have come of it is absent
     or damaged, and a note if it is there and whole. Shards of 0 bytes are reported, and so is the staging folder
-    `tmp-checkpoint-500` of transformers' Trainer, and a training run's checkpoint that holds no weights at all.
+    `tmp-checkpoint-500` of transformers' Trainer, and a training run's checkpoint that holds no weights at all. MemGen
+    writes its files one after the other: a folder that has the first ones and none of the others is an unfinished save.
+    So is a checkpoint `NAME` of NeMo with `NAME-unfinished` beside it, and a set of verl's files
+    `model_world_size_8_rank_0.pt` that lacks some of its ranks.
 
     ## Why is this bad?
     Some parts are of the new save, others of the old one or not there at all. A script that takes the newest folder
@@ -83,7 +86,28 @@ class SaveInterrupted(Rule):
                     path=part.expected_files[0],
                     evidence={"expected": list(part.expected_files)},
                 )
+        for statement in checkpoint.unfinished:
+            yield self.finding(f"{statement}. Use an earlier checkpoint, or copy this one again.")
+        yield from self._stopped(checkpoint)
         yield from self._temporaries(checkpoint)
+
+    def _stopped(self, checkpoint: Checkpoint) -> Iterator[Finding]:
+        """MemGen's own save, where every file from some point on is absent or the last one is damaged."""
+        if checkpoint.layout != "memgen" or any(checkpoint.parts_with("model")):
+            return
+        steps = list(_memgen_steps(checkpoint))
+        there = [path for path, file in steps if file is not None]
+        absent = [path for path, file in steps if file is None]
+        if not there or not absent or [path for path, _ in steps] != there + absent:
+            return
+        last = next(file for path, file in steps if path == there[-1])
+        after = f"in the middle of {there[-1]}" if _is_damaged(last) else f"after {there[-1]}"
+        yield self.finding(
+            f"The save stopped {after}. MemGen writes {counted(len(absent), 'file')} after that, and none is there: "
+            f"{listed(absent)}. Use an earlier checkpoint, or save again from the training run.",
+            path=there[-1],
+            evidence={"written": there, "absent": absent},
+        )
 
     def _temporaries(self, checkpoint: Checkpoint) -> Iterator[Finding]:
         sizes = {other.path: other.nbytes for other in checkpoint.others}
@@ -109,6 +133,24 @@ class SaveInterrupted(Rule):
                     evidence={"bytes": nbytes},
                     severity=severity,
                 )
+
+
+def _memgen_steps(checkpoint: Checkpoint) -> Iterator[tuple[str, WeightFile | ConfigFile | None]]:
+    """What ``MemGenModel.save_pretrained`` of KANABOON1/MemGen writes, in its order, each with what is there of it.
+
+    PEFT writes an adapter's weights first and its config after them.
+    """
+    yield "config.json", checkpoint.config
+    for part in checkpoint.parts:
+        if part.auxiliary or part.secondary or not part.required:
+            continue
+        yield part.files[0].path if part.files else part.expected_files[0], part.files[0] if part.files else None
+        if part.config_expected is not None:
+            yield part.config_expected, part.config
+
+
+def _is_damaged(file: WeightFile | ConfigFile | None) -> bool:
+    return bool(file.error) if isinstance(file, ConfigFile) else file is not None and bool(file.defects)
 
 
 def _judge(checkpoint: Checkpoint, folder: str, final: str) -> tuple[Severity, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.errors import VerificationError
@@ -28,6 +28,9 @@ from .models import (
 )
 from .specs import BaseModel, MemGenConfig, ModelSpec, UserCode
 
+if TYPE_CHECKING:
+    from .memgen_bases import Bases
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -35,7 +38,7 @@ class Plan:
 
     ``load`` is the ecosystem's own loader. ``file`` is the user's file, ``ours`` is unset where the model is the
     user's, and ``whole`` is set where the model was built for the checkpoint and must be covered in every parameter.
-    ``loads_alone`` says that ``load`` makes its own model.
+    ``loads_alone`` says that ``load`` makes its own model. ``lines`` say what was decided that nobody asked for.
     """
 
     name: str
@@ -47,14 +50,27 @@ class Plan:
     whole: bool = False
     loads_alone: bool = False
     loader: str = "The ecosystem's own loader"
+    lines: tuple[str, ...] = ()
 
 
-def plan(checkpoint: Checkpoint, spec: ModelSpec | None, *, mode: str, weaver_model: str | None = None) -> Plan:
-    """How to get a model for ``checkpoint`` out of ``spec``. Raises ``VerificationError`` where there is no way."""
+def plan(
+    checkpoint: Checkpoint,
+    spec: ModelSpec | None,
+    *,
+    mode: str,
+    weaver_model: str | None = None,
+    trigger_model: str | None = None,
+    apart: bool = False,
+) -> Plan:
+    """How to get a model for ``checkpoint`` out of ``spec``. Raises ``VerificationError`` where there is no way.
+
+    Of MemGen, ``weaver_model`` and ``trigger_model`` are base models of their own, and with ``apart`` no two parts
+    share one.
+    """
     if isinstance(spec, UserCode):
         return _of_user(checkpoint, spec)
     if checkpoint.layout in loaders.MEMGEN:
-        return _memgen(checkpoint, spec, weaver_model)
+        return _memgen(checkpoint, spec, weaver_model, trigger_model, apart=apart)
     if isinstance(spec, MemGenConfig):
         raise VerificationError(f"{checkpoint.path} is no MemGen checkpoint: name a base model instead of {spec.path}")
     require("transformers")
@@ -142,37 +158,59 @@ def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
     )
 
 
-def _memgen(checkpoint: Checkpoint, spec: BaseModel | MemGenConfig | None, weaver_model: str | None) -> Plan:
+def _memgen(
+    checkpoint: Checkpoint,
+    spec: BaseModel | MemGenConfig | None,
+    weaver_model: str | None,
+    trigger_model: str | None,
+    *,
+    apart: bool,
+) -> Plan:
+    """``apart`` makes a model for each part even where two are the same by name, as upstream MemGen does."""
     require("transformers")
+    torch = require("torch")
     require("peft")
     from .memgen import MemGenSettings, build_model, read_memgen_yaml
+    from .memgen_bases import find_bases, named
 
     settings = read_memgen_yaml(spec.path) if isinstance(spec, MemGenConfig) else MemGenSettings()
-    base = spec.name if isinstance(spec, BaseModel) else settings.model_name or _own_base(checkpoint)
-    weaver = weaver_model or settings.weaver_model_name
-    trigger = settings.trigger_model_name or (weaver if checkpoint.layout == "trigger" else None)
-    shown = str(spec.path) if isinstance(spec, MemGenConfig) else base
-    # The same name twice is one model with both adapters, except where the user says that they are two.
-    configs = [base_config(name) if name and name != base else None for name in (weaver, trigger)]
-    if weaver_model is not None:
-        configs[0] = base_config(weaver_model)
-    config = base_config(base)
+    given = spec.name if isinstance(spec, BaseModel) else None
+    bases = find_bases(checkpoint, named(settings, given, weaver_model, trigger_model))
+    if checkpoint.layout == "trigger":
+        names = [bases.reasoner, None, bases.trigger]
+    else:
+        names = _apart(bases) if apart else _shared(bases, weaver_model, trigger_model)
+    configs = [None if name is None else base_config(name) for name in names]
+
+    def built(models: list[Any], **options: Any) -> Any:
+        # MemGen makes what it trains in PyTorch's default dtype, whatever that of the base models is.
+        return build_model(checkpoint, *models, settings=settings, trained_dtype=torch.float32, **options)
 
     def hollow() -> Any:
-        return build_model(checkpoint, config, *configs, settings=settings, device="meta")
+        return built(configs, device="meta")
 
     def build() -> Any:
-        names = (base, weaver, trigger)
         models = [
-            real_model(name, own, model_class(own, "CAUSAL_LM"))
-            if name and own is not None and has_weights(name)
-            else own
-            for name, own in zip(names, (config, *configs), strict=True)
+            real_model(name, config, model_class(config, "CAUSAL_LM")) if name and has_weights(name) else config
+            for name, config in zip(names, configs, strict=True)
         ]
-        return build_model(checkpoint, *models, settings=settings)
+        return built(models)
 
+    shown = str(spec.path) if isinstance(spec, MemGenConfig) else bases.reasoner
     load = partial(loaders.load, checkpoint=checkpoint)
-    return Plan(shown, build, hollow, load, loader="The MemGen loader of ckpt-doctor")
+    return Plan(shown, build, hollow, load, loader="The MemGen loader of ckpt-doctor", lines=bases.lines)
+
+
+def _shared(bases: Bases, weaver_model: str | None, trigger_model: str | None) -> list[str | None]:
+    """The names for ``build_model``: two parts of one name share a model, except where the user named them apart."""
+    reasoner, weaver, trigger = bases.reasoner, bases.weaver, bases.trigger
+    own_weaver = weaver if weaver != reasoner or weaver_model is not None else None
+    own_trigger = trigger if trigger != weaver or trigger_model is not None else None
+    return [reasoner, own_weaver, own_trigger]
+
+
+def _apart(bases: Bases) -> list[str | None]:
+    return [bases.reasoner, bases.weaver or bases.reasoner, bases.trigger or bases.reasoner]
 
 
 def _own_base(checkpoint: Checkpoint) -> str:

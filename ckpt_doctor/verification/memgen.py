@@ -51,6 +51,7 @@ def build_model(
     settings: MemGenSettings | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    trained_dtype: torch.dtype | None = None,
 ) -> MemGenModel:
     """A MemGen model of the modules that ``checkpoint`` is about, in evaluation mode and with random weights.
 
@@ -59,7 +60,8 @@ def build_model(
     trigger is the same ``PeftModel`` as the weaver. A whole model whose names show that they were separate gets
     separate ones. Hidden sizes come from these configurations, latents lengths and LoRA settings from
     ``settings``, and what nobody configured from the checkpoint: a checkpoint that does not fit is so found on loading.
-    On the device ``meta`` nothing takes memory. ``dtype`` is by default that of ``base_config``.
+    On the device ``meta`` nothing takes memory. ``dtype`` is by default that of ``base_config``, and ``trained_dtype``,
+    that of what MemGen trains (adapters, projections, latents, classifier), by default ``dtype``.
 
     Raises ``VerificationError`` where no such model can be built.
     """
@@ -67,7 +69,7 @@ def build_model(
 
     if checkpoint.layout not in LAYOUTS:
         raise VerificationError(f"{checkpoint.path} is no MemGen checkpoint but one of the layout {checkpoint.layout}")
-    builder = _Builder(checkpoint, settings or MemGenSettings(), dtype or _dtype_of(base_config))
+    builder = _Builder(checkpoint, settings or MemGenSettings(), dtype or _dtype_of(base_config), trained_dtype)
     with torch.device(device):
         if checkpoint.layout == "trigger":
             model = builder.lone_trigger(trigger_config or base_config)
@@ -79,10 +81,17 @@ def build_model(
 class _Builder:
     """Makes the modules of one model, and remembers what had to be assumed."""
 
-    def __init__(self, checkpoint: Checkpoint, settings: MemGenSettings, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        settings: MemGenSettings,
+        dtype: torch.dtype,
+        trained_dtype: torch.dtype | None,
+    ) -> None:
         self.checkpoint = checkpoint
         self.settings = settings
         self.dtype = dtype
+        self.trained_dtype = trained_dtype
         self.notes: list[str] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.names: list[str] = []
@@ -116,7 +125,7 @@ class _Builder:
         sizes = (_hidden_size(reasoner), _hidden_size(weaver_model))
         model = MemGenModel(reasoner, weaver, trigger, hidden_sizes=sizes, lora_notes=tuple(self.notes))
         for projection in (model.reasoner_to_weaver, model.weaver_to_reasoner):
-            projection.to(self.dtype)
+            projection.to(self.trained_dtype or self.dtype)
         return model
 
     def weaver(self, language_model: nn.Module, config: PeftConfig | None) -> MemGenWeaver:
@@ -196,10 +205,11 @@ class _Builder:
                 adapted = get_peft_model(language_model, config, adapter_name=adapter, autocast_adapter_dtype=False)
         except (ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
             raise VerificationError(f"the base model cannot carry the {adapter} adapter: {error}") from error
-        dtype = adapted.get_input_embeddings().weight.dtype
+        dtype = self.trained_dtype or adapted.get_input_embeddings().weight.dtype
         for name, parameter in adapted.named_parameters():
             # PEFT gives an adapter the dtype of its base, but not on the meta device.
-            if parameter.is_meta and f".{adapter}" in name and parameter.is_floating_point():
+            wanted = parameter.is_meta or self.trained_dtype is not None
+            if wanted and f".{adapter}" in name and parameter.is_floating_point():
                 parameter.data = parameter.data.to(dtype)
         return adapted
 
@@ -223,9 +233,9 @@ class _Builder:
         """Cast what is not part of the language model, which may have been given with a dtype of its own."""
         for name, child in module.named_children():
             if name != "model":
-                child.to(self.dtype)
+                child.to(self.trained_dtype or self.dtype)
         for parameter in module.parameters(recurse=False):
-            parameter.data = parameter.data.to(self.dtype)
+            parameter.data = parameter.data.to(self.trained_dtype or self.dtype)
         return module
 
     def _reasoner_is_adapted(self) -> bool:

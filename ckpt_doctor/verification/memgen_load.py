@@ -130,13 +130,14 @@ def required(model: MemGenModel, checkpoint: Checkpoint) -> tuple[str, ...]:
     if is_whole(checkpoint):
         return tuple(name for name, _ in model.named_parameters())
     wanted: set[int] = set()
+    keeps_head = any(checkpoint.parts_with("trigger-head"))
     for part in checkpoint.parts_with("adapter"):
         if not part.secondary:
             wanted |= {id(value) for value in _adapter_parameters(model, part, everything=False).values()}
     for name, value in model.named_parameters():
         owner, _, rest = name.partition(".")
         of_the_weaver = owner == "weaver" and not rest.startswith("model.")
-        of_the_head = owner == "trigger" and rest.startswith(_OF_THE_TRIGGER) and checkpoint.layout == "memgen"
+        of_the_head = owner == "trigger" and rest.startswith(_OF_THE_TRIGGER) and keeps_head
         if of_the_weaver or of_the_head or owner in ("reasoner_to_weaver", "weaver_to_reasoner"):
             wanted.add(id(value))
     return tuple(name for name, value in model.named_parameters() if id(value) in wanted)
@@ -181,7 +182,7 @@ def _absent(checkpoint: Checkpoint) -> list[str]:
         f"the {part.name} cannot be loaded, because {part.expected_files[0] if part.expected_files else part.name} "
         "is not there"
         for part in checkpoint.parts
-        if not part.auxiliary and not part.secondary and not part.files
+        if part.required and not part.auxiliary and not part.secondary and not part.files
     ]
 
 

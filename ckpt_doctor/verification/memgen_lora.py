@@ -51,7 +51,7 @@ def _from_tensors(checkpoint: Checkpoint, part: Part | None, adapter: str) -> tu
         return None, None
     shape = lora_shape(part.tensors, adapter)
     if shape is None:
-        if part.role != "adapter" or (part.secondary and not part.files):
+        if part.role != "adapter" or (not part.required and not part.files):
             return None, None
         note = f"neither tensors nor a configuration of the {adapter} adapter are there: MemGen's defaults were taken"
         return _peft_config({**_USUAL_LORA, "peft_type": "LORA"}, "MemGen's default LoRA"), note

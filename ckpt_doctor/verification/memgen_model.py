@@ -44,6 +44,7 @@ class MemGenWeaver(nn.Module):
 
     def forward(self, embeddings: Tensor, bank: str) -> Tensor:
         """Memory for what was read: ``[batch, tokens, hidden]`` to ``[batch, length, hidden]``."""
+        embeddings = embeddings.to(self.model.get_input_embeddings().weight.dtype)  # type: ignore[operator]
         latents = self.queries(bank).to(embeddings.dtype).expand(len(embeddings), -1, -1)
         sequence = torch.cat((embeddings, latents), dim=1)
         return _last_hidden(self.model, inputs_embeds=sequence)[:, embeddings.shape[1] :]

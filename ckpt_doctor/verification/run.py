@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.coverage import MISSING, MODES, Coverage
+from ckpt_doctor.coverage import MEMGEN_FORK, MEMGEN_UPSTREAM, MISSING, MODES, Coverage
 from ckpt_doctor.errors import IncompleteLoadError, UnknownNameError, VerificationError
 from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.inspection import open_checkpoint
 
 from . import findings as words
 from . import loaders
@@ -20,6 +19,7 @@ from .builders import Plan, plan
 from .dependencies import require
 from .isolation import run, surroundings_put_back
 from .marks import Marks
+from .opening import opened
 from .safety import Unchanged, broken, unsafe
 from .specs import UserCode, given, loader_spec, model_spec
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     Stage = Callable[[str, str], None]
 
 AUTO = "auto"
+_THEIRS = (MEMGEN_UPSTREAM, MEMGEN_FORK)
 
 
 def _untold(kind: str, name: str) -> None:
@@ -49,6 +50,7 @@ def verify(
     loader: str | Callable[..., Any] | None = None,
     mode: str = "load",
     weaver_model: str | None = None,
+    trigger_model: str | None = None,
     layout: str | None = None,
     layouts: Sequence[LayoutDefinition] = (),
     trust_checkpoint: bool = False,
@@ -59,18 +61,20 @@ def verify(
 
     ``model`` is what ``--model`` takes (a base model's path or hub id, a MemGen ``*.yaml``, ``module:attribute`` or
     ``file.py:attribute``), a callable, or a module that is there already; without one, the base that the checkpoint
-    itself names, if it is a local folder. ``loader`` is ``"auto"``, ``"file.py:function"`` or a callable
-    ``function(model, path)``. ``mode`` is ``load``, ``keys`` or ``forward``. ``layouts`` are those that a team has
-    defined. ``progress`` is called with the bytes compared so far and in all, ``stage`` with what begins: ``building``,
-    ``loading`` or ``judging``, and what that is done to or with.
+    itself names, if it is a local folder. ``weaver_model`` and ``trigger_model`` are base models of MemGen's parts,
+    where these are others. ``loader`` is ``"auto"``, ``"memgen-upstream"``, ``"memgen-fork"``, ``"file.py:function"``
+    or a callable ``function(model, path)``. ``mode`` is ``load``, ``keys`` or ``forward``. ``layouts`` are those that a
+    team has defined. ``progress`` is called with the bytes compared so far and in all, ``stage`` with what begins:
+    ``building``, ``loading`` or ``judging``, and what that is done to or with.
 
     Raises ``VerificationError`` where nothing could be judged, and what ``open_checkpoint`` raises.
     """
     if mode not in MODES:
         raise UnknownNameError(f"there is no mode {mode!r}: one of {', '.join(MODES)}")
-    checkpoint = open_checkpoint(path, layout, layouts=layouts)
+    checkpoint = opened(path, layout, layouts)
     spec = _model(model)
-    code = _loader(loader)
+    theirs = loader if isinstance(loader, str) and loader in _THEIRS else None
+    code = _memgens(theirs, checkpoint, mode) if theirs is not None else _loader(loader)
     names = _names(model, spec, code)
     if isinstance(spec, UserCode) and not spec.takes_path and code is None and loader is None:
         raise VerificationError(
@@ -78,7 +82,7 @@ def verify(
             "FILE.py:FUNCTION, or --loader auto for the ecosystem's own"
         )
     refused = unsafe(checkpoint)
-    ours = code is None and not (isinstance(spec, UserCode) and spec.takes_path)
+    ours = theirs is not None or (code is None and not (isinstance(spec, UserCode) and spec.takes_path))
     if refused and (ours or not trust_checkpoint):
         log = ("" if ours else "the user's loader was not run: --trust-checkpoint lets it read these files",)
         return _coverage(checkpoint, path, names, mode, nothing_arrived(checkpoint), refused, list(filter(None, log)))
@@ -88,7 +92,14 @@ def verify(
     # Who trusts the checkpoint is told all the same what is in it.
     trusted = [item._replace(severity=Severity.WARNING) for item in refused]
     job = _Job(checkpoint, os.fspath(path), names, mode, progress, stage, trusted)
-    prepared = plan(checkpoint, spec, mode=mode, weaver_model=weaver_model)
+    prepared = plan(
+        *(checkpoint, spec),
+        mode=mode,
+        weaver_model=weaver_model,
+        trigger_model=trigger_model,
+        apart=theirs == MEMGEN_UPSTREAM,
+    )
+    job.lines += prepared.lines
     if mode == "keys":
         if code is not None:
             job.lines.append(f"{code.name} was not run: --mode keys compares names and shapes, and loads nothing")
@@ -100,7 +111,7 @@ def verify(
 
 def ended(path: str, model: str | None, who: str, how: str, lines: list[str], **options: Any) -> Coverage:
     """The coverage of a load that ``who`` ended the process of; ``options`` are those of :func:`verify`."""
-    checkpoint = open_checkpoint(path, options.get("layout"), layouts=options.get("layouts", ()))
+    checkpoint = opened(path, options.get("layout"), options.get("layouts", ()))
     problems = [words.raised(who, f"its process {how}", "", None), *broken(checkpoint)]
     names = (model or "", who if who in (options.get("loader"), model) else AUTO)
     mode = options.get("mode", MODES[0])
@@ -121,6 +132,21 @@ def _loader(loader: str | Callable[..., Any] | None) -> UserCode | None:
     if loader is None or loader == AUTO:
         return None
     return loader_spec(loader) if isinstance(loader, str) else given(loader)
+
+
+def _memgens(loader: str, checkpoint: Checkpoint, mode: str) -> UserCode:
+    """One of MemGen's own loaders, as if it were the user's. Raises ``VerificationError`` where it loads nothing."""
+    if checkpoint.layout not in loaders.MEMGEN:
+        raise VerificationError(
+            f"--loader {loader} loads MemGen checkpoints, and {checkpoint.path} is one of the layout "
+            f"{checkpoint.layout}: give another loader, or leave --loader out"
+        )
+    if mode == "keys":
+        raise VerificationError(f"--mode keys runs no loader: judge --loader {loader} with --mode load")
+    require("torch")
+    from .memgen_theirs import LOADERS
+
+    return UserCode(loader, lambda model, _: LOADERS[loader](model, checkpoint), None)
 
 
 def _names(model: Any, spec: Any, code: UserCode | None) -> tuple[str, str]:
@@ -329,4 +355,5 @@ def _coverage(
         tuple(problems),
         tuple(lines),
         checkpoint.path,
+        own_loader=names[1] == AUTO and checkpoint.layout in loaders.MEMGEN,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from ckpt_doctor.coverage import MEMGEN_FORK, MEMGEN_UPSTREAM
 from ckpt_doctor.errors import VerificationError
 
 from .isolation import Outcome, run
@@ -104,7 +105,9 @@ def loader_spec(text: str) -> UserCode:
     """A loader of the user. Raises ``VerificationError``."""
     code = _code(text)
     if code is None:
-        raise VerificationError(f"--loader {text}: it is `auto`, MODULE:FUNCTION or FILE.py:FUNCTION")
+        raise VerificationError(
+            f"--loader {text}: give auto, {MEMGEN_UPSTREAM}, {MEMGEN_FORK}, MODULE:FUNCTION or FILE.py:FUNCTION"
+        )
     return code
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import VerificationError
-from ckpt_doctor.inspection import open_checkpoint
 
 from .assess import assess
 from .marks import Fates, Marks
+from .opening import opened
 from .safety import Unchanged, broken, unsafe
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def load_coverage(
     ``VerificationError`` for what is no model.
     """
     _refuse_others(model)
-    checkpoint = open_checkpoint(path, layout, layouts=layouts)
+    checkpoint = opened(path, layout, layouts)
     return _coverage(model, checkpoint, os.fspath(path), "load_coverage", None)
 
 
@@ -70,7 +70,7 @@ def watch_load(
     An exception of the block passes through, and the model is put in order all the same.
     """
     _refuse_others(model)
-    checkpoint = open_checkpoint(path, layout, layouts=layouts)
+    checkpoint = opened(path, layout, layouts)
     watch = LoadWatch()
     files = Unchanged(checkpoint)
     with Marks(model, checkpoint) as marks:
