@@ -149,5 +149,14 @@ def cast(tensors: Sequence[Wanted], dtypes: str, *, overflown: bool) -> Finding:
     return finding("CKD008", message, path=tensors[0].file.path, tensors=_names(tensors), severity=severity)
 
 
+def advised(problems: list[Finding], advice: str) -> list[Finding]:
+    """The findings, with ``advice`` behind the first of those that say that tensors have no place in the model."""
+    for code in ("CKD001", "CKD002", "CKD003"):
+        for number, item in enumerate(problems):
+            if advice and item.code == code:
+                return [*problems[:number], item._replace(message=f"{item.message} {advice}"), *problems[number + 1 :]]
+    return problems
+
+
 def _names(tensors: Iterable[Wanted]) -> list[str]:
     return [item.tensor.name for item in tensors]
