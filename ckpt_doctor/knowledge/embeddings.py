@@ -79,7 +79,30 @@ def vocabulary_size(config: Mapping[str, Any] | None) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def rows_differ(part: Part) -> bool:
-    """Whether an adapter holds an embedding of another size than the base that its config names has."""
-    size = vocabulary_size(part.base_config)
-    return size is not None and set(embedding_rows(part.tensors).values()) not in (set(), {size})
+def rows_needed(part: Part, size: int) -> int | None:
+    """How many rows the adapter in ``part`` needs where its base has ``size``; ``None`` where those will do.
+
+    That is the number of rows of the embeddings that it holds, where they agree on one; where it holds none, one more
+    than the highest of the tokens that it trains.
+    """
+    rows = set(embedding_rows(part.tensors).values())
+    if len(rows) == 1:
+        (wanted,) = rows
+        return wanted if wanted != size else None
+    highest = max(_trained_tokens(part), default=-1) if not rows else -1
+    return highest + 1 if highest >= size else None
+
+
+def makes_up(tokens: int, wanted: int, size: int, found: Mapping[str, int]) -> bool:
+    """Whether ``AutoPeftModel`` resizes a base of ``size`` rows to what is needed, by a tokenizer of ``tokens``.
+
+    An embedding that was ``found`` in the adapter needs exactly as many.
+    """
+    return tokens > size and (tokens == wanted if found else tokens >= wanted)
+
+
+def _trained_tokens(part: Part) -> list[int]:
+    data = (part.config.data if part.config is not None else None) or {}
+    found = [data.get("trainable_token_indices"), data.get("token_indices")]
+    lists = [item for value in found for item in (value.values() if isinstance(value, dict) else [value])]
+    return [token for item in lists if isinstance(item, list) for token in item if type(token) is int]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ckpt_doctor.checkpoint import ConfigFile, KnownSize, Part
 from ckpt_doctor.formats import read_config
-from ckpt_doctor.knowledge.embeddings import rows_differ
+from ckpt_doctor.knowledge.embeddings import rows_needed, vocabulary_size
 
 from .folder import Folder
 from .reading import CheckpointReader, join
@@ -51,7 +51,8 @@ def adapter_part(
         nested_from=nested_from,
         base_config=_local_base_config(config, reader.root / directory),
     )
-    if folder.has_file(TOKENIZER_CONFIG) and rows_differ(part):
+    size = vocabulary_size(part.base_config)
+    if size is not None and folder.has_file(TOKENIZER_CONFIG) and rows_needed(part, size) is not None:
         return part._replace(tokenizer=read_tokenizer(folder.path))
     return part
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint, Tokenizer
 from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.knowledge.embeddings import embedding_rows, vocabulary_size
+from ckpt_doctor.knowledge.embeddings import embedding_rows, makes_up, rows_needed, vocabulary_size
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
@@ -17,9 +17,10 @@ class EmbeddingResized(Rule):
     """The adapter holds an embedding of another size than its base has.
 
     ## What it does
-    Compares the rows of the embeddings and output matrices in an adapter's file with the `vocab_size` of its base,
-    where `base_model_name_or_path` is a folder on this machine. A tokenizer of that size beside the adapter makes up
-    for it, and a tokenizer whose size is not known leaves the question open.
+    Compares the rows of the embeddings and output matrices in an adapter's file, and the `trainable_token_indices` of
+    its configuration, with the `vocab_size` of its base, where `base_model_name_or_path` is a folder on this machine.
+    A tokenizer of that size beside the adapter makes up for it, and a tokenizer whose size is not known leaves the
+    question open.
 
     ## Why is this bad?
     `PeftModel.from_pretrained` raises `size mismatch for base_model.model.….embed_tokens.weight`. Only
@@ -49,12 +50,11 @@ class EmbeddingResized(Rule):
         for part in checkpoint.parts_with("adapter"):
             size = vocabulary_size(part.base_config)
             found = embedding_rows(part.tensors) if part.readable else {}
-            rows = set(found.values())
-            if size is None or len(rows) != 1 or rows == {size}:
+            wanted = rows_needed(part, size) if part.readable and size is not None else None
+            if size is None or wanted is None:
                 continue
-            (wanted,) = rows
             tokenizer = part.tokenizer
-            if tokenizer is not None and (tokenizer.length is None or tokenizer.length == wanted > size):
+            if tokenizer is not None and (tokenizer.length is None or makes_up(tokenizer.length, wanted, size, found)):
                 continue
             yield self.finding(
                 resized_message(found, wanted, size, tokenizer),
@@ -68,10 +68,12 @@ class EmbeddingResized(Rule):
 def resized_message(tensors: Collection[str], rows: int, base: int, tokenizer: Tokenizer | None) -> str:
     """What CKD518 says of ``tensors`` that have ``rows`` rows, where the ``base`` has another number."""
     have = "has" if len(tensors) == 1 else "have"
-    message = (
-        f"{counted(len(tensors), 'tensor')} ({listed(tensors)}) {have} {counted(rows, 'row')}, one for each token, "
-    )
-    message += f"and the base has {base:,}: PeftModel.from_pretrained raises a size mismatch. "
+    if tensors:
+        message = f"{counted(len(tensors), 'tensor')} ({listed(tensors)}) {have} {counted(rows, 'row')}, one for each "
+        message += f"token, and the base has {base:,}: PeftModel.from_pretrained raises a size mismatch. "
+    else:
+        message = f"trainable_token_indices names token {rows - 1:,}, and the embedding of the base has {base:,} rows: "
+        message += "PeftModel.from_pretrained raises an IndexError. "
     if tokenizer is None:
         message += "There is no tokenizer in the adapter's folder by which AutoPeftModel could resize the base. "
     elif tokenizer.length is not None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ckpt_doctor.checkpoint import Part, Tokenizer
 from ckpt_doctor.findings import Finding
 from ckpt_doctor.knowledge.adapter_keys import base_module, parse_all
-from ckpt_doctor.knowledge.embeddings import embedding_rows
+from ckpt_doctor.knowledge.embeddings import embedding_rows, makes_up, rows_needed
 from ckpt_doctor.layouts.tokenizer import CONFIG_NAME
 from ckpt_doctor.rules.embedding_resized import resized_message
 
@@ -32,20 +32,22 @@ class Growth(NamedTuple):
     @property
     def happens(self) -> bool:
         """Whether ``AutoPeftModel`` resizes the base to what the adapter needs."""
-        return self.tokenizer is not None and self.tokenizer.length == self.adapter > self.base
+        length = None if self.tokenizer is None else self.tokenizer.length
+        return length is not None and makes_up(length, self.adapter, self.base, dict.fromkeys(self.tensors, 0))
 
     def apply(self, model: Any) -> Any:
         """The model as ``AutoPeftModel`` hands it to the adapter."""
-        if self.happens:
-            model.resize_token_embeddings(self.adapter, mean_resizing=False)
+        if self.happens and self.tokenizer is not None:
+            model.resize_token_embeddings(self.tokenizer.length, mean_resizing=False)
         return model
 
     @property
     def line(self) -> str:
         """What was done, for the report."""
         return (
-            f"base resized from {self.base:,} to {self.adapter:,} token embeddings, the length of the tokenizer in the "
-            "adapter's folder: AutoPeftModel does that, PeftModel.from_pretrained alone raises a size mismatch"
+            f"base resized from {self.base:,} to {self.tokenizer.length if self.tokenizer else 0:,} token embeddings, "
+            "the length of the tokenizer in the adapter's folder: AutoPeftModel does that, PeftModel.from_pretrained "
+            "alone raises an error"
         )
 
     def finding(self) -> Finding:
@@ -59,12 +61,11 @@ class Growth(NamedTuple):
 def growth(model: Any, part: Part, folder: Path) -> Growth | None:
     """What the embedding of ``model`` would have to become for the adapter in ``part``; ``None`` where it fits."""
     found = embedding_rows(part.tensors)
-    rows = set(found.values())
     base = _rows(model)
-    if base is None or len(rows) != 1 or rows == {base} or _fit(model, found):
+    wanted = rows_needed(part, base) if base is not None else None
+    if base is None or wanted is None or (found and _fit(model, found)):
         return None
-    file = part.preferred[0].path
-    return Growth(base, rows.pop(), tuple(found), file, _tokenizer(folder))
+    return Growth(base, wanted, tuple(found), part.preferred[0].path, _tokenizer(folder))
 
 
 def _rows(model: Any) -> int | None:
