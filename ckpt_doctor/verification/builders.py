@@ -14,7 +14,7 @@ from ckpt_doctor.errors import VerificationError
 from ckpt_doctor.findings import Finding
 
 from . import loaders
-from .choosing import choose, none_fits
+from .choosing import choose, kinds, none_fits
 from .dependencies import require
 from .growing import growth
 from .models import (
@@ -30,6 +30,7 @@ from .models import (
     resized,
 )
 from .specs import BaseModel, MemGenConfig, ModelSpec, UserCode
+from .steps import fitting_elsewhere
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Plan:
     model_class: ModelClass | None = None
     departures: tuple[str, ...] = ()
     problems: tuple[Finding, ...] = ()
-    advice: str = ""
+    advice: Callable[[], str] = str
     reference: Callable[[], Any] | None = None
 
 
@@ -138,7 +139,7 @@ def _adapter(checkpoint: Checkpoint, base: str) -> Plan:
         model_class=choice.report,
         departures=tuple(filter(None, (widened, grown.line if grown is not None and grown.happens else None))),
         problems=() if grown is None or grown.happens else (grown.finding(),),
-        advice=none_fits(choice),
+        advice=lambda: none_fits(choice),
         reference=reference,
     )
 
@@ -162,6 +163,7 @@ def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
         lambda _: loaders.load_transformers(checkpoint, config, chosen),
         whole=True,
         loads_alone=True,
+        advice=lambda: fitting_elsewhere(config, lambda: kinds(config), part, chosen.__name__),
     )
 
 

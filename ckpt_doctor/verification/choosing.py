@@ -99,6 +99,11 @@ def choose(name: str, config: Any, task: str | None, part: Part) -> Choice:
     return Choice(taken.kind, model, report, edit)
 
 
+def kinds(config: Any) -> Iterator[Any]:
+    """Every class that transformers could build a whole model of this config as, the likely ones first."""
+    return (candidate.kind for candidate in _candidates(config, None, None))
+
+
 def none_fits(choice: Choice) -> str:
     """What to do where no class has all modules of the adapter; empty where one has."""
     report = choice.report
@@ -116,7 +121,7 @@ def _loader(task: str | None) -> str:
     return BY_TASK[task].replace("AutoModel", "AutoPeftModel") if task in BY_TASK else "AutoPeftModel"
 
 
-def _candidates(config: Any, task: str | None, part: Part) -> Iterator[Candidate]:
+def _candidates(config: Any, task: str | None, part: Part | None) -> Iterator[Candidate]:
     """Every class once, in the order in which they are tried."""
     seen: set[str] = set()
     for candidate in _all_candidates(config, task, part):
@@ -126,13 +131,13 @@ def _candidates(config: Any, task: str | None, part: Part) -> Iterator[Candidate
             yield candidate
 
 
-def _all_candidates(config: Any, task: str | None, part: Part) -> Iterator[Candidate]:
+def _all_candidates(config: Any, task: str | None, part: Part | None) -> Iterator[Candidate]:
     transformers = require("transformers")
     if task in BY_TASK:
         kind = getattr(transformers, BY_TASK[task])
         if _has(kind, config):
             yield Candidate(kind, f"the class for task_type {task}", usual=True)
-    else:
+    elif part is not None:
         yield from _of_auto_mapping(part)
     for kind in named_classes(config):
         yield Candidate(kind, "named in the base's config.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor.checkpoint import Part
@@ -149,12 +149,18 @@ def cast(tensors: Sequence[Wanted], dtypes: str, *, overflown: bool) -> Finding:
     return finding("CKD008", message, path=tensors[0].file.path, tensors=_names(tensors), severity=severity)
 
 
-def advised(problems: list[Finding], advice: str) -> list[Finding]:
-    """The findings, with ``advice`` behind the first of those that say that tensors have no place in the model."""
+def advised(problems: list[Finding], advice: Callable[[], str]) -> list[Finding]:
+    """The findings, with ``advice`` behind the first of those that say that tensors have no place in the model.
+
+    It is not asked for where there are none, or where one of them says already what to do.
+    """
+    if any("mapping" in item.evidence for item in problems):
+        return problems
     for code in ("CKD001", "CKD002", "CKD003"):
         for number, item in enumerate(problems):
-            if advice and item.code == code:
-                return [*problems[:number], item._replace(message=f"{item.message} {advice}"), *problems[number + 1 :]]
+            if item.code == code:
+                told = item._replace(message=f"{item.message} {advice()}".rstrip())
+                return [*problems[:number], told, *problems[number + 1 :]]
     return problems
 
 
