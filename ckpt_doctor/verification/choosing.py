@@ -72,7 +72,7 @@ def choose(name: str, config: Any, task: str | None, part: Part) -> Choice:
     for candidate in _candidates(config, task, part):
         found.append(candidate)
         outcome = run(lambda kind=candidate.kind: hollow_model(config, kind))  # type: ignore[misc]
-        if outcome.error is not None:
+        if outcome.error is not None or not _can_be_wrapped(outcome.result, task):
             continue
         absent = _absent(outcome.result, paths)
         if candidate.usual:
@@ -182,6 +182,11 @@ def _paths(part: Part) -> list[str]:
         key.module if key.parameter is not None else key.module.rpartition(".")[0] for key in keys if not key.shared
     )
     return sorted({base_module(path) for path in paths} - {""})
+
+
+def _can_be_wrapped(model: Any, task: str | None) -> bool:
+    """Whether PEFT can put its class for this task around the model: it asks models that generate for this method."""
+    return task not in ("CAUSAL_LM", "SEQ_2_SEQ_LM") or hasattr(model, "prepare_inputs_for_generation")
 
 
 def _absent(model: Any, paths: list[str]) -> list[str]:

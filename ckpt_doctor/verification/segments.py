@@ -12,7 +12,8 @@ _MOST = 8  # edits that are tried
 class Edit(NamedTuple):
     """``removed`` words become ``added`` ones behind the words ``before``; a number there stands for any number.
 
-    ``example`` is a name before and after, and ``changed`` how many names there are that need it.
+    ``example`` is a name before and after, ``changed`` how many of the ``total`` names need it, and ``follow`` the
+    words that come next in those.
     """
 
     before: tuple[str, ...]
@@ -21,6 +22,7 @@ class Edit(NamedTuple):
     example: tuple[str, str] = ("", "")
     changed: int = 0
     total: int = 0
+    follow: tuple[str, ...] = ()
 
     def apply(self, name: str) -> str | None:
         """The name with this edit; ``None`` where it has no place for it."""
@@ -56,10 +58,9 @@ class Edit(NamedTuple):
         numbers = iter(range(1, 10))
         kept = "".join(rf"\{next(numbers)}." if word.isdecimal() else f"{word}." for word in before)
         old, new = "".join(rf"{word}\." for word in self.removed), "".join(f"{word}." for word in self.added)
-        follows = self.example[0].removeprefix(prefix).split(".")
         # What comes next keeps the pattern from names that fit as they are.
-        after = follows[len(before) + len(self.removed)] if len(follows) > len(before) + len(self.removed) else ""
-        return {f"^{pattern}{old}(?={after})": f"{kept}{new}"}
+        after = f"(?={'|'.join(self.follow)})" if self.changed < self.total or not old else ""
+        return {f"^{pattern}{old}{after}": f"{kept}{new}"}
 
 
 def one_edit(names: Mapping[str, Any], there: Mapping[str, Any]) -> Edit | None:
@@ -78,7 +79,10 @@ def one_edit(names: Mapping[str, Any], there: Mapping[str, Any]) -> Edit | None:
         fits = all(new in there and there[new] == names[name] for name, new in after.items() if new is not None)
         fresh = set(after.values())
         if None not in fresh and fits and len(fresh) == len(lost) and fresh.isdisjoint(kept):
-            return edit._replace(example=(lost[0], after[lost[0]] or ""), changed=len(lost), total=len(names))
+            end = len(edit.before) + len(edit.removed)
+            follow = tuple(sorted({name.split(".")[end] for name in lost}))
+            example = (lost[0], after[lost[0]] or "")
+            return edit._replace(example=example, changed=len(lost), total=len(names), follow=follow)
     return None
 
 

@@ -58,10 +58,14 @@ def _step(part: PartMatch, folder: str) -> tuple[str, dict[str, Any]]:
 
 def _of_edit(edit: Edit, part: PartMatch, folder: str) -> str:
     text = edit.words("names")
+    if edit.added == ("base_model", "model") and not edit.before and not edit.removed:
+        # PEFT looks for this prefix before any mapping of names.
+        return f"{text} Put it into the file: {shell('fix', folder, '--select', 'CKD306', '--unsafe-fixes')}."
     text += f" {edit.for_peft() if part.part.role == 'adapter' else edit.for_transformers()}"
     code = _REPAIRED.get(edit.removed) if not edit.added else None
-    if code is not None:
-        text += f" Or rename them in the file: {shell('fix', folder, '--select', code, '--unsafe-fixes')}."
+    if code == "CKD305" or (code is not None and not edit.before):
+        unsafe = [] if code == "CKD305" else ["--unsafe-fixes"]
+        text += f" Or rename them in the file: {shell('fix', folder, '--select', code, *unsafe)}."
     return text
 
 
