@@ -76,8 +76,8 @@ class BaseWeightsInAdapter(Rule):
             apart = [key.name for key in found if _root(key) not in _adapted_roots(view)]
             if apart:
                 yield self.finding(
-                    f"{counted(len(apart), 'tensor')} of {len(view.file.tensors):,} ({listed(apart)}) belong to a module "
-                    "that is neither adapted nor named in modules_to_save. PEFT drops them without a word where the "
+                    f"{counted(len(apart), 'tensor')} of {len(view.file.tensors):,} ({listed(apart)}) belong to a "
+                    "module that is neither adapted nor named in modules_to_save. PEFT drops them without a word where the "
                     f"base has no such module, and overwrites it where it has one. {_advice(apart)}",
                     path=view.file.path,
                     tensors=apart,
