@@ -77,8 +77,8 @@ class BaseWeightsInAdapter(Rule):
             if apart:
                 yield self.finding(
                     f"{counted(len(apart), 'tensor')} of {len(view.file.tensors):,} ({listed(apart)}) belong to a "
-                    "module that is neither adapted nor named in modules_to_save. PEFT drops them without a word where the "
-                    f"base has no such module, and overwrites it where it has one. {_advice(apart)}",
+                    "module that is neither adapted nor named in modules_to_save. PEFT drops them without a word where "
+                    f"the base has no such module, and overwrites it where it has one. {_advice(apart)}",
                     path=view.file.path,
                     tensors=apart,
                     evidence={"tensors": len(apart), "bytes": sum(view.file.by_name[name].nbytes for name in apart)},
