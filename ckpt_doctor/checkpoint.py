@@ -321,6 +321,12 @@ class KnownSize(NamedTuple):
     source: str
 
 
+class Tokenizer(NamedTuple):
+    """A tokenizer beside an adapter. ``length`` is the number of its tokens, or ``None`` where that is not known."""
+
+    length: int | None
+
+
 class Part(NamedTuple):
     """One loadable unit of a checkpoint: an adapter, a model, a side file.
 
@@ -333,7 +339,8 @@ class Part(NamedTuple):
     ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie. ``secondary`` marks an
     adapter that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists all.
     ``nested_from`` is the folder where a loader would look, if the unit lies in a folder below that one.
-    ``base_config`` is the ``config.json`` of an adapter's base model, where that is a local folder.
+    ``base_config`` is the ``config.json`` of an adapter's base model, where that is a local folder. ``tokenizer`` is
+    the one beside an adapter whose embedding has other rows than that base.
     """
 
     name: str
@@ -351,6 +358,7 @@ class Part(NamedTuple):
     secondary: bool = False
     nested_from: str | None = None
     base_config: Mapping[str, Any] | None = None
+    tokenizer: Tokenizer | None = None
 
     @property
     def preferred(self) -> tuple[WeightFile, ...]:

@@ -61,6 +61,42 @@ class Component(NamedTuple):
     restored: int
 
 
+class ModelClass(NamedTuple):
+    """The class of transformers that the base of an adapter was built as.
+
+    ``reason`` says why it was taken. Of the ``modules`` that the adapter names by their paths it has ``found``;
+    ``absent`` lists the others. ``usual`` is the class that ``loader``, PEFT's own way from an adapter to its model,
+    would build, with ``usual_found`` of the modules; ``None`` where it has no class for this base.
+    """
+
+    name: str
+    reason: str
+    loader: str
+    usual: str | None
+    modules: int
+    found: int
+    absent: tuple[str, ...] = ()
+    usual_found: int = 0
+
+    @property
+    def differs(self) -> bool:
+        """Whether PEFT's own loader would have built another class, or none."""
+        return self.usual != self.name
+
+    def lines(self) -> Iterator[str]:
+        """What was built and why, and how to get the same class where PEFT's own loader takes another."""
+        has = "" if not self.modules else f"; {self.found:,} of {self.modules:,} modules of the adapter exist in it"
+        yield f"base built as {self.name} ({self.reason}){has}"
+        if self.differs:
+            theirs = (
+                f"builds {self.usual}, which has {self.usual_found:,} of them" if self.usual else "has no class for it"
+            )
+            yield (
+                f"{self.loader} {theirs}: load the base with {self.name}.from_pretrained, and the adapter with "
+                "PeftModel.from_pretrained"
+            )
+
+
 class Coverage(NamedTuple):
     """What a load restored. ``log`` holds the loader's own warnings and log lines.
 
@@ -68,6 +104,8 @@ class Coverage(NamedTuple):
     paths of files are relative to: the checkpoint, where ``path`` may be a folder inside it. Empty means ``path``.
     ``unjudged`` says why the forward pass that was asked for could not be made, where that is so. ``own_loader`` is set
     where the loader is one of this package, because the library that the checkpoint belongs to has none.
+    ``model_class`` is there for an adapter whose base was built here; ``departures`` say what was done that the
+    ecosystem's own loader would not do.
     """
 
     path: str
@@ -81,6 +119,8 @@ class Coverage(NamedTuple):
     root: str = ""
     unjudged: str | None = None
     own_loader: bool = False
+    model_class: ModelClass | None = None
+    departures: tuple[str, ...] = ()
 
     @property
     def loaded_by(self) -> str:
@@ -182,6 +222,8 @@ class Coverage(NamedTuple):
             "tensors": [tensor._asdict() for tensor in self.tensors],
             "findings": [finding_document(finding) for finding in self.findings],
             "log": list(self.log),
+            "model_class": None if self.model_class is None else self.model_class._asdict(),
+            "departures": list(self.departures),
         }
 
     def to_json(self) -> str:

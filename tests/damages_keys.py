@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from damages import Damage
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -59,6 +60,21 @@ def config(fixture: str, **changes: Any) -> Callable[[Path], Path]:
         return checkpoint
 
     return make
+
+
+def _value_head(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {**tensors, "base_model.model.v_head.summary.weight": torch.ones(1, 32)}
+
+
+def _resized_embedding(target: Path) -> Path:
+    """An adapter that names a base with 64 tokens, and holds an embedding with 72."""
+    base = target / "base"
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps({"model_type": "qwen2", "vocab_size": 64, "hidden_size": 32}))
+    checkpoint = config("peft/lora", base_model_name_or_path=str(base))(target)
+    embedding = {"base_model.model.model.embed_tokens.weight": torch.ones(72, 32)}
+    edit_tensors(checkpoint / "adapter_model.safetensors", lambda tensors: {**tensors, **embedding})
+    return checkpoint
 
 
 def removed(fixture: str, *files: str) -> Callable[[Path], Path]:
@@ -237,6 +253,7 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("CKD307", "ia3_l.weaver", lora(renamed("ia3_l", "ia3_l.weaver"), "peft/ia3")),
     Damage("CKD308", "v_proj not in target_modules", config("peft/lora", target_modules=["q_proj"])),
     Damage("CKD309", "a base layer's weight in the adapter", lora(_base_weight), severity="warning"),
+    Damage("CKD309", "a value head in the adapter", lora(_value_head), severity="warning"),
     Damage("CKD310", "lm_head listed and absent", config("peft/lora", modules_to_save=["lm_head"])),
     Damage(
         "CKD310",
@@ -246,6 +263,7 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("CKD311", "an entry nobody reads", projections(_extra_entry), severity="note"),
     Damage("CKD501", "r is not the rank", config("peft/lora", r=8)),
     Damage("CKD501", "rank_pattern is not the rank", config("peft/lora", rank_pattern={"q_proj": 8})),
+    Damage("CKD518", "an embedding with more rows than the base", _resized_embedding),
     Damage("CKD502", "placeholders of ZeRO-3", lora(_empty_lora_a)),
     Damage("CKD503", "no tensors", lora(lambda tensors: {})),
     Damage("CKD504", "latents of another hidden size", projections(_narrow_latents)),

@@ -9,9 +9,12 @@ from typing import Any
 
 from ckpt_doctor.checkpoint import ConfigFile, KnownSize, Part
 from ckpt_doctor.formats import read_config
+from ckpt_doctor.knowledge.embeddings import rows_needed, vocabulary_size
 
 from .folder import Folder
 from .reading import CheckpointReader, join
+from .tokenizer import CONFIG_NAME as TOKENIZER_CONFIG
+from .tokenizer import read_tokenizer
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHT_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -35,7 +38,7 @@ def adapter_part(
     looked_for = directory if nested_from is None else nested_from
     # PEFT reads the safetensors file where both are there, and so the names stand in that order.
     files = reader.weights(join(directory, file) for file in WEIGHT_NAMES if folder.has_file(file))
-    return Part(
+    part = Part(
         name=name,
         role="adapter",
         directory=directory,
@@ -48,6 +51,10 @@ def adapter_part(
         nested_from=nested_from,
         base_config=_local_base_config(config, reader.root / directory),
     )
+    size = vocabulary_size(part.base_config)
+    if size is not None and folder.has_file(TOKENIZER_CONFIG) and rows_needed(part, size) is not None:
+        return part._replace(tokenizer=read_tokenizer(folder.path))
+    return part
 
 
 def adapters_below(reader: CheckpointReader, directory: str, wanted: str, *, nesting_is_usual: bool) -> list[Part]:

@@ -22,6 +22,7 @@ def lines(coverage: Coverage, look: Presentation) -> Iterator[str]:
     if look.quiet and coverage.complete:
         return
     yield from _title(coverage, look)
+    yield from _model(coverage, look)
     yield ""
     for line in coverage.table():
         arrow = "   <- nothing arrived"
@@ -45,6 +46,14 @@ def _title(coverage: Coverage, look: Presentation) -> Iterator[str]:
     if coverage.model:
         pieces.append(f"into {printable(coverage.model)}")
     yield from joined(pieces, " ", look.width)
+
+
+def _model(coverage: Coverage, look: Presentation) -> Iterator[str]:
+    """Which class the base was built as, and what else the ecosystem's own loader would not have done."""
+    said = [*(coverage.model_class.lines() if coverage.model_class is not None else ()), *coverage.departures]
+    for text in said:
+        for line in wrapped(printable(text), look.width - 2):
+            yield look.paint(f"  {line}", "dim")
 
 
 def _absent(coverage: Coverage, look: Presentation) -> Iterator[str]:

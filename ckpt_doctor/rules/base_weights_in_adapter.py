@@ -37,7 +37,8 @@ class BaseWeightsInAdapter(Rule):
 
     ## What it does
     Looks for tensors without an adapter parameter in their name that neither `bias`, `modules_to_save`, a task's head
-    nor saved embeddings explain.
+    nor saved embeddings explain. Whether the base has a module that lies apart from those that are adapted, such as a
+    value head, is not in the files: then both possibilities are named, and no fix is offered.
 
     ## Why is this bad?
     PEFT loads them too, and they silently overwrite the base model's weights, also those of a better base or of another
@@ -70,7 +71,18 @@ class BaseWeightsInAdapter(Rule):
                 continue
             if not any(key.parameter is not None for key in view.keys):
                 continue
-            names = [key.name for key in view.keys if key.parameter is None and not _explained(key, view)]
+            found = [key for key in view.keys if key.parameter is None and not _explained(key, view)]
+            names = [key.name for key in found if _root(key) in _adapted_roots(view)]
+            apart = [key.name for key in found if _root(key) not in _adapted_roots(view)]
+            if apart:
+                yield self.finding(
+                    f"{counted(len(apart), 'tensor')} of {len(view.file.tensors):,} ({listed(apart)}) belong to a "
+                    "module that is neither adapted nor named in modules_to_save. PEFT drops them without a word where "
+                    f"the base has no such module, and overwrites it where it has one. {_advice(apart)}",
+                    path=view.file.path,
+                    tensors=apart,
+                    evidence={"tensors": len(apart), "bytes": sum(view.file.by_name[name].nbytes for name in apart)},
+                )
             if names:
                 tensors = view.file.by_name
                 size = sum(tensors[name].nbytes for name in names)
@@ -88,6 +100,21 @@ class BaseWeightsInAdapter(Rule):
                         unsafe=True,
                     ),
                 )
+
+
+def _root(key: AdapterKey) -> str:
+    return base_module(key.module).partition(".")[0]
+
+
+def _adapted_roots(view: AdapterView) -> set[str]:
+    """Where the adapted modules lie in the base: what is elsewhere need not be a part of it at all."""
+    return {_root(key) for key in view.keys if key.parameter is not None and not key.shared}
+
+
+def _advice(names: list[str]) -> str:
+    if any("v_head." in name for name in names):
+        return "v_head is the value head of TRL's AutoModelForCausalLMWithValueHead: load the adapter with that class."
+    return "Load the adapter into the class that it was trained in, or add the module to modules_to_save."
 
 
 def _explained(key: AdapterKey, view: AdapterView) -> bool:

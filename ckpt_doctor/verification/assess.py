@@ -27,6 +27,7 @@ from .merging import Reference, find_merged
 from .namings import raw_names
 from .reading import TensorReader
 from .scaling import scaled_otherwise
+from .steps import with_steps
 from .tensors import Wanted, component_names, wanted
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def assess(
         _raise_if_unproven(own, fates)
         problems += _problems(model, checkpoint, part, own, fates, folder or str(checkpoint.root))
     problems += uncovered(model, checkpoint, found, whole=whole, exact=exact)
+    problems = with_steps(problems, found, folder or str(checkpoint.root))
     if values:
         problems += idle_adapters(model, checkpoint, found, final=final)
         problems += scaled_otherwise(model, found)

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.coverage import ModelClass
 from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.findings import Finding
 
 from . import loaders
+from .choosing import choose, kinds, none_fits
 from .dependencies import require
+from .growing import growth
 from .models import (
-    adapted_class,
     adapted_config,
     attempted,
     base_config,
@@ -27,6 +30,7 @@ from .models import (
     resized,
 )
 from .specs import BaseModel, MemGenConfig, ModelSpec, UserCode
+from .steps import fitting_elsewhere
 
 if TYPE_CHECKING:
     from .memgen_bases import Bases
@@ -39,6 +43,9 @@ class Plan:
     ``load`` is the ecosystem's own loader. ``file`` is the user's file, ``ours`` is unset where the model is the
     user's, and ``whole`` is set where the model was built for the checkpoint and must be covered in every parameter.
     ``loads_alone`` says that ``load`` makes its own model. ``lines`` say what was decided that nobody asked for.
+    ``model_class`` is the class of an adapter's base, ``departures`` what is done that the ecosystem's own loader would
+    not do, ``problems`` what is known to be wrong without a load, and ``advice`` what to do where names do not fit.
+    ``reference`` makes the base of a merged adapter.
     """
 
     name: str
@@ -51,6 +58,11 @@ class Plan:
     loads_alone: bool = False
     loader: str = "The ecosystem's own loader"
     lines: tuple[str, ...] = ()
+    model_class: ModelClass | None = None
+    departures: tuple[str, ...] = ()
+    problems: tuple[Finding, ...] = ()
+    advice: Callable[[], str] = str
+    reference: Callable[[], Any] | None = None
 
 
 def plan(
@@ -117,23 +129,36 @@ def _of_user(checkpoint: Checkpoint, spec: UserCode) -> Plan:
 def _adapter(checkpoint: Checkpoint, base: str) -> Plan:
     part = loaders.model_part(checkpoint)
     require("peft")
-    config, task = attempted(base, lambda: adapted_config(base, part))
-    chosen = attempted(base, lambda: adapted_class(config, task, part))
+    config, task, widened = attempted(base, lambda: adapted_config(base, part))
+    choice = choose(base, config, task, part)
+    grown = growth(choice.model, part, checkpoint.root / part.directory)
 
     def build() -> Any:
-        model = real_model(base, config, chosen)
-        resized(model, [part])
-        return model
+        return real_model(base, config, choice.kind)
 
-    def on_meta() -> Any:
-        model = hollow_model(config, chosen)
+    def enlarged(model: Any) -> Any:
+        return grown.apply(model) if grown is not None else model
+
+    def reference() -> Any:
+        # A loader that merged the adapter has resized the base before.
+        model = build()
         resized(model, [part])
         return model
 
     def hollow() -> Any:
-        return loaders.hollow_adapter(on_meta, checkpoint)
+        return loaders.hollow_adapter(lambda: enlarged(hollow_model(config, choice.kind)), checkpoint)
 
-    return Plan(base, build, hollow, lambda model: loaders.load(model, checkpoint))
+    return Plan(
+        base,
+        build,
+        hollow,
+        lambda model: loaders.load(enlarged(model), checkpoint),
+        model_class=choice.report,
+        departures=tuple(filter(None, (widened, grown.line if grown is not None and grown.happens else None))),
+        problems=() if grown is None or grown.happens else (grown.finding(),),
+        advice=lambda: none_fits(choice),
+        reference=reference,
+    )
 
 
 def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
@@ -155,6 +180,7 @@ def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
         lambda _: loaders.load_transformers(checkpoint, config, chosen),
         whole=True,
         loads_alone=True,
+        advice=lambda: fitting_elsewhere(config, lambda: kinds(config), part, chosen.__name__),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ckpt_doctor.checkpoint import Part
@@ -147,6 +147,21 @@ def cast(tensors: Sequence[Wanted], dtypes: str, *, overflown: bool) -> Finding:
     message += "and values became infinite." if overflown else "and values were rounded."
     severity = Severity.ERROR if overflown else None
     return finding("CKD008", message, path=tensors[0].file.path, tensors=_names(tensors), severity=severity)
+
+
+def advised(problems: list[Finding], advice: Callable[[], str]) -> list[Finding]:
+    """The findings, with ``advice`` behind the first of those that say that tensors have no place in the model.
+
+    It is not asked for where there are none, or where one of them says already what to do.
+    """
+    if any("mapping" in item.evidence for item in problems):
+        return problems
+    for code in ("CKD001", "CKD002", "CKD003"):
+        for number, item in enumerate(problems):
+            if item.code == code:
+                told = item._replace(message=f"{item.message} {advice()}".rstrip())
+                return [*problems[:number], told, *problems[number + 1 :]]
+    return problems
 
 
 def _names(tensors: Iterable[Wanted]) -> list[str]:

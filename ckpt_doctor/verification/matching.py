@@ -124,7 +124,7 @@ def matched_names(
     names = list(names)
     found = {}
     for name in names:
-        target = targets.get(name) or targets.get(plain_name(name))
+        target = targets.get(name) or (None if exact and _is_wrapped(name) else targets.get(plain_name(name)))
         if target is not None:
             found[name] = target
     if exact:
@@ -137,6 +137,11 @@ def matched_names(
             result |= further[0]
         results.append(result)
     return results
+
+
+def _is_wrapped(name: str) -> bool:
+    """Whether a saved name has a wrapper in it that no loader of a library takes out."""
+    return not {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}.isdisjoint(name.split("."))
 
 
 def _further(names: list[str], targets: Mapping[str, Target], found: dict[str, Target]) -> list[dict[str, Target]]:

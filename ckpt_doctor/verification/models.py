@@ -13,7 +13,7 @@ from .dependencies import require
 from .isolation import run
 from .live import live_tensors
 
-_BY_TASK = {
+BY_TASK = {
     "CAUSAL_LM": "AutoModelForCausalLM",
     "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
     "SEQ_CLS": "AutoModelForSequenceClassification",
@@ -21,6 +21,7 @@ _BY_TASK = {
     "QUESTION_ANS": "AutoModelForQuestionAnswering",
     "FEATURE_EXTRACTION": "AutoModel",
 }
+"""The class that ``AutoPeftModelFor…`` builds, by ``task_type``."""
 _KINDS = (
     "AutoModelForCausalLM",
     "AutoModelForSeq2SeqLM",
@@ -79,15 +80,15 @@ def has_weights(name: str) -> bool:
 def model_class(config: Any, task: str | None = None) -> Any:
     """The class that transformers would load: by the task of an adapter, else by the config's ``architectures``."""
     transformers = require("transformers")
-    if task in _BY_TASK:
-        return getattr(transformers, _BY_TASK[task])
-    for chosen in _named_classes(config):
+    if task in BY_TASK:
+        return getattr(transformers, BY_TASK[task])
+    for chosen in named_classes(config):
         return chosen
     mapping = transformers.AutoModelForCausalLM._model_mapping
     return transformers.AutoModelForCausalLM if type(config) in mapping else transformers.AutoModel
 
 
-def _named_classes(config: Any) -> Iterator[Any]:
+def named_classes(config: Any) -> Iterator[Any]:
     """The classes of models that the config names in ``architectures``, as far as transformers has them."""
     named = getattr(config, "architectures", None)
     for name in named if isinstance(named, list) else ():
@@ -120,25 +121,9 @@ def real_model(name: str, config: Any, chosen: Any) -> Any:
     return new_model(config, chosen)
 
 
-def adapted_class(config: Any, task: str | None, part: Part) -> Any:
-    """The class of an adapter's base: by its task, and where that leaves several, the one that has its modules."""
-    transformers = require("transformers")
-    by_task = model_class(config, task)
-    usual = type(config) in getattr(by_task, "_model_mapping", ())
-    if usual and task in _BY_TASK and task != "FEATURE_EXTRACTION":
-        return by_task
-    tried: list[Any] = []
-    for chosen in (*([by_task] if usual else []), fitting_class(config, part), transformers.AutoModel):
-        if chosen not in tried:
-            tried.append(chosen)
-            if _has_modules_of(hollow_model(config, chosen), part):
-                return chosen
-    return tried[0]
-
-
 def fitting_class(config: Any, part: Part) -> Any:
     """The class of a whole model: what the config says, and where it says nothing, the one that knows most names."""
-    for chosen in _named_classes(config):
+    for chosen in named_classes(config):
         return chosen
     transformers = require("transformers")
     names = {tensor.name for tensor in part.tensors}
@@ -152,14 +137,8 @@ def fitting_class(config: Any, part: Part) -> Any:
     return best
 
 
-def _has_modules_of(model: Any, part: Part) -> bool:
-    children = {name for name, _ in model.named_children()}
-    saved = {tensor.name.removeprefix("base_model.model.").partition(".")[0] for tensor in part.tensors}
-    return bool(saved) and saved <= children
-
-
-def adapted_config(name: str, part: Part) -> tuple[Any, str | None]:
-    """The base's config as the adapter in ``part`` needs it, and the adapter's task.
+def adapted_config(name: str, part: Part) -> tuple[Any, str | None, str | None]:
+    """The base's config as the adapter in ``part`` needs it, the adapter's task, and a line about what was changed.
 
     A classifier of another width is in the checkpoint, so that its number of labels is known.
     """
@@ -167,9 +146,14 @@ def adapted_config(name: str, part: Part) -> tuple[Any, str | None]:
     data = (part.config.data if part.config is not None else None) or {}
     task = data.get("task_type")
     labels = _labels(part)
-    if labels is not None and task in ("SEQ_CLS", "TOKEN_CLS"):
+    line = None
+    if labels is not None and task not in ("CAUSAL_LM", "SEQ_2_SEQ_LM") and config.num_labels != labels:
+        line = (
+            f"num_labels set to {labels}, as in the adapter's classifier: the base's config gives {config.num_labels}"
+        )
+        line += f", and whoever loads this adapter has to pass num_labels={labels} as well"
         config.num_labels = labels
-    return config, task if isinstance(task, str) else None
+    return config, task if isinstance(task, str) else None, line
 
 
 def _labels(part: Part) -> int | None:

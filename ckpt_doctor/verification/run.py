@@ -92,7 +92,7 @@ def verify(
     # Who trusts the checkpoint is told all the same what is in it.
     trusted = [item._replace(severity=Severity.WARNING) for item in refused]
     job = _Job(checkpoint, os.fspath(path), names, mode, progress, stage, trusted)
-    prepared = plan(
+    prepared = job.plan = plan(
         *(checkpoint, spec),
         mode=mode,
         weaver_model=weaver_model,
@@ -179,6 +179,7 @@ class _Job:
         self.trusted = trusted
         self.files = Unchanged(checkpoint)
         self.lines: list[str] = []
+        self.plan: Plan | None = None
 
     def compare_keys(self, prepared: Plan) -> Coverage:
         """Names, shapes and nothing else, against a model without memory."""
@@ -246,7 +247,8 @@ class _Job:
         if self.checkpoint.layout != "peft":
             return None
         try:
-            return (prepared or plan(self.checkpoint, None, mode=self.mode)).build
+            known = prepared or plan(self.checkpoint, None, mode=self.mode)
+            return known.reference or known.build
         except VerificationError:
             return None
 
@@ -312,7 +314,13 @@ class _Job:
 
     def _result(self, tensors: Any, problems: list[Finding]) -> Coverage:
         problems = [*problems, *broken(self.checkpoint), *self.trusted]
-        return _coverage(self.checkpoint, self.path, self.names, self.mode, tensors, problems, self.lines)
+        known = self.plan
+        if known is not None:
+            problems = words.advised([*problems, *known.problems], known.advice)
+        judged = _coverage(self.checkpoint, self.path, self.names, self.mode, tensors, problems, self.lines)
+        if known is None:
+            return judged
+        return judged._replace(model_class=known.model_class, departures=known.departures)
 
 
 def _nothing() -> None:

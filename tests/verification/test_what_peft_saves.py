@@ -57,13 +57,13 @@ def resized(kind: str, directory: Path, **settings: Any) -> tuple[Path, Path, An
 )
 def test_embeddings_of_another_size(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
     adapter, base, trained = resized(kind, tmp_path, **settings)
-    for coverage in (
-        ckpt_doctor.load_coverage(trained, adapter),
-        verify(adapter, str(base)),
-        verify(adapter, str(base), mode="keys"),
-    ):
-        assert coverage.complete, [*coverage.table(), *coverage.findings, *coverage.log]
-        assert not coverage.findings
+    coverage = ckpt_doctor.load_coverage(trained, adapter)
+    assert coverage.complete, [*coverage.table(), *coverage.findings, *coverage.log]
+    assert not coverage.findings
+    # PEFT's own loader raises on a base that is not resized.
+    for coverage in (verify(adapter, str(base)), verify(adapter, str(base), mode="keys")):
+        assert not coverage.complete
+        assert "CKD518" in {item.code for item in coverage.findings}
     with torch.no_grad():
         trained.get_input_embeddings().weight[-1] += 1
     spoiled = ckpt_doctor.load_coverage(trained, adapter)
