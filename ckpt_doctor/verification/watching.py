@@ -74,7 +74,8 @@ def watch_load(
     watch = LoadWatch()
     files = Unchanged(checkpoint)
     with Marks(model, checkpoint) as marks:
-        yield watch
+        with marks.watched():
+            yield watch
         files.check()
         coverage = _coverage(model, checkpoint, os.fspath(path), "watch_load", marks.fates(model))
     watch.coverage = coverage
