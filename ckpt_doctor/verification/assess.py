@@ -12,7 +12,7 @@ from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.coverage import CAST, MISMATCHED, MISSING, RESTORED, TensorCoverage
 from ckpt_doctor.errors import VerificationError
 from ckpt_doctor.findings import Finding
-from ckpt_doctor.wording import shape
+from ckpt_doctor.wording import counted, shape
 
 from . import findings as words
 from .comparing import Verdict, compare
@@ -27,6 +27,7 @@ from .merging import Reference, find_merged
 from .namings import raw_names
 from .reading import TensorReader
 from .scaling import scaled_otherwise
+from .telling import tell
 from .tensors import Wanted, component_names, wanted
 
 if TYPE_CHECKING:
@@ -105,14 +106,21 @@ def assess(
     if values:
         by_content(model, checkpoint, rows)
     _forgive(model, rows)
+    untold = 0
     for part in found:
         own = [row for row in rows if row.wanted.part is part.part]
         if reference is not None and part.unadapted and _arrived(own) < len(own):
             unknown = find_merged(model, str(checkpoint.root / part.part.directory), own, reference)
             if unknown is not None and lines is not None:
                 lines.append(unknown)
+        untold += tell(own, fates) if values else 0
         _raise_if_unproven(own, fates)
         problems += _problems(model, checkpoint, part, own, fates, folder or str(checkpoint.root))
+    if untold and lines is not None:
+        lines.append(
+            f"{counted(untold, 'tensor')} hold one value throughout, as a new model may: that a load wrote them cannot "
+            "be told afterwards. watch_load can tell"
+        )
     problems += uncovered(model, checkpoint, found, whole=whole, exact=exact)
     if values:
         problems += idle_adapters(model, checkpoint, found, final=final)

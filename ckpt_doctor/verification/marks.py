@@ -11,6 +11,7 @@ needs no memory and no pass over the weights. Parameters that the loader itself 
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -49,12 +50,17 @@ class _Mark(NamedTuple):
 class Fates(NamedTuple):
     """What became of marks, by the address of the element and by the name of the parameter.
 
-    ``unproven`` are the tensors whose parameters could not be marked and are still the same.
+    Parameters that the load made itself were ``followed`` where their kind can be marked. ``unproven`` are the tensors whose parameters could not be marked and are still the same.
     """
 
     by_address: dict[int, set[str]]
     by_name: dict[str, set[str]]
     unproven: frozenset[Key]
+
+    def followed(self, target: Target) -> bool:
+        """Whether a mark would stand in ``target`` if the load had made it and written nothing to it."""
+        floats = target.dtype.is_floating_point and target.dtype.itemsize > 1
+        return floats and target.whole and math.prod(target.shape) > 1
 
     def untouched(self, target: Target) -> bool | None:
         """Whether the load left ``target`` alone, or a part of it; ``None`` where there was no mark."""
