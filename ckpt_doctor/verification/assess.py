@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.coverage import CAST, MISMATCHED, MISSING, RESTORED, TensorCoverage
@@ -15,6 +15,7 @@ from ckpt_doctor.findings import Finding
 from ckpt_doctor.wording import counted, shape
 
 from . import findings as words
+from .coded import judge_codes
 from .comparing import Verdict, compare
 from .content import by_content
 from .covered import uncovered
@@ -25,6 +26,7 @@ from .marks import Fates
 from .matching import PartMatch, match
 from .merging import Reference, find_merged
 from .namings import raw_names
+from .packed import add_packed, lacks, quantisation
 from .reading import TensorReader
 from .scaling import scaled_otherwise
 from .telling import tell
@@ -81,6 +83,10 @@ def assess(
     merged it; what cannot be told goes to ``lines``.
     """
     found = match(model, checkpoint, exact=exact)
+    settings = quantisation(checkpoint)
+    if settings and not values:
+        for part in found:
+            add_packed(model, part, settings)
     rows: list[Row] = []
     problems: list[Finding] = []
     total = sum(item.tensor.nbytes for part in found for item in part.tensors)
@@ -106,6 +112,10 @@ def assess(
     if values:
         by_content(model, checkpoint, rows)
     _forgive(model, rows)
+    with TensorReader(checkpoint.root) as reader:
+        judge_codes(rows, settings, reader if values else None)
+    if settings and not values:
+        _without_partners(found, rows, settings)
     untold = 0
     for part in found:
         own = [row for row in rows if row.wanted.part is part.part]
@@ -126,6 +136,15 @@ def assess(
         problems += idle_adapters(model, checkpoint, found, final=final)
         problems += scaled_otherwise(model, found)
     return _coverage(checkpoint, rows), problems
+
+
+def _without_partners(found: list[PartMatch], rows: list[Row], settings: Mapping[str, Any]) -> None:
+    """Codes of a quantiser that lack what they have to be multiplied by are no weights."""
+    absent = {name: other for part in found for name, other in lacks(part.part, settings).items()}
+    for row in rows:
+        other = absent.get(row.wanted.tensor.name)
+        if other is not None and row.status == RESTORED:
+            row.status, row.detail = MISSING, f"codes of a quantised weight, and {other} is not in the checkpoint"
 
 
 def nothing_arrived(checkpoint: Checkpoint) -> tuple[TensorCoverage, ...]:

@@ -161,6 +161,11 @@ class _Job:
         self.stage("judging", self.path)
         self.lines += outcome.lines
         self._raise_if_not_built(outcome, prepared)
+        if prepared.quantised:
+            self.lines.append(
+                f"the checkpoint is quantised ({prepared.quantised}): names and shapes were compared with those of the "
+                "model that is not, and no values were read"
+            )
         tensors, problems = assess(
             outcome.result,
             self.checkpoint,
@@ -219,6 +224,11 @@ class _Job:
                 if prepared.ours:
                     self.lines.append(f"MemGen loader: {outcome.error}")
                 outcome.result, outcome.error = model, None
+            if outcome.error is not None and prepared.quantised:
+                raise VerificationError(
+                    f"{self.path} is quantised ({prepared.quantised}) and cannot be loaded here ({outcome.failure}). "
+                    "--mode keys compares names and shapes"
+                )
             if outcome.error is not None:
                 return self._raised(prepared.loader, outcome, self._shapes(prepared))
             return self._judge(outcome.result, marks, whole=prepared.whole, ours=True)
