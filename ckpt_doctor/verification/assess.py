@@ -15,10 +15,11 @@ from ckpt_doctor.findings import Finding
 from ckpt_doctor.wording import counted, shape
 
 from . import findings as words
-from .coded import judge_codes
+from .coded import CODES, judge_codes
 from .comparing import Verdict, compare
 from .content import by_content
 from .covered import uncovered
+from .finite import not_finite
 from .idle import idle_adapters, is_applied
 from .live import Place, Target, place
 from .made_anew import made_anew
@@ -30,6 +31,7 @@ from .packed import add_packed, lacks, quantisation
 from .reading import TensorReader
 from .scaling import scaled_otherwise
 from .telling import tell
+from .tied import judge_tied
 from .tensors import Wanted, component_names, wanted
 
 if TYPE_CHECKING:
@@ -113,7 +115,9 @@ def assess(
         by_content(model, checkpoint, rows)
     _forgive(model, rows)
     with TensorReader(checkpoint.root) as reader:
-        judge_codes(rows, settings, reader if values else None)
+        judge_codes(rows, settings, reader, values=values)
+        if not values:
+            judge_tied(model, rows, reader)
     if settings and not values:
         _without_partners(found, rows, settings)
     untold = 0
@@ -135,6 +139,7 @@ def assess(
     if values:
         problems += idle_adapters(model, checkpoint, found, final=final)
         problems += scaled_otherwise(model, found)
+        problems += not_finite(checkpoint)
     return _coverage(checkpoint, rows), problems
 
 
@@ -262,7 +267,9 @@ def _problems(
         packed = sum(row.target is not None and _quantised(row.wanted, row.target) for row in lost)
         elsewhere = [(row.wanted.tensor.name, row.found_in) for row in lost if row.found_in]
         tensors = [row.wanted for row in lost]
-        yield words.not_restored(part.part, tensors, untouched, packed, elsewhere, unadapted=part.unadapted)
+        yield words.not_restored(
+            part.part, tensors, untouched, packed, elsewhere, unadapted=part.unadapted, why=_common_reason(lost)
+        )
     for verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
         changed = [row for row in rows if row.verdict is verdict]
         for dtypes in sorted({row.detail for row in changed}):
@@ -271,6 +278,14 @@ def _problems(
     adapted = part.part.role == "adapter" and part.naming.adapter is not None
     if adapted and len(absent) == len(rows) and _found_nothing(rows, fates):
         yield from _naive(model, part, rows, f"{folder}/{part.part.directory}".rstrip("/"))
+
+
+def _common_reason(lost: list[Row]) -> str:
+    """Why tensors did not arrive whose name and shape fit, where it is the same for all of them."""
+    reasons = {row.detail for row in lost if row.verdict is None and row.target is not None and not _other_shape(row)}
+    reasons |= {row.detail for row in lost if row.verdict is not None and row.detail.startswith(CODES)}
+    same = len(reasons) == 1 and all(row.detail in reasons for row in lost)
+    return reasons.pop() if same else ""
 
 
 def _found_nothing(rows: list[Row], fates: Fates | None) -> bool:

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 _SCALES = ("weight_scale_inv", "weight_scale", "scale_weight", "weight.scale", "scale")
 _STRETCHED = 0.9  # of the largest number of the format: weights themselves are never near it
+_SAMPLES = 16  # matrices; the others of a checkpoint were written in the same way
 # What the result of other arithmetic may differ by, relative to the weight: two units in the last place.
 _TOLERANCE = {"bfloat16": 2**-7, "float16": 2**-9}
-_USED = "float8 codes, multiplied by their scale"
+CODES = "float8 codes"
+"""How the reason begins for which a float8 weight has not arrived."""
+_USED = f"{CODES}, multiplied by their scale"
 
 
 def is_float8(dtype: str) -> bool:
@@ -43,31 +46,34 @@ def scale_names(name: str) -> list[str]:
     return [stem + ending for ending in _SCALES] + [f"{name}_scale_inv", f"{name}_scale"]
 
 
-def judge_codes(rows: Iterable[Any], settings: Mapping[str, Any], reader: TensorReader | None) -> None:
-    """Complete the rows of float8 weights and of their scales, in place; without ``reader`` names alone decide."""
+def judge_codes(rows: Iterable[Any], settings: Mapping[str, Any], reader: TensorReader, *, values: bool) -> None:
+    """Complete the rows of float8 weights and of their scales, in place.
+
+    Without ``values`` names decide; only of float8 weights that no name explains are a few looked at.
+    """
     rows = list(rows)
     by_name = {row.wanted.tensor.name: row for row in rows}
     codes = [row for row in rows if _may_be_code(row)]
     scales = {id(row): _scale(row, by_name) for row in codes}
     scaled = any(scales.values()) or str(settings.get("quant_method", "")).endswith("fp8")
-    stretched = reader is not None and not scaled and _are_stretched(codes, reader)
+    stretched = not scaled and _are_stretched(codes, reader)
     for row in codes:
         scale = scales[id(row)]
         if scale is None:
             if (scaled and _is_quantised_here(row, settings)) or stretched:
-                _lose(row, "float8 codes, and their scale is not in the checkpoint: they mean nothing without it")
+                _lose(row, f"{CODES}, and their scale is not in the checkpoint: they mean nothing without it")
         else:
-            _judge_scaled(row, scale, reader)
+            _judge_scaled(row, scale, reader if values else None)
 
 
 def _judge_scaled(row: Any, scale: Any, reader: TensorReader | None) -> None:
     arrived = row.status in (RESTORED, CAST)
     if scale.target is not None:
         if arrived and scale.status not in (RESTORED, CAST):
-            _lose(row, f"float8 codes, and their scale {scale.wanted.tensor.name} did not arrive")
+            _lose(row, f"{CODES}, and their scale {scale.wanted.tensor.name} did not arrive")
         return
     if arrived:  # bit by bit, and nobody multiplied them
-        _lose(row, f"float8 codes, loaded without their scale {scale.wanted.tensor.name}")
+        _lose(row, f"{CODES}, loaded without their scale {scale.wanted.tensor.name}")
     elif reader is not None and _holds_product(row, scale, reader):
         scale.target = replace(row.target, names=(), computed=True)
         for item in (row, scale):
@@ -98,7 +104,8 @@ def _scale(row: Any, by_name: Mapping[str, Any]) -> Any:
 
 def _are_stretched(codes: list[Any], reader: TensorReader) -> bool:
     """Whether most of the matrices reach the largest number of their format."""
-    reach = [_reaches_end(row, reader) for row in codes]
+    some = codes[:: max(1, len(codes) // _SAMPLES)]
+    reach = [_reaches_end(row, reader) for row in some]
     return bool(reach) and sum(reach) * 2 > len(reach)
 
 

@@ -56,7 +56,9 @@ def add_packed(model: nn.Module, part: PartMatch, settings: Mapping[str, Any]) -
         tensor = next(item.tensor for item in part.tensors if item.tensor.name == name)
         if weight is None or (tuple(tensor.shape) == weight.shape and name in part.targets):
             continue
-        part.targets[name] = _piece(tensor, weight, whole=is_code(name), fits=fits(tensor.shape, weight.shape, settings))
+        part.targets[name] = _piece(
+            tensor, weight, whole=is_code(name), fits=fits(tensor.shape, weight.shape, settings)
+        )
 
 
 def _piece(tensor: TensorInfo, weight: Target, *, whole: bool, fits: bool) -> Target:
@@ -97,7 +99,9 @@ def _is_packed(tensor: TensorInfo, ending: str) -> bool:
 def _codes(shape: Shape, weight: Shape, _: Mapping[str, Any]) -> bool:
     # Whole bytes, two codes in one (bitsandbytes 4 bit: a column of them), four in one (BitNet).
     halves = ceil(prod(weight) / 2)
-    return shape in (weight, (halves, 1), (1, halves)) or (len(weight) == 2 and shape == (ceil(weight[0] / 4), weight[1]))
+    return shape in (weight, (halves, 1), (1, halves)) or (
+        len(weight) == 2 and shape == (ceil(weight[0] / 4), weight[1])
+    )
 
 
 def _number(shape: Shape, _: Shape, __: Mapping[str, Any]) -> bool:
@@ -233,6 +237,8 @@ def _partners(tensor: TensorInfo, settings: Mapping[str, Any]) -> list[str]:
         return [f"{stem}.scales", f"{stem}.qzeros"] if method(settings) == "awq" else [f"{stem}.scales"]
     if ending == "weight_packed":
         return [f"{stem}.weight_scale"]
+    if tensor.name.endswith("weight_qdata"):
+        return [tensor.name.removesuffix("qdata") + "scale"]
     if tensor.name.endswith("_blocks"):
         return [f"{tensor.name.removesuffix('_blocks')}_scales"]
     if ending == "weight" and method(settings) == "bitsandbytes":

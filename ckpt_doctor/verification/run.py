@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 
-def _untold(kind: str, name: str) -> None:
+def untold(kind: str, name: str) -> None:
     """Nobody wants to know how far it is."""
 
 
@@ -53,7 +53,7 @@ def verify(
     layouts: Sequence[LayoutDefinition] = (),
     trust_checkpoint: bool = False,
     progress: Progress | None = None,
-    stage: Stage = _untold,
+    stage: Stage = untold,
 ) -> Coverage:
     """Load the checkpoint at ``path`` into ``model`` with ``loader``, and say which of its tensors arrived.
 
