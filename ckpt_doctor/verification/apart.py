@@ -44,7 +44,8 @@ def verify_apart(
 ) -> Coverage:
     """What ``verify`` returns and raises, for specifications in words, from a process of its own.
 
-    ``stage`` is told ``preparing`` at once, and then what it is told there. A loader that ends the process is CKD002, whatever exit code it chose. Ctrl-C ends that process too.
+    ``stage`` is told ``preparing`` at once, and then what it is told there. A loader that ends the
+    process is CKD002, whatever exit code it chose. Ctrl-C ends that process too.
     """
     stage(*_FIRST)
     with tempfile.TemporaryFile(prefix="ckpt-doctor-") as output:

@@ -31,8 +31,8 @@ from .packed import add_packed, lacks, quantisation
 from .reading import TensorReader
 from .scaling import scaled_otherwise
 from .telling import tell
-from .tied import judge_tied
 from .tensors import Wanted, component_names, wanted
+from .tied import judge_tied
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -96,10 +96,13 @@ class Births:
         self._begins(tensor, plain=True)
 
     def _begins(self, tensor: Any, *, plain: bool) -> None:
-        storage = self._register(tensor)
-        made = self._made.get(storage) if storage is not None else None
-        if made is not None and (made.plain or not plain):
-            self._mark(tensor)
+        import torch
+
+        with torch._C.DisableTorchFunction():  # what is done here is none of the load's calls
+            storage = self._register(tensor)
+            made = self._made.get(storage) if storage is not None else None
+            if made is not None and (made.plain or not plain):
+                self._mark(tensor)
 
     def _register(self, tensor: Any) -> int | None:
         storage = _storage(tensor)
@@ -119,7 +122,7 @@ class Births:
             self._copied(args)
         elif name in _ESCAPES:
             self._forget(args[0] if args else None)
-        elif name.endswith("_") or name == "__set__":
+        elif name == "__setitem__" or (name.endswith("_") and not name.startswith("__")):
             self._changed(name, args)
         else:
             self._computed(args, kwargs, result)
@@ -139,10 +142,11 @@ class Births:
             self._forget(args[0])
 
     def _changed(self, name: str, args: tuple[Any, ...]) -> None:
-        # The last two say nothing about values.
-        if args and not name.startswith("__") and name not in ("requires_grad_", "detach_"):
-            self._forget(args[0])
-        elif name in ("__setitem__", "__set__") and args and not all(map(self._is_made, _tensors(args[1:]))):
+        # These say nothing about values.
+        if not args or name in ("requires_grad_", "detach_"):
+            return
+        given = _tensors(args[1:])
+        if name != "__setitem__" or not given or not all(map(self._is_made, given)):
             self._forget(args[0])
 
     def _computed(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:

@@ -1,9 +1,9 @@
 """Weights in float8: the numbers themselves, or codes that mean nothing without the scale beside them.
 
 Block-wise float8 (``weight_scale_inv``: DeepSeek, Qwen3-FP8) and per-tensor or per-row float8 (``weight_scale``,
-ComfyUI's ``scale_weight``) stretch each weight over the range of the format, so that the codes reach its largest number.
-Who loads these without their scale gets weights that are hundreds of times too large, without any message. A plain
-cast to float8 needs no scale; its values are those of the weights.
+ComfyUI's ``scale_weight``) stretch each weight over the range of the format: the codes reach its largest number. Who
+loads these without their scale gets weights that are hundreds of times too large, without any message. A plain cast to
+float8 needs no scale; its values are those of the weights.
 """
 
 from __future__ import annotations

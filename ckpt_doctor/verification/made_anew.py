@@ -47,8 +47,8 @@ def made_anew(model: nn.Module, tensors: list[TensorInfo]) -> set[str]:
 def _of_pickled_modules(model: nn.Module, tensors: list[TensorInfo]) -> set[str]:
     """The buffers that a module which was pickled as a whole does not save in its ``state_dict()``."""
     pickled = [tensor.name for tensor in tensors if "_buffers" in tensor.name.split(".")]
-    unsaved = set(_unsaved_buffers(model)) if pickled else set()
-    return {name for name in pickled if state_name(name) in unsaved}
+    unsaved = tuple(f".{name}" for name in _unsaved_buffers(model)) if pickled else ()
+    return {name for name in pickled if f".{state_name(name)}".endswith(unsaved)}
 
 
 def _with_and_without(prefix: str, name: str) -> tuple[str, str, str]:

@@ -50,7 +50,8 @@ class _Mark(NamedTuple):
 class Fates(NamedTuple):
     """What became of marks, by the address of the element and by the name of the parameter.
 
-    Parameters that the load made itself were ``followed`` where their kind can be marked. ``unproven`` are the tensors whose parameters could not be marked and are still the same.
+    Parameters that the load made itself were ``followed`` where their kind can be marked. ``unproven`` are the tensors
+    whose parameters could not be marked and are still the same.
     """
 
     by_address: dict[int, set[str]]

@@ -224,9 +224,8 @@ def lacks(part: Part, settings: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for tensor in part.tensors:
         wanted = next((item for item in _partners(tensor, settings) if item not in names), None)
-        if wanted is not None and not wanted.endswith("*"):
-            found[tensor.name] = wanted
-        elif wanted is not None and not any(name.startswith(wanted[:-1]) for name in names):
+        begun = wanted is not None and wanted.endswith("*") and any(name.startswith(wanted[:-1]) for name in names)
+        if wanted is not None and not begun:
             found[tensor.name] = wanted
     return found
 

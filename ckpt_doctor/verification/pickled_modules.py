@@ -7,6 +7,8 @@ A pickle of ``torch.save(model, file)`` lists a module's ``__dict__``: submodule
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _STATE = ("_parameters", "_buffers")
 _WORDS = frozenset(("_modules", *_STATE))
 
@@ -22,7 +24,17 @@ def state_name(name: str) -> str:
     return ".".join(word for word in name.split(".") if word not in _WORDS)
 
 
-def is_state(name: str) -> bool:
-    """Whether a tensor of this name is in the state of a module, or in no module that was pickled."""
+def beside_state(names: Iterable[str]) -> set[str]:
+    """Those of a file's tensor names that are plain attributes of modules which were pickled as a whole."""
+    names = list(names)
+    roots = {_root(name) for name in names if not _WORDS.isdisjoint(name.split("."))}
+    return {
+        name for name in names if name.startswith(tuple(roots)) and not any(word in _STATE for word in name.split("."))
+    }
+
+
+def _root(name: str) -> str:
+    """What stands before the outermost module of a tensor, with its dot; empty where the file is that module."""
     words = name.split(".")
-    return "_modules" not in words or any(word in _STATE for word in words)
+    first = next(number for number, word in enumerate(words) if word in _WORDS)
+    return "".join(f"{word}." for word in words[:first])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
 
 from .memgen_names import LAYOUTS, components
-from .pickled_modules import is_state
+from .pickled_modules import beside_state
 
 
 class Wanted(NamedTuple):
@@ -30,14 +30,12 @@ def wanted(checkpoint: Checkpoint) -> dict[str, list[Wanted]]:
             continue
         by_name: dict[str, Wanted] = {}
         for file in part.preferred:
-            for tensor in filter(_is_state, file.tensors):
-                by_name[tensor.name] = Wanted(part, file, tensor)
+            beside = beside_state(tensor.name for tensor in file.tensors)
+            for tensor in file.tensors:
+                if tensor.name not in beside:
+                    by_name[tensor.name] = Wanted(part, file, tensor)
         found[f"{number}"] = list(by_name.values())
     return found
-
-
-def _is_state(tensor: TensorInfo) -> bool:
-    return is_state(tensor.name)
 
 
 def component_names(checkpoint: Checkpoint) -> Mapping[tuple[str, str], str]:

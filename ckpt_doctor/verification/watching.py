@@ -33,8 +33,8 @@ def load_coverage(
 
     Values are compared, and nothing is changed. A parameter that held the checkpoint's values before the load cannot be
     told from a loaded one here: :func:`watch_load` can. Zeros and ones, as every new model has them, count only where
-    something else of their module arrived, and ``log`` says how many they are. Takes and raises what ``open_checkpoint`` does, and
-    ``VerificationError`` for what is no model.
+    something else of their module arrived, and ``log`` says how many they are. Takes and raises what
+    ``open_checkpoint`` does, and ``VerificationError`` for what is no model.
     """
     _refuse_others(model)
     checkpoint = open_checkpoint(path, layout, layouts=layouts)
