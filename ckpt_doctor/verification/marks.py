@@ -61,7 +61,9 @@ class Fates(NamedTuple):
     def followed(self, target: Target) -> bool:
         """Whether a mark would stand in ``target`` if the load had made it and written nothing to it."""
         floats = target.dtype.is_floating_point and target.dtype.itemsize > 1
-        return floats and target.whole and math.prod(target.shape) > 1
+        # Of whole numbers only these are known to begin with a zero that is written, and so marked.
+        counts = target.name.endswith(".num_batches_tracked")
+        return target.whole and (counts or (floats and math.prod(target.shape) > 1))
 
     def untouched(self, target: Target) -> bool | None:
         """Whether the load left ``target`` alone, or a part of it; ``None`` where there was no mark."""

@@ -159,7 +159,13 @@ def partly(*skipped: str) -> Callable[[str], Any]:
 
 
 @pytest.mark.parametrize("after", [lambda model: model, copy.deepcopy, lambda model: model.double()])
-@pytest.mark.parametrize("skipped", [("norm",), ("batch", "zeros"), ("scale", "shift"), ("head.bias",)])
+@pytest.mark.parametrize(
+    "skipped",
+    [
+        *(("norm",), ("batch", "zeros"), ("scale", "shift"), ("head.bias",), ("batch.num_batches",)),
+        ("batch.weight", "batch.bias", "batch.running"),
+    ],
+)
 def test_exactly_what_was_skipped_is_missing(net: Path, skipped: tuple[str, ...], after: Callable[[Any], Any]) -> None:
     coverage = verify(str(net), lambda path: after(partly(*skipped)(path)))
     assert lost(coverage) == {item.name for item in coverage.tensors if item.name.startswith(skipped)}
