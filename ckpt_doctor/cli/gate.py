@@ -110,13 +110,13 @@ def _judged(path: str, latest: bool, fallback: bool, load: LoadOptions, options:
     # Imported here so that --help and usage errors do not pay for the rules.
     from ckpt_doctor.gate import decide
 
-    from .progress import ByteProgress, CountProgress
+    from .progress import ByteProgress, CountProgress, LoadProgress
 
     policy = options.policy
     options.outputs.check(read=options.against)
 
     def verified(given: str) -> Coverage:
-        with ByteProgress("comparing") as progress:
+        with LoadProgress() as progress:
             return load.verify(given, policy, progress)
 
     with ByteProgress() as progress, CountProgress("inspecting") as counter:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ckpt_doctor.coverage import Coverage
     from ckpt_doctor.policy import Policy
 
+    from .progress import LoadProgress
+
 
 class LoadOptions(NamedTuple):
     """What was asked for on the command line; ``None`` where nothing was."""
@@ -39,7 +41,7 @@ class LoadOptions(NamedTuple):
         }
         return [name for name, is_given in given.items() if is_given]
 
-    def verify(self, path: str, policy: Policy, progress: Callable[[int, int], None]) -> Coverage:
+    def verify(self, path: str, policy: Policy, progress: LoadProgress) -> Coverage:
         """See :func:`ckpt_doctor.verification.verify_apart`, which this imports."""
         from ckpt_doctor.verification import verify_apart
 
@@ -54,6 +56,7 @@ class LoadOptions(NamedTuple):
             layouts=policy.layouts,
             trust_checkpoint=self.trust_checkpoint,
             progress=progress,
+            stage=progress.stage,
         )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -44,3 +46,48 @@ class CountProgress(ByteProgress):
     """Called with the number of things done so far and their number in all, and shows both."""
 
     _shows_numbers = True
+
+
+class LoadProgress:
+    """One line about a load that is judged: what goes on, and of comparing how far it is. It is erased at the end.
+
+    A context manager. Importing torch alone takes seconds, so that the first line is there before it.
+    """
+
+    _WORDS: ClassVar[Mapping[str, str]] = {
+        "preparing": "importing torch",
+        "building": "building {}",
+        "loading": "loading: {}",
+        "judging": "comparing with {}",
+    }
+
+    def __init__(self) -> None:
+        self._visible = sys.stderr is not None and sys.stderr.isatty()
+        self._text = ""
+        self._shown = ""
+
+    def stage(self, kind: str, name: str) -> None:
+        """Show what begins."""
+        self._text = self._WORDS.get(kind, kind).format(name)
+        self._show(f"{self._text} ...")
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far the comparison is."""
+        if total > 0:
+            self._show(f"{self._text} ... {done * 100 // total} %")
+
+    def __enter__(self) -> LoadProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._show("")
+
+    def _show(self, text: str) -> None:
+        if not self._visible or text == self._shown:
+            return
+        width = shutil.get_terminal_size().columns - 1
+        # Names may hold whatever a file system allows, and must not steer the terminal.
+        text = "".join(char if char.isprintable() else "?" for char in text)[:width]
+        self._shown = text
+        click.echo(f"\r\x1b[K{text}", file=sys.stderr, nl=False, color=True)
+        sys.stderr.flush()

@@ -47,13 +47,13 @@ def command(
     from ckpt_doctor.inspection import open_checkpoint
     from ckpt_doctor.reporting import coverage_lines
 
-    from .progress import ByteProgress
+    from .progress import LoadProgress
 
     settings = settings_for(config, no_config, layout=layout)
     policy = settings.policy
     outputs = Outputs.parse(output_format or settings.output_format, output_file)
     outputs.check()
-    with ByteProgress("comparing") as progress:
+    with LoadProgress() as progress:
         coverage = load.verify(path, policy, progress)
 
     def render(output: Output) -> Iterator[str]:

@@ -17,7 +17,7 @@ class NonFinite(Rule):
     """Some weights are NaN or infinite.
 
     ## What it does
-    With `--deep`, looks at every element of every floating-point tensor. Attention masks, the observers of
+    With `--deep`, and in `verify`, looks at every element of every floating-point tensor. Attention masks, observers of
     quantisation and training state may hold infinities by design, so there it is a note.
 
     ## Why is this bad?

@@ -23,12 +23,14 @@ from ckpt_doctor.errors import CkptDoctorError, VerificationError
 from ckpt_doctor.processes import answers, how_it_ended, kill, receive, send, start
 
 from .isolation import said
-from .run import ended, verify
+from .run import ended, untold, verify
 
 if TYPE_CHECKING:
     from .assess import Progress
+    from .run import Stage
 
 _ANSWER, _PROGRESS = "answer", "progress"
+_FIRST = ("preparing", "the load")
 _LOOK = 0.2
 """Seconds between two looks at whether the process is still there; what it sends arrives at once."""
 _PATIENCE = 3.0
@@ -37,11 +39,15 @@ _MOST_OUTPUT = 1 << 20
 """Bytes of raw output that are read for the report."""
 
 
-def verify_apart(path: str, model: str | None, *, progress: Progress | None = None, **options: Any) -> Coverage:
+def verify_apart(
+    path: str, model: str | None, *, progress: Progress | None = None, stage: Stage = untold, **options: Any
+) -> Coverage:
     """What ``verify`` returns and raises, for specifications in words, from a process of its own.
 
-    A loader that ends the process is CKD002, whatever exit code it chose. Ctrl-C ends that process too.
+    ``stage`` is told ``preparing`` at once, and then what it is told there. A loader that ends the
+    process is CKD002, whatever exit code it chose. Ctrl-C ends that process too.
     """
+    stage(*_FIRST)
     with tempfile.TemporaryFile(prefix="ckpt-doctor-") as output:
         process = start(__name__, stderr=output)
         messages: SimpleQueue[bytes | None] = SimpleQueue()
@@ -49,7 +55,7 @@ def verify_apart(path: str, model: str | None, *, progress: Progress | None = No
         try:
             listener.start()
             request = {"path": path, "model": model, **options}
-            kind, name, answer = _ask(process, (request, progress is not None), messages, progress)
+            kind, name, answer = _ask(process, (request, progress is not None), messages, progress, stage)
             if answer is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):  # threads of the loader keep it alive
                     process.wait(_PATIENCE)
@@ -73,10 +79,14 @@ def verify_apart(path: str, model: str | None, *, progress: Progress | None = No
 
 
 def _ask(
-    process: subprocess.Popen[bytes], request: Any, messages: SimpleQueue[bytes | None], progress: Progress | None
+    process: subprocess.Popen[bytes],
+    request: Any,
+    messages: SimpleQueue[bytes | None],
+    progress: Progress | None,
+    told: Stage,
 ) -> tuple[str, str, Any]:
     """What the process did last, and to what, and its answer; ``None`` where it ended without one."""
-    stage = ("preparing", "the load")
+    stage = _FIRST
     assert process.stdin is not None
     try:
         send(process.stdin, pickle.dumps(request))
@@ -98,6 +108,7 @@ def _ask(
             return *stage, words[0]
         if kind != _PROGRESS:
             stage = (kind, words[0])
+            told(*stage)
         elif progress is not None:
             progress(*words)
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.coverage import CAST, MISMATCHED, MISSING, RESTORED, TensorCoverage
 from ckpt_doctor.errors import VerificationError
 from ckpt_doctor.findings import Finding
-from ckpt_doctor.wording import shape
+from ckpt_doctor.wording import counted, shape
 
 from . import findings as words
+from .coded import CODES, judge_codes
 from .comparing import Verdict, compare
 from .content import by_content
 from .covered import uncovered
+from .finite import not_finite
 from .idle import idle_adapters, is_applied
 from .live import Place, Target, place
 from .made_anew import made_anew
@@ -25,10 +27,13 @@ from .marks import Fates
 from .matching import PartMatch, match
 from .merging import Reference, find_merged
 from .namings import raw_names
+from .packed import add_packed, lacks, quantisation
 from .reading import TensorReader
 from .scaling import scaled_otherwise
 from .steps import with_steps
+from .telling import tell
 from .tensors import Wanted, component_names, wanted
+from .tied import judge_tied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +86,10 @@ def assess(
     merged it; what cannot be told goes to ``lines``.
     """
     found = match(model, checkpoint, exact=exact)
+    settings = quantisation(checkpoint)
+    if settings and not values:
+        for part in found:
+            add_packed(model, part, settings)
     rows: list[Row] = []
     problems: list[Finding] = []
     total = sum(item.tensor.nbytes for part in found for item in part.tensors)
@@ -106,20 +115,43 @@ def assess(
     if values:
         by_content(model, checkpoint, rows)
     _forgive(model, rows)
+    with TensorReader(checkpoint.root) as reader:
+        judge_codes(rows, settings, reader, values=values)
+        if not values:
+            judge_tied(model, rows, reader)
+    if settings and not values:
+        _without_partners(found, rows, settings)
+    untold = 0
     for part in found:
         own = [row for row in rows if row.wanted.part is part.part]
         if reference is not None and part.unadapted and _arrived(own) < len(own):
             unknown = find_merged(model, str(checkpoint.root / part.part.directory), own, reference)
             if unknown is not None and lines is not None:
                 lines.append(unknown)
+        untold += tell(own, fates) if values else 0
         _raise_if_unproven(own, fates)
         problems += _problems(model, checkpoint, part, own, fates, folder or str(checkpoint.root))
+    if untold and lines is not None:
+        lines.append(
+            f"{counted(untold, 'tensor')} hold one value throughout, as a new model may: that a load wrote them cannot "
+            "be told afterwards. watch_load can tell"
+        )
     problems += uncovered(model, checkpoint, found, whole=whole, exact=exact)
     problems = with_steps(problems, found, folder or str(checkpoint.root))
     if values:
         problems += idle_adapters(model, checkpoint, found, final=final)
         problems += scaled_otherwise(model, found)
+        problems += not_finite(checkpoint)
     return _coverage(checkpoint, rows), problems
+
+
+def _without_partners(found: list[PartMatch], rows: list[Row], settings: Mapping[str, Any]) -> None:
+    """Codes of a quantiser that lack what they have to be multiplied by are no weights."""
+    absent = {name: other for part in found for name, other in lacks(part.part, settings).items()}
+    for row in rows:
+        other = absent.get(row.wanted.tensor.name)
+        if other is not None and row.status == RESTORED:
+            row.status, row.detail = MISSING, f"codes of a quantised weight, and {other} is not in the checkpoint"
 
 
 def nothing_arrived(checkpoint: Checkpoint) -> tuple[TensorCoverage, ...]:
@@ -237,7 +269,9 @@ def _problems(
         packed = sum(row.target is not None and _quantised(row.wanted, row.target) for row in lost)
         elsewhere = [(row.wanted.tensor.name, row.found_in) for row in lost if row.found_in]
         tensors = [row.wanted for row in lost]
-        yield words.not_restored(part.part, tensors, untouched, packed, elsewhere, unadapted=part.unadapted)
+        yield words.not_restored(
+            part.part, tensors, untouched, packed, elsewhere, unadapted=part.unadapted, why=_common_reason(lost)
+        )
     for verdict in (Verdict.ROUNDED, Verdict.OVERFLOWN):
         changed = [row for row in rows if row.verdict is verdict]
         for dtypes in sorted({row.detail for row in changed}):
@@ -246,6 +280,14 @@ def _problems(
     adapted = part.part.role == "adapter" and part.naming.adapter is not None
     if adapted and len(absent) == len(rows) and _found_nothing(rows, fates):
         yield from _naive(model, part, rows, f"{folder}/{part.part.directory}".rstrip("/"))
+
+
+def _common_reason(lost: list[Row]) -> str:
+    """Why tensors did not arrive whose name and shape fit, where it is the same for all of them."""
+    reasons = {row.detail for row in lost if row.verdict is None and row.target is not None and not _other_shape(row)}
+    reasons |= {row.detail for row in lost if row.verdict is not None and row.detail.startswith(CODES)}
+    same = len(reasons) == 1 and all(row.detail in reasons for row in lost)
+    return reasons.pop() if same else ""
 
 
 def _found_nothing(rows: list[Row], fates: Fates | None) -> bool:

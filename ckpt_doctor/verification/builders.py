@@ -26,8 +26,10 @@ from .models import (
     hollow_model,
     model_class,
     new_model,
+    quantiser,
     real_model,
     resized,
+    without_quantiser,
 )
 from .specs import BaseModel, MemGenConfig, ModelSpec, UserCode
 from .steps import fitting_elsewhere
@@ -43,9 +45,9 @@ class Plan:
     ``load`` is the ecosystem's own loader. ``file`` is the user's file, ``ours`` is unset where the model is the
     user's, and ``whole`` is set where the model was built for the checkpoint and must be covered in every parameter.
     ``loads_alone`` says that ``load`` makes its own model. ``lines`` say what was decided that nobody asked for.
-    ``model_class`` is the class of an adapter's base, ``departures`` what is done that the ecosystem's own loader would
-    not do, ``problems`` what is known to be wrong without a load, and ``advice`` what to do where names do not fit.
-    ``reference`` makes the base of a merged adapter.
+    ``quantised`` names the quantiser of a whole model, if any. ``model_class`` is the class of an adapter's base,
+    ``departures`` what is done that the ecosystem's own loader would not do, ``problems`` what is known to be wrong
+    without a load, and ``advice`` what to do where names do not fit. ``reference`` makes the base of a merged adapter.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Plan:
     loads_alone: bool = False
     loader: str = "The ecosystem's own loader"
     lines: tuple[str, ...] = ()
+    quantised: str = ""
     model_class: ModelClass | None = None
     departures: tuple[str, ...] = ()
     problems: tuple[Finding, ...] = ()
@@ -87,7 +90,7 @@ def plan(
         raise VerificationError(f"{checkpoint.path} is no MemGen checkpoint: name a base model instead of {spec.path}")
     require("transformers")
     if checkpoint.layout == "transformers":
-        return _transformers(checkpoint, spec)
+        return _transformers(checkpoint, spec, mode)
     part = loaders.model_part(checkpoint)
     base = spec.name if spec is not None else _own_base(checkpoint)
     if part.role == "adapter":
@@ -161,26 +164,28 @@ def _adapter(checkpoint: Checkpoint, base: str) -> Plan:
     )
 
 
-def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
+def _transformers(checkpoint: Checkpoint, spec: BaseModel | None, mode: str) -> Plan:
     part = loaders.model_part(checkpoint)
     name = spec.name if spec is not None else str(checkpoint.root / part.directory)
     config = base_config(name)
-    quantised = getattr(config, "quantization_config", None)
-    if quantised is not None:
-        kind = quantised.get("quant_method") if isinstance(quantised, dict) else type(quantised).__name__
+    quantised = quantiser(config)
+    if quantised and mode != "keys" and quantised != "fp8":
         raise VerificationError(
-            f"{checkpoint.path} is quantised ({kind}): its values are packed again on loading, so that nothing can be "
-            "compared. An adapter on a quantised base can be verified; so can your own model and loader"
+            f"{checkpoint.path} is quantised ({quantised}): its values are packed again on loading, so that they "
+            "cannot be compared. --mode keys compares names and shapes. An adapter on a quantised base can be "
+            "verified; so can your own model and loader"
         )
-    chosen = attempted(name, lambda: fitting_class(config, part))
+    plain = without_quantiser(config)
+    chosen = attempted(name, lambda: fitting_class(plain, part))
     return Plan(
         name,
         lambda: new_model(config, chosen),
-        lambda: hollow_model(config, chosen),
+        lambda: hollow_model(plain, chosen),
         lambda _: loaders.load_transformers(checkpoint, config, chosen),
         whole=True,
         loads_alone=True,
         advice=lambda: fitting_elsewhere(config, lambda: kinds(config), part, chosen.__name__),
+        quantised=quantised,
     )
 
 

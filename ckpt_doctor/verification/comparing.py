@@ -60,6 +60,18 @@ def compare(
     return Comparison(Verdict.DIFFERENT)
 
 
+def same_bytes(reader: TensorReader, first: tuple[str, TensorInfo], second: tuple[str, TensorInfo]) -> bool:
+    """Whether two tensors on disk, each with its file, hold the same values. Raises what reading them raises."""
+    (file, info), (other, twin) = first, second
+    if info.dtype != twin.dtype or info.shape != twin.shape:
+        return False
+    if file == other and info.storage == twin.storage and info.stride == twin.stride:
+        return True
+    with TensorReader(reader.root) as aside:
+        pairs = zip(reader.chunks(file, info), aside.chunks(other, twin), strict=True)
+        return all(_same_bits(ours, theirs) for (_, ours), (_, theirs) in pairs)
+
+
 def _narrower(first: torch.dtype, second: torch.dtype) -> list[torch.dtype]:
     import torch
 

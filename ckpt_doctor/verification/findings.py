@@ -27,11 +27,18 @@ def not_restored(
     elsewhere: Sequence[tuple[str, str]],
     *,
     unadapted: bool,
+    why: str = "",
 ) -> Finding:
-    """CKD001: values that are nowhere in the model, or (``elsewhere``) not where its names say."""
+    """CKD001: values that are nowhere in the model, or (``elsewhere``) not where its names say.
+
+    ``why`` says what all of them have in common, where that is more than that they are absent.
+    """
     are = "is" if len(tensors) == 1 else "are"
     message = f"{counted(len(tensors), 'tensor')} of the {part.name} ({listed(_names(tensors))}) "
-    message += f"{are} {'not where names say' if elsewhere else 'nowhere'} in the loaded model."
+    if why:
+        message += f"{are} not restored: {why}."
+    else:
+        message += f"{are} {'not where names say' if elsewhere else 'nowhere'} in the loaded model."
     if elsewhere:
         first, place = elsewhere[0]
         message += f" The values of {len(elsewhere)} are in a parameter that others of its shape are named as well for"

@@ -5,19 +5,24 @@ three elements of every tensor that the checkpoint has a value for (the first, t
 at before the user's loader runs. Where one is other than in the checkpoint, that is proof enough: equal afterwards, it
 was written. Where it is alike, it is set to a number that is neither. The values are compared while the marks stand,
 wherever the load has taken them: into a wrapper, a copy or another dtype. Then what was there before is put back. This
-needs no memory and no pass over the weights. What the marks cannot cover: parameters that the loader itself creates.
+needs no memory and no pass over the weights. Parameters that the loader itself makes are marked as they are made: see
+``births``.
 """
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt_doctor.checkpoint import Checkpoint
 
+from .births import Births
 from .live import Target, plain_name
 from .spots import Key, Spot, are_alike, can_be_marked, indices, number_in, owners, spots
+from .tensors import wanted
 
 if TYPE_CHECKING:
     import torch
@@ -45,12 +50,20 @@ class _Mark(NamedTuple):
 class Fates(NamedTuple):
     """What became of marks, by the address of the element and by the name of the parameter.
 
-    ``unproven`` are the tensors whose parameters could not be marked and are still the same.
+    Parameters that the load made itself were ``followed`` where their kind can be marked. ``unproven`` are the tensors
+    whose parameters could not be marked and are still the same.
     """
 
     by_address: dict[int, set[str]]
     by_name: dict[str, set[str]]
     unproven: frozenset[Key]
+
+    def followed(self, target: Target) -> bool:
+        """Whether a mark would stand in ``target`` if the load had made it and written nothing to it."""
+        floats = target.dtype.is_floating_point and target.dtype.itemsize > 1
+        # Of whole numbers only these are known to begin with a zero that is written, and so marked.
+        counts = target.name.endswith(".num_batches_tracked")
+        return target.whole and (counts or (floats and math.prod(target.shape) > 1))
 
     def untouched(self, target: Target) -> bool | None:
         """Whether the load left ``target`` alone, or a part of it; ``None`` where there was no mark."""
@@ -65,12 +78,18 @@ class Fates(NamedTuple):
 
 
 class Marks:
-    """The marks of one load. When this context manager ends, whatever happened, the model has its own values again."""
+    """The marks of one load. When this context manager ends, whatever happened, the model has its own values again.
 
-    def __init__(self, model: nn.Module, checkpoint: Checkpoint) -> None:
-        self._models = [model]
+    Without a ``model`` the load makes its own.
+    """
+
+    def __init__(self, model: nn.Module | None, checkpoint: Checkpoint) -> None:
+        self._models = [model] if model is not None else []
+        self._given = model
         self._checkpoint = checkpoint
         self._marks: list[_Mark] = []
+        shapes = {tuple(item.tensor.shape) for items in wanted(checkpoint).values() for item in items}
+        self._births = Births(shapes)
         self._refused: dict[Key, weakref.ref[torch.Tensor]] = {}
 
     def __enter__(self) -> Marks:
@@ -84,9 +103,13 @@ class Marks:
     def __exit__(self, *_: object) -> None:
         self.lift()
 
+    def watched(self) -> AbstractContextManager[None]:
+        """The load itself must happen within this block."""
+        return self._births.watched(self._given)
+
     def fates(self, model: nn.Module) -> Fates:
         """Where the marks still stand in ``model``, which is what the load made of the marked one."""
-        if model is not self._models[0]:
+        if all(model is not other for other in self._models):
             self._models.append(model)
         called: dict[int, list[str]] = {}
         for name, tensor in owners(model):
@@ -97,18 +120,24 @@ class Marks:
             for name in called.get(id(tensor), ()):
                 fates.by_address.setdefault(element.data_ptr(), set()).add(fate)
                 fates.by_name.setdefault(name, set()).add(fate)
+        for name, tensor in owners(model):
+            if self._births.untouched(tensor):
+                fates.by_name.setdefault(name, set()).add(_STANDS)
+                for index in indices(tuple(tensor.shape)):
+                    fates.by_address.setdefault(tensor.data[index].data_ptr(), set()).add(_STANDS)
         return fates
 
     def lift(self) -> None:
         """Put back what stood under every mark that is still there."""
+        self._births.lift(tensor for model in self._models for _, tensor in owners(model))
         for mark, _, element in self._elements():
             if mark.number is not None and _holds(element, mark):
                 _write(element, mark.before)
         self._marks.clear()
-        del self._models[1:]
+        self._models = [] if self._given is None else [self._given]
 
     def _place(self) -> None:
-        for spot in spots(self._models[0], self._checkpoint):
+        for spot in spots(self._given, self._checkpoint) if self._given is not None else ():
             number = _number(spot)
             owner = weakref.ref(spot.owner)
             # First, so that whoever interrupts this gets it lifted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ckpt_doctor.errors import CkptDoctorError, VerificationError
 from .dependencies import require
 from .isolation import run
 from .live import live_tensors
+from .packed import method
 
 BY_TASK = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -69,6 +71,32 @@ def attempted(name: str, call: Callable[[], Any]) -> Any:
         f"{file if file.is_file() else name} {what} model that transformers can build ({outcome.failure[:300]}): check "
         "the name, or give a function that builds it, with --model FILE.py:FUNCTION"
     )
+
+
+def quantiser(config: Any) -> str:
+    """The method by which a whole model is quantised; empty where it is not."""
+    settings = next((item.quantization_config for item in _configs(config) if _is_quantised(item)), None)
+    if settings is None:
+        return ""
+    return method(settings) if isinstance(settings, dict) else type(settings).__name__
+
+
+def without_quantiser(config: Any) -> Any:
+    """The config of the same model with weights that are not quantised."""
+    plain = copy.deepcopy(config)
+    for item in _configs(plain):
+        if _is_quantised(item):
+            del item.quantization_config
+    return plain
+
+
+def _configs(config: Any) -> list[Any]:
+    inner = getattr(config, "text_config", None)
+    return [config] if inner is None else [config, inner]
+
+
+def _is_quantised(config: Any) -> bool:
+    return getattr(config, "quantization_config", None) is not None
 
 
 def has_weights(name: str) -> bool:

@@ -25,7 +25,7 @@ class TensorReader:
     """Reads tensors of the files below ``root``. A context manager; one for each thread."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._sources: dict[str, FileSource] = {}
         self._loaded: dict[str, dict[str, torch.Tensor]] = {}
         self._buffer = bytearray(CHUNK)
@@ -88,7 +88,7 @@ class TensorReader:
 
     def _source(self, file: str) -> FileSource:
         if file not in self._sources:
-            self._sources[file] = FileSource(self._root / file)
+            self._sources[file] = FileSource(self.root / file)
         return self._sources[file]
 
     def _fill(self, source: FileSource, start: int, count: int) -> None:
@@ -109,7 +109,7 @@ class TensorReader:
         if file not in self._loaded:
             import torch
 
-            state = torch.load(self._root / file, map_location="cpu", weights_only=True)
+            state = torch.load(self.root / file, map_location="cpu", weights_only=True)
             self._loaded[file] = dict(_flattened(state, ()))
         return self._loaded[file]
 

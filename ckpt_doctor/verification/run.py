@@ -38,7 +38,7 @@ AUTO = "auto"
 _THEIRS = (MEMGEN_UPSTREAM, MEMGEN_FORK)
 
 
-def _untold(kind: str, name: str) -> None:
+def untold(kind: str, name: str) -> None:
     """Nobody wants to know how far it is."""
 
 
@@ -55,7 +55,7 @@ def verify(
     layouts: Sequence[LayoutDefinition] = (),
     trust_checkpoint: bool = False,
     progress: Progress | None = None,
-    stage: Stage = _untold,
+    stage: Stage = untold,
 ) -> Coverage:
     """Load the checkpoint at ``path`` into ``model`` with ``loader``, and say which of its tensors arrived.
 
@@ -188,6 +188,11 @@ class _Job:
         self.stage("judging", self.path)
         self.lines += outcome.lines
         self._raise_if_not_built(outcome, prepared)
+        if prepared.quantised:
+            self.lines.append(
+                f"the checkpoint is quantised ({prepared.quantised}): names and shapes were compared with those of the "
+                "model that is not, and no values were read"
+            )
         tensors, problems = assess(
             outcome.result,
             self.checkpoint,
@@ -202,12 +207,14 @@ class _Job:
         """A factory that is given the path and returns a model that is loaded already."""
 
         self.stage("loading", spec.name)
-        outcome = run(lambda: spec(self.path), own_file=spec.file)
-        self.lines += [*spec.lines, *outcome.lines]
-        if outcome.error is not None:
-            return self._raised(spec.name, outcome)
-        model = _module(outcome.result, None, spec.name, self.lines)
-        return self._judge(model, None, whole=False, reference=self._reference(None))
+        with Marks(None, self.checkpoint) as marks:
+            with marks.watched():
+                outcome = run(lambda: spec(self.path), own_file=spec.file)
+            self.lines += [*spec.lines, *outcome.lines]
+            if outcome.error is not None:
+                return self._raised(spec.name, outcome)
+            model = _module(outcome.result, None, spec.name, self.lines)
+            return self._judge(model, marks, whole=False, reference=self._reference(None))
 
     def loaded(self, prepared: Plan, code: UserCode | None) -> Coverage:
         """Build the model, mark it where the loader is not ours, load, and compare."""
@@ -219,28 +226,39 @@ class _Job:
         self._raise_if_not_built(built, prepared)
         model = built.result
         if own is not None:
+            del built
+            return self._loaded_by_us(prepared, own, model)
+        assert code is not None
+        with Marks(model, self.checkpoint) as marks:
+            self.stage("loading", code.name)
+            with marks.watched():
+                outcome = run(lambda: code(model, self.path), own_file=code.file)
+            self.lines += [*code.lines, *outcome.lines]
+            if outcome.error is not None:
+                return self._raised(code.name, outcome)
+            returned = _module(outcome.result, model, code.name, self.lines)
+            return self._judge(returned, marks, whole=False, reference=self._reference(prepared))
+
+    def _loaded_by_us(self, prepared: Plan, own: Callable[[Any], Any], model: Any) -> Coverage:
+        """The ecosystem's own loader, with ``model`` or, where that is ``None``, one that it makes itself."""
+        with Marks(model, self.checkpoint) as marks:
             self.stage("loading", prepared.loader)
-            outcome = run(lambda: own(model))
+            with marks.watched():
+                outcome = run(lambda: own(model))
             self.lines += outcome.lines
             if isinstance(outcome.error, IncompleteLoadError):
                 # Our MemGen loader loads what fits before it complains: the comparison says more.
                 if prepared.ours:
                     self.lines.append(f"MemGen loader: {outcome.error}")
                 outcome.result, outcome.error = model, None
+            if outcome.error is not None and prepared.quantised:
+                raise VerificationError(
+                    f"{self.path} is quantised ({prepared.quantised}) and cannot be loaded here ({outcome.failure}). "
+                    "--mode keys compares names and shapes"
+                )
             if outcome.error is not None:
                 return self._raised(prepared.loader, outcome, self._shapes(prepared))
-            model = outcome.result
-            del built, outcome
-            return self._judge(model, None, whole=prepared.whole, ours=True)
-        assert code is not None
-        with Marks(model, self.checkpoint) as marks:
-            self.stage("loading", code.name)
-            outcome = run(lambda: code(model, self.path), own_file=code.file)
-            self.lines += [*code.lines, *outcome.lines]
-            if outcome.error is not None:
-                return self._raised(code.name, outcome)
-            returned = _module(outcome.result, model, code.name, self.lines)
-            return self._judge(returned, marks, whole=False, reference=self._reference(prepared))
+            return self._judge(outcome.result, marks, whole=prepared.whole, ours=True)
 
     def _reference(self, prepared: Plan | None) -> Reference | None:
         """What makes the base of an adapter once more, if anything here does."""

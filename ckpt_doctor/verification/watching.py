@@ -32,8 +32,9 @@ def load_coverage(
     """What of the checkpoint at ``path`` is in ``model``, which was loaded by whatever means.
 
     Values are compared, and nothing is changed. A parameter that held the checkpoint's values before the load cannot be
-    told from a loaded one here: :func:`watch_load` can. Takes and raises what ``open_checkpoint`` does, and
-    ``VerificationError`` for what is no model.
+    told from a loaded one here: :func:`watch_load` can. Zeros and ones, as every new model has them, count only where
+    something else of their module arrived, and ``log`` says how many they are. Takes and raises what
+    ``open_checkpoint`` does, and ``VerificationError`` for what is no model.
     """
     _refuse_others(model)
     checkpoint = opened(path, layout, layouts)
@@ -74,7 +75,8 @@ def watch_load(
     watch = LoadWatch()
     files = Unchanged(checkpoint)
     with Marks(model, checkpoint) as marks:
-        yield watch
+        with marks.watched():
+            yield watch
         files.check()
         coverage = _coverage(model, checkpoint, os.fspath(path), "watch_load", marks.fates(model))
     watch.coverage = coverage
@@ -90,8 +92,10 @@ def _refuse_others(model: object) -> None:
 
 
 def _coverage(model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, fates: Fates | None) -> Coverage:
-    tensors, problems = assess(model, checkpoint, fates=fates, folder=path)
+    lines: list[str] = []
+    tensors, problems = assess(model, checkpoint, fates=fates, folder=path, lines=lines)
     problems += [*unsafe(checkpoint), *broken(checkpoint)]
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     name = type(model).__name__
-    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems), root=checkpoint.path)
+    log = tuple(lines)
+    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems), log, checkpoint.path)
