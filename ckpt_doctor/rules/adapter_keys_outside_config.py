@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
@@ -10,7 +10,7 @@ from ckpt_doctor.knowledge.adapter_keys import base_module
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
-from .adapter_view import AdapterView, adapters, lies_in, names_module
+from .adapter_view import AdapterView, adapters, lies_in, names_module, wraps_parameters
 from .repairs import setting
 from .rule import Rule
 
@@ -60,7 +60,7 @@ class AdapterKeysOutsideConfig(Rule):
             ]
             if outside:
                 paths = {key.module for key in view.keys if key.name in set(outside)}
-                wrapped = sorted({base_module(path) for path in paths if _wraps_parameters(path, paths)})
+                wrapped = sorted({base_module(path) for path in paths if wraps_parameters(path, paths)})
                 modules = sorted({_entry(base_module(path)) for path in paths})
                 advice = (
                     f"{listed(wrapped)} {'has' if len(wrapped) == 1 else 'have'} adapted parameters: list these in "
@@ -82,16 +82,6 @@ class AdapterKeysOutsideConfig(Rule):
                         unsafe=True,
                     ),
                 )
-
-
-def _wraps_parameters(path: str, paths: Collection[str]) -> bool:
-    """Whether an adapter was trained on parameters of this module, rather than on the module.
-
-    PEFT nests the second and each further one of a module below ``base_layer``. Experts whose weights are fused hold
-    parameters and no modules that ``target_modules`` could name.
-    """
-    words = path.split(".")
-    return words[-1] in ("base_layer", "experts") or f"{path}.base_layer" in paths
 
 
 def _entry(path: str) -> str:

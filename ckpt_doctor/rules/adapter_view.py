@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -67,3 +67,12 @@ def names_module(module: str, pattern: str) -> bool:
 def lies_in(name: str, module: str) -> bool:
     """Whether a tensor belongs to a module of this name, at any depth."""
     return f".{module}." in f".{name}"
+
+
+def wraps_parameters(path: str, paths: Collection[str]) -> bool:
+    """Whether an adapter was trained on parameters of the module at ``path``, rather than on the module.
+
+    PEFT nests the second and each further one of a module below ``base_layer``; ``paths`` are all adapted modules.
+    Experts whose weights are fused hold parameters, and no modules that ``target_modules`` could name.
+    """
+    return path.rpartition(".")[2] in ("base_layer", "experts") or f"{path}.base_layer" in paths

@@ -11,7 +11,7 @@ from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
-from .adapter_view import AdapterView, adapters, names_module
+from .adapter_view import AdapterView, adapters, names_module, wraps_parameters
 from .repairs import setting
 from .rule import Rule
 
@@ -76,7 +76,11 @@ class RankMismatch(Rule):
             wrong: list[str] = []
             seen: set[int] = set()
             expected: set[int] = set()
-            for module, parameters in view.by_module.items():
+            judged = 0
+            modules = view.by_module
+            for module, parameters in modules.items():
+                if wraps_parameters(module, modules):
+                    continue  # of fused experts, the rank is that of all of them together
                 ranks = {
                     parameter: tensor.shape[_RANK_DIMENSION[parameter]]
                     for parameter, tensor in parameters.items()
@@ -85,6 +89,7 @@ class RankMismatch(Rule):
                 wanted = _configured_rank(view, module)
                 if wanted is None and len(set(ranks.values())) > 1:
                     wanted = -1
+                judged += len(ranks)
                 for parameter, rank in ranks.items():
                     if wanted is not None and rank != wanted:
                         wrong.append(parameters[parameter].name)
@@ -105,7 +110,7 @@ class RankMismatch(Rule):
                         setting(view.part, {"r": min(seen)}),
                         unsafe=True,
                     )
-                    if expected and len(seen) == 1 and not view.settings.get("rank_pattern")
+                    if expected and len(seen) == 1 and len(wrong) == judged and not view.settings.get("rank_pattern")
                     else None,
                 )
 

@@ -26,7 +26,7 @@ class _Sets(NamedTuple):
 
     single: WeightFile
     shards: tuple[WeightFile, ...]
-    index: ShardIndex | None
+    listed_by: ShardIndex | None
 
 
 class TwoSetsOfWeights(Rule):
@@ -97,7 +97,7 @@ class TwoSetsOfWeights(Rule):
             evidence={
                 "single": single.path,
                 "shards": [file.path for file in shards[:100]],
-                "index": None if sets.index is None else sets.index.path,
+                "index": None if sets.listed_by is None else sets.listed_by.path,
                 "agree": None if result is None else result.agree,
                 "values_compared": 0 if result is None else result.compared,
             },
@@ -107,7 +107,7 @@ class TwoSetsOfWeights(Rule):
 
     def _fix(self, checkpoint: Checkpoint, policy: Policy, sets: _Sets, result: Copies | None) -> Fix | None:
         """Set the single file aside; not where that might leave less than there is, or where nothing is known."""
-        if result is None or sets.index is None or result.only_first or (result.agree and not result.all_compared):
+        if result is None or sets.listed_by is None or result.only_first or (result.agree and not result.all_compared):
             return None
         return self.repair(
             checkpoint,
@@ -160,7 +160,7 @@ def _compared(part: Part, sets: _Sets) -> Copies:
 def _severity(sets: _Sets, result: Copies | None) -> Severity:
     if result is None or result.agree:
         return Severity.NOTE
-    sure = result.surely_differ and sets.index is not None and not _of_diffusers(sets)
+    sure = result.surely_differ and sets.listed_by is not None and not _of_diffusers(sets)
     return Severity.ERROR if sure else Severity.WARNING
 
 
@@ -170,7 +170,7 @@ def _of_diffusers(sets: _Sets) -> bool:
 
 def _who_reads_what(sets: _Sets) -> str:
     name = sets.single.path.rpartition("/")[2]
-    if sets.index is None:
+    if sets.listed_by is None:
         return f"transformers reads {name}. No index lists the shards, so no loader finds them."
     if _of_diffusers(sets):
         return f"diffusers reads the shards; other tools read {name}."
