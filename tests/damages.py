@@ -565,6 +565,11 @@ def pickle_protocol_4(path: Path) -> None:
     resave(path / ADAPTER_BIN, dict, pickle_protocol=4)
 
 
+@damage("CKD116", "weaver_bin/weaver", expect="bin")
+def saved_while_a_tensor_was_offloaded(path: Path) -> None:
+    resave(path / ADAPTER_BIN, lambda state: {**state, next(iter(state)): next(iter(state.values())).to("meta")})
+
+
 @damage("CKD901", "weaver_bin/weaver", expect="bin")
 def pickle_calls_a_function(path: Path) -> None:
     inject(path / ADAPTER_BIN, foreign() + b"0")

@@ -92,6 +92,7 @@ TABLE = (
     Listing("CKD113", "kind-not-read", Topic.UNREAD),
     Listing("CKD114", "default-load-refuses", Topic.TORCH),
     Listing("CKD115", "no-tensors", Topic.ALWAYS),
+    Listing("CKD116", "tensor-without-values", Topic.TORCH),
     Listing("CKD201", "weights-format-mismatch", Topic.ALWAYS),
     Listing("CKD202", "side-file-missing", Topic.SIDE_FILES),
     Listing("CKD203", "nested-adapter-dir", Topic.ADAPTERS),

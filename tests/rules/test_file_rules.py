@@ -284,3 +284,18 @@ def test_a_shard_of_no_bytes_and_a_staging_folder_are_errors() -> None:
     assert (finding.path, finding.severity.value) == (empty.path, "error")
     staged = checkpoint(part(file("model.safetensors", "a")), root=Path("run/tmp-checkpoint-500"))
     assert severities(SaveInterrupted().check(staged, Policy())) == ["error"]
+
+
+def test_the_state_dict_of_an_offloaded_model_holds_no_values(tmp_path: Path) -> None:
+    import accelerate
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2))
+    torch.save(model.state_dict(), tmp_path / "whole.pt")
+    accelerate.cpu_offload(model, execution_device="cpu")
+    torch.save({**model.state_dict(), "none": torch.empty(0, 3, device="meta")}, tmp_path / "offloaded.pt")
+    accelerate.Accelerator().save_model(model, tmp_path / "saved")
+    assert not ckpt_doctor.inspect(tmp_path / "whole.pt").findings
+    assert not ckpt_doctor.inspect(tmp_path / "saved").findings
+    (finding,) = ckpt_doctor.inspect(tmp_path / "offloaded.pt").findings
+    assert (finding.code, finding.tensors) == ("CKD116", ("0.bias", "0.weight", "1.bias", "1.weight"))
