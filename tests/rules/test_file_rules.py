@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from builders import checkpoint, file, part, run, scan, severities, tensor
 
+import ckpt_doctor
 from ckpt_doctor.checkpoint import ConfigFile, Defect, DefectKind, OtherFile, ShardIndex
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.rules import RULES
