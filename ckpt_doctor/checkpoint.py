@@ -386,7 +386,7 @@ class Unread(NamedTuple):
 
     ``path`` is relative to the checkpoint, or where it belongs to none, as it is shown. ``kind`` and ``reason`` say in
     words what it is and why nothing was judged. ``nbytes`` are those of ``count`` files; 0 where nobody counted.
-    ``covered`` says that what lies there was read under another path.
+    ``whole`` says that it is the checkpoint itself, which nothing here can judge as what it is.
     """
 
     path: str
@@ -394,7 +394,7 @@ class Unread(NamedTuple):
     nbytes: int
     reason: str
     count: int = 1
-    covered: bool = False
+    whole: bool = False
 
 
 class Totals(NamedTuple):
@@ -412,8 +412,7 @@ class Checkpoint(NamedTuple):
     ``root`` is where it lies; ``path`` is how it is shown. ``others`` lists the remaining files of its folders, and
     every symlink. ``config`` is a ``config.json`` that concerns no single part; ``known_sizes`` are sizes of named
     dimensions that configs and adapters tell. ``comparison`` is there once it was held against a contract. ``unread``
-    is what lies in its folders, is or may hold weights, and was not read; where its path is ``.``, the checkpoint as a
-    whole is of a kind that nothing here can judge.
+    is what lies in its folders, is or may hold weights, and was not read.
     """
 
     root: Path
@@ -463,7 +462,7 @@ class Checkpoint(NamedTuple):
     @property
     def judged(self) -> bool:
         """Whether there was anything to judge: a file of weights that holds a tensor, or that is damaged."""
-        if any(item.path == "." for item in self.unread):
+        if any(item.whole for item in self.unread):
             return False
         return any(
             file.tensors or any(defect.kind is not DefectKind.OTHER_KIND for defect in file.defects)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, Unread
 from .findings import Finding, Severity
 from .version import __version__
 
@@ -40,15 +41,31 @@ class Diagnosis(NamedTuple):
     findings: tuple[Finding, ...]
 
     @property
+    def judged(self) -> bool:
+        """Whether there was anything to judge: weights of a kind that is read here, or something that is wrong."""
+        return self.checkpoint.judged or any(finding.severity is Severity.ERROR for finding in self.findings)
+
+    @property
     def healthy(self) -> bool:
-        """Whether no error is left after all settings."""
-        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+        """Whether it was judged, and no error is left after all settings."""
+        return self.judged and all(finding.severity is not Severity.ERROR for finding in self.findings)
 
 
 class Report(NamedTuple):
-    """The diagnoses of every checkpoint that was found, in the order of their paths."""
+    """The diagnoses of every checkpoint that was found, in the order of their paths.
+
+    ``unread`` is what is or may hold weights and belongs to no checkpoint; ``unjudged`` are the paths that were asked
+    for and at which nothing was judged.
+    """
 
     diagnoses: tuple[Diagnosis, ...]
+    unread: tuple[Unread, ...] = ()
+    unjudged: tuple[str, ...] = ()
+
+    @property
+    def not_judged(self) -> tuple[Unread, ...]:
+        """Everything that is or may hold weights and was not judged, with paths as they are shown."""
+        return (*self.unread, *(item for checkpoint in self.checkpoints for item in _as_shown(checkpoint)))
 
     @property
     def healthy(self) -> bool:
@@ -79,9 +96,11 @@ class Report(NamedTuple):
             "schema_version": 1,
             "tool": {"name": "ckpt-doctor", "version": __version__},
             "checkpoints": [_checkpoint_document(diagnosis) for diagnosis in self.diagnoses],
+            "not_judged": [unread_document(item) for item in self.not_judged],
             "summary": {
                 "checkpoints": len(self.diagnoses),
                 "healthy": sum(diagnosis.healthy for diagnosis in self.diagnoses),
+                "not_judged": sum(not diagnosis.judged for diagnosis in self.diagnoses),
                 "errors": self.number_of(Severity.ERROR),
                 "warnings": self.number_of(Severity.WARNING),
                 "notes": self.number_of(Severity.NOTE),
@@ -120,8 +139,21 @@ def _checkpoint_document(diagnosis: Diagnosis) -> dict[str, Any]:
             "bytes": totals.nbytes,
             "unique_bytes": totals.unique_nbytes,
         },
+        "not_judged": [unread_document(item) for item in checkpoint.not_judged],
         "findings": [finding_document(finding) for finding in diagnosis.findings],
     }
+
+
+def unread_document(item: Unread) -> dict[str, Any]:
+    """What was not judged, as it stands in every JSON document."""
+    return {"path": item.path, "kind": item.kind, "bytes": item.nbytes, "files": item.count, "reason": item.reason}
+
+
+def _as_shown(checkpoint: Checkpoint) -> Iterator[Unread]:
+    path = checkpoint.path
+    folder = posixpath.dirname(path) if checkpoint.layout == "file" and checkpoint.files else path
+    for item in checkpoint.not_judged:
+        yield item._replace(path=posixpath.normpath(posixpath.join(folder, item.path)))
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import click
 
 from ckpt_doctor.reporting import report_lines
 
-from .errors import FINDINGS, say
+from .errors import FAILED, FINDINGS, say
 from .inspect_options import InspectOptions, inspect_options
 
 
@@ -40,3 +40,6 @@ def command(paths: tuple[str, ...], options: InspectOptions) -> None:
         say(f"{len(report.findings):,} findings: see {', '.join(outputs.files)}")
     if any(report.failing(policy.fail_on)):
         raise click.exceptions.Exit(FINDINGS)
+    if report.unjudged:
+        say(f"nothing was judged: {', '.join(report.unjudged)}")
+        raise click.exceptions.Exit(FAILED)

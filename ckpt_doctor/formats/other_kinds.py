@@ -79,6 +79,17 @@ def begins_like_weights(head: bytes) -> bool:
     return _START.match(head) is not None
 
 
+# The first members of archives that torch.save and torch.jit.save write.
+_MEMBER = re.compile(r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.data/\w+|code/.+|constants\.pkl)")
+
+
+def begins_as_torch_zip(head: bytes) -> bool:
+    """Whether the first member of a zip archive is one that torch writes."""
+    length = int.from_bytes(head[26:28], "little")
+    name = head[30 : 30 + length].decode("utf-8", "replace")
+    return head.startswith(b"PK\x03\x04") and _MEMBER.fullmatch(name) is not None
+
+
 def recognise(source: Source, head: bytes, name: str) -> OtherKind | None:
     """What a file is that is neither torch's nor safetensors', where that can be told. Zip archives are not meant."""
     base = name.rpartition("/")[2].lower()
@@ -283,6 +294,15 @@ def unless_meant_for_torch(file: WeightFile) -> WeightFile:
         return file
     kind = "file of no known kind" if file.content == "unknown" else file.content.removeprefix("a ").removeprefix("an ")
     return as_file(file.nbytes, file.path, OtherKind(kind, weights=False, reason="it is none that this tool reads"))
+
+
+def unless_cut_elsewhere(file: WeightFile, head: bytes) -> WeightFile:
+    """The file, or where it is the beginning of a zip archive that torch did not write: one of another kind."""
+    meant = file.path.lower().endswith(WEIGHT_ENDINGS) or begins_as_torch_zip(head)
+    if meant or file.format != "unknown" or not file.has_defect(DefectKind.TORCH_TRUNCATED):
+        return file
+    other = OtherKind("zip archive without its end", weights=False, reason="it is none that torch writes")
+    return as_file(file.nbytes, file.path, other)
 
 
 _TEXTS = ("HTML", "XML", "JSON", "text")

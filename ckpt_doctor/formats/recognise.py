@@ -60,7 +60,8 @@ def recognise(source: Source, name: str) -> WeightFile:
     if other is not None:
         return other_kinds.as_file(source.size, name, other)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x07\x08")):
-        return _with_other_claims(_torch_zip(source, name), source, head)
+        file = other_kinds.unless_cut_elsewhere(_torch_zip(source, name), head)
+        return _with_other_claims(file, source, head)
     if _is_safetensors(head, source.size):
         return _with_pickle(_with_other_claims(safetensors.read(source, name), source, head), source, head)
     if signatures.is_lfs_pointer(head):

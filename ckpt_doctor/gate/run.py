@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ckpt_doctor.checkpoint import Unread
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import CkptDoctorError, NoCheckpointError, VerificationError
 from ckpt_doctor.findings import Severity
 from ckpt_doctor.inspection import Progress, Standard, judge
-from ckpt_doctor.layouts import Found, find
+from ckpt_doctor.layouts import Found, nothing_found, survey
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Report
 from ckpt_doctor.wording import counted, listed
@@ -32,6 +33,7 @@ class _Subject(NamedTuple):
     given: str
     found: tuple[Found, ...]
     written_later: str | None = None
+    unread: tuple[Unread, ...] = ()
 
 
 def decide(
@@ -61,6 +63,7 @@ def decide(
         if subject.found:
             seal = Seal(subject.found)
             report = judge(subject.found, policy, standard=standard, progress=progress, counter=counter, jobs=jobs)
+            report = report._replace(unread=subject.unread)
             reason = _failure(report, policy)
             verdict = Verdict(
                 subject.path,
@@ -71,7 +74,10 @@ def decide(
                 passed_over=tuple(passed_over),
                 written_later=subject.written_later,
             )
-            if reason is None:
+            if reason is None and not any(diagnosis.judged for diagnosis in report.diagnoses):
+                verdict = _nothing_judged(verdict)
+                reason = str(verdict.reason)
+            elif reason is None:
                 return _sealed(_loaded(verdict, subject, load))
             first = first or verdict
         else:
@@ -84,6 +90,13 @@ def decide(
     if len(passed_over) > 1:
         first = first._replace(reason=f"{first.reason}; and no older save is healthy")
     return first
+
+
+def _nothing_judged(verdict: Verdict) -> Verdict:
+    kinds = listed(dict.fromkeys(item.kind for item in verdict.report.not_judged))
+    reason = f"nothing was judged in {verdict.path}: " + (kinds or "it holds no tensors")
+    report = verdict.report._replace(unjudged=(verdict.path,))
+    return verdict._replace(report=report, reason=reason, error=NoCheckpointError(reason))
 
 
 def latest_path(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> tuple[str, str | None]:
@@ -118,7 +131,10 @@ def absolute(path: str) -> str:
 
 def _asked_for(path: str | os.PathLike[str], policy: Policy) -> _Subject:
     given = os.fspath(path)
-    return _Subject(given, given, tuple(find(path, policy.layout, layouts=policy.layouts)))
+    found, unread = survey(path, policy.layout, layouts=policy.layouts)
+    if not found:
+        raise NoCheckpointError(nothing_found(Path(path), policy.layout, unread))
+    return _Subject(given, given, tuple(found), unread=unread)
 
 
 def _newest(tree: str | os.PathLike[str], policy: Policy) -> Iterator[_Subject]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from ckpt_doctor.layouts import Found, find
+from ckpt_doctor.checkpoint import Unread
+from ckpt_doctor.errors import NoCheckpointError
+from ckpt_doctor.layouts import Found, nothing_found, survey
+from ckpt_doctor.layouts.lone_file import unread_folder
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Report
 
@@ -30,12 +34,38 @@ def inspect(
     """
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
-    found: dict[tuple[str, str, str], Found] = {}
+    found: dict[_Key, Found] = {}
+    asked: dict[str, list[_Key]] = {}
+    unread: dict[Unread, None] = {}
     for path in paths:
-        for item in find(path, policy.layout, layouts=policy.layouts):
-            # Two paths may lead to one checkpoint: it is judged once, under the first name.
-            found.setdefault((os.path.abspath(item.root), item.layout, item.name), item)
-    return judge(list(found.values()), policy, standard=standard, progress=progress, counter=counter, jobs=jobs)
+        items, aside = _at(path, policy)
+        unread.update(dict.fromkeys(aside))
+        # Two paths may lead to one checkpoint: it is judged once, under the first name.
+        asked[os.fspath(path)] = [_key(item) for item in items]
+        for item in items:
+            found.setdefault(_key(item), item)
+    report = judge(list(found.values()), policy, standard=standard, progress=progress, counter=counter, jobs=jobs)
+    judged = {key for key, diagnosis in zip(found, report.diagnoses, strict=True) if diagnosis.judged}
+    unjudged = tuple(path for path, keys in asked.items() if not judged.intersection(keys))
+    return report._replace(unread=tuple(unread), unjudged=unjudged)
+
+
+_Key = tuple[str, str, str]
+
+
+def _key(found: Found) -> _Key:
+    return os.path.abspath(found.root), found.layout, found.name
+
+
+def _at(path: str | os.PathLike[str], policy: Policy) -> tuple[list[Found], tuple[Unread, ...]]:
+    """What lies at a path, and what is not read there; of both only the latter where nothing can be judged."""
+    found, unread = survey(path, policy.layout, layouts=policy.layouts)
+    if found:
+        return found, unread
+    if not unread or policy.layout is not None:
+        raise NoCheckpointError(nothing_found(Path(path), policy.layout, unread))
+    inside = (item._replace(path=Path(os.path.relpath(item.path, path)).as_posix()) for item in unread)
+    return [unread_folder(Path(path), os.path.normpath(path), inside)], ()
 
 
 def judge(

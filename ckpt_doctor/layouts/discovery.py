@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.checkpoint import Checkpoint, Unread
 from ckpt_doctor.errors import NoCheckpointError, PathNotFoundError, UnknownNameError
+from ckpt_doctor.wording import listed
 
 from . import lone_file
 from .disk import DISK, Disk
-from .match import Found
+from .match import Found, Survey
 
 if TYPE_CHECKING:
     from ckpt_doctor.layout_definition import LayoutDefinition
@@ -49,6 +50,21 @@ def find(
     ``disk`` is what is looked at, and ``layouts`` are those that a team has defined. Raises ``PathNotFoundError``,
     ``NoCheckpointError``, and ``UnknownNameError`` for a layout that does not exist.
     """
+    found = survey(path, layout, disk, layouts, force=force)
+    if not found.found:
+        raise NoCheckpointError(nothing_found(Path(path), layout, found.unread))
+    return found.found
+
+
+def survey(
+    path: str | os.PathLike[str],
+    layout: str | None = None,
+    disk: Disk = DISK,
+    layouts: Sequence[LayoutDefinition] = (),
+    *,
+    force: bool = True,
+) -> Survey:
+    """What :func:`find` finds, and what is or may hold weights there and was not read. Both may be nothing."""
     # Path("") is the current directory: an unset variable in a script must not be taken for it.
     if not os.fspath(path):
         raise PathNotFoundError("the path is empty: is a variable unset?")
@@ -60,22 +76,24 @@ def find(
         if not disk.has_file(path):
             raise PathNotFoundError(f"{path} does not exist")
         if path.name in _CONFIGS or path.name.endswith(_INDEX_ENDING):
-            return find(path.parent, layout, disk, layouts, force=force)
+            return survey(path.parent, layout, disk, layouts, force=force)
         if layout not in (None, lone_file.NAME):
             raise NoCheckpointError(f"{path} is a file, and a {layout} checkpoint is a folder: name the folder")
-        return [lone_file.found(path, str(path), disk)]
+        return Survey([lone_file.found(path, str(path), disk)])
     # A lone file needs none of the other layouts, so it does not pay for them.
     from .search import search
 
     found = search(path, layout, disk, layouts, force=force)
-    if not found:
-        raise NoCheckpointError(_nothing_found(path, layout))
-    return sorted(found, key=lambda item: (item.path, item.layout))
+    return found._replace(found=sorted(found.found, key=lambda item: (item.path, item.layout)))
 
 
-def _nothing_found(path: Path, layout: str | None) -> str:
+def nothing_found(path: Path, layout: str | None, unread: Sequence[Unread] = ()) -> str:
+    """Why there is no checkpoint, with what lies there instead."""
     if layout is not None:
         return f"no {layout} checkpoint was found in {path}"
+    if unread:
+        shown = listed((f"{item.path} ({item.kind}: {item.reason})" for item in unread), 5)
+        return f"nothing in {path} could be judged. Not read: {shown}"
     return (
         f"no checkpoint was found in {path}: no adapter_model.*, model*.safetensors, pytorch_model*.bin, weaver_lora/ "
         "or projections.pt, and no other file that holds tensors"

@@ -7,6 +7,7 @@ and rules judge a state that is not there yet.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import ConfigFile, ShardIndex, WeightFile
@@ -53,6 +54,23 @@ class Disk:
         except OSError:
             return b""
 
+    def heads(self, folder: Path, names: Iterable[str], nbytes: int) -> Iterator[tuple[str, bytes]]:
+        """Each name with the first bytes of that file in ``folder``; none of what cannot be read.
+
+        The folder is opened once: this is asked of every file in a tree.
+        """
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            place = os.open(folder, os.O_RDONLY) if os.open in os.supports_dir_fd else None
+        except OSError:
+            place = None
+        try:
+            for name in names:
+                yield name, _head(name if place is not None else folder / name, flags, place, nbytes)
+        finally:
+            if place is not None:
+                os.close(place)
+
     def weights(self, path: Path, name: str) -> WeightFile:
         """See :func:`~ckpt_doctor.formats.read_weight_file`."""
         return read_weight_file(path, name)
@@ -68,6 +86,19 @@ class Disk:
 
 DISK = Disk()
 """The file system as it is."""
+
+
+def _head(path: str | Path, flags: int, place: int | None, nbytes: int) -> bytes:
+    try:
+        descriptor = os.open(path, flags, dir_fd=place)
+    except (OSError, ValueError):
+        return b""
+    try:
+        return os.read(descriptor, nbytes)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -20,6 +20,7 @@ class Folder:
     def __init__(self, path: Path, disk: Disk = DISK) -> None:
         self.path = path
         self.disk = disk
+        self.error: str | None = None
 
     @property
     def name(self) -> str:
@@ -28,7 +29,7 @@ class Folder:
 
     @cached_property
     def _entries(self) -> dict[str, bool]:
-        self.error: str | None = None
+        self.error = None
         try:
             found = self.disk.listing(self.path)
         except OSError as error:
@@ -58,13 +59,24 @@ class Folder:
         return WeightFile(shown, "unknown", 0, content="an unreadable folder", defects=(defect,))
 
     def has_file(self, name: str) -> bool:
-        """Whether an entry of this name is there that is not a directory; asks for this one name only."""
+        """Whether an entry of this name is there that is not a directory; asks for this one name where nothing is listed."""
+        if self._knows(name):
+            return self._entries.get(name) is False
         return self.disk.has_file(self.path / name)
 
     def has_folder(self, name: str) -> bool:
-        """Whether a directory of this name is there; asks for this one name only."""
+        """Whether a directory of this name is there; asks for this one name where nothing is listed yet."""
+        if self._knows(name):
+            return self._entries.get(name) is True
         return self.disk.has_folder(self.path / name)
 
     def child(self, name: str) -> Folder:
         """The directory of this name below this one."""
-        return Folder(self.path / name, self.disk)
+        child = Folder(self.path / name, self.disk)
+        if self._knows(name) and not self._entries.get(name):
+            child.error, child.__dict__["_entries"] = None, {}  # there is nothing to ask the disk for
+        return child
+
+    def _knows(self, name: str) -> bool:
+        """Whether the listing was read, and says whether this entry is there."""
+        return "_entries" in self.__dict__ and self.error is None and "/" not in name

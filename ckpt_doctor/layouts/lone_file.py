@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.checkpoint import Checkpoint, Part, Unread, WeightFile
 
 from .disk import Disk
 from .match import Found
@@ -20,6 +21,33 @@ def found(path: Path, shown: str, disk: Disk) -> Found:
 
 def build(path: Path, shown: str, disk: Disk) -> Checkpoint:
     """The checkpoint that consists of the file at ``path``; its root is the folder the file lies in."""
-    file = disk.weights(path, path.name)
+    return _of(path, shown, disk.weights(path, path.name))
+
+
+def already_read(found: Found, file: WeightFile) -> Found:
+    """The checkpoint that consists of ``file``, which was read already."""
+    return found._replace(read=partial(_of, found.root / found.name, found.path, file))
+
+
+def with_unread(found: Found, unread: Iterable[Unread]) -> Found:
+    """The same, with what lies in its folder and is not read."""
+    return found._replace(read=partial(_with_unread, found, tuple(unread)))
+
+
+def unread_folder(path: Path, shown: str, unread: Iterable[Unread]) -> Found:
+    """What stands for a path where nothing was found that could be judged."""
+    return Found(NAME, path, shown, (), partial(_unread_folder, path, shown, tuple(unread)))
+
+
+def _of(path: Path, shown: str, file: WeightFile) -> Checkpoint:
     role = "adapter" if path.name.startswith("adapter_model.") else "file"
     return Checkpoint(path.parent, shown, NAME, "weight file", (Part(path.name, role, files=(file,)),))
+
+
+def _with_unread(found: Found, unread: tuple[Unread, ...]) -> Checkpoint:
+    checkpoint = found.read()
+    return checkpoint._replace(unread=(*checkpoint.unread, *unread))
+
+
+def _unread_folder(path: Path, shown: str, unread: tuple[Unread, ...]) -> Checkpoint:
+    return Checkpoint(path, shown, NAME, "nothing that this tool reads", (), unread=unread)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.checkpoint import Checkpoint, Unread
 
 from .reading import CheckpointReader
 
@@ -42,3 +42,10 @@ class Found(NamedTuple):
     def name(self) -> str:
         """The name of a lone file, which tells it apart from others in its folder; empty for anything else."""
         return Path(self.path).name if self.layout == "file" else ""
+
+
+class Survey(NamedTuple):
+    """The checkpoints at a path, and what is or may hold weights there and was not read, with paths as shown."""
+
+    found: list[Found]
+    unread: tuple[Unread, ...] = ()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from .disk import DISK
 from .folder import Folder
-from .search import LEVELS_UP, lone_files, matches_at
+from .loose import lone_files
+from .search import LEVELS_UP, matches_at
 
 
 def is_part_of_inspected(folder: Path, paths: Iterable[str | os.PathLike[str]]) -> bool:

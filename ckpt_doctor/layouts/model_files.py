@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ckpt_doctor.checkpoint import Part, ShardIndex
+from ckpt_doctor.checkpoint import DefectKind, Part, ShardIndex
 
 from .folder import Folder
 from .reading import CheckpointReader, join
@@ -18,13 +18,26 @@ _WEIGHTS = re.compile(
     r"(?P<stem>[\w-]+?)(?:\.(?P<variant>[\w.-]+?))?(?P<shard>-\d+-of-\d+)?\.(?P<ending>safetensors|bin)"
 )
 
+_ENDINGS = (".json", ".safetensors", ".bin")
+
 _Unit = tuple[str, str]
 """Stem and variant: what makes files one model."""
 
 
 def holds_model(folder: Folder) -> bool:
     """Whether weights of a whole model, or an index of them, lie in this folder."""
-    return any(_INDEX.fullmatch(name) or _unit_of(name, _STEMS) for name in folder.files)
+    return any(
+        _INDEX.fullmatch(name) or (_unit_of(name, _STEMS) and not _is_other_kind(folder, name))
+        for name in folder.files
+        if name.endswith(_ENDINGS)
+    )
+
+
+def _is_other_kind(folder: Folder, name: str) -> bool:
+    """Whether a file is called ``model.bin`` by another library: CTranslate2 does, transformers never does."""
+    if not name.startswith("model.") or not name.endswith(".bin"):
+        return False
+    return folder.disk.weights(folder.path / name, name).has_defect(DefectKind.OTHER_KIND)
 
 
 def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:
@@ -40,7 +53,7 @@ def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:
     names: dict[_Unit, list[str]] = {unit: [] for unit in indexes}
     for name in folder.files:
         unit = _unit_of(name, stems)
-        if unit:
+        if unit and not _is_other_kind(folder, name):
             names.setdefault(unit, []).append(name)
     config = reader.config(join(directory, "config.json"))
     parts = []

@@ -30,6 +30,44 @@ _TEXT_ENDINGS = (".json", ".jsonl", ".txt", ".md", ".py", ".yaml", ".yml", ".tom
 _STATE_FOLDER = re.compile(r"global_step\d+|pytorch_model_fsdp_\d+|optimizer_\d+")
 
 
+# What else files of torch are called: the content was never a tar in any that was seen.
+_OTHER_WEIGHT_ENDINGS = (".pth.tar", ".pt.tar", ".ckpt.tar", ".th", ".checkpoint", ".jit", ".torchscript")
+
+# Texts, sources, pictures and sounds: nobody keeps weights under these names, and a tree holds very many of them.
+_NEVER_WEIGHTS = (
+    *_TEXT_ENDINGS,
+    *(".pyc", ".pyi", ".rst", ".ini", ".cfg", ".lock", ".xml", ".tsv", ".ipynb", ".css", ".js", ".ts", ".map", ".sh"),
+    *(".c", ".cc", ".cpp", ".h", ".hpp", ".cu", ".cuh", ".so", ".o", ".a", ".java", ".rs", ".go", ".tex", ".svg"),
+    *(".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ico", ".pdf", ".parquet", ".arrow"),
+    *(".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".whl", ".docx", ".xlsx"),
+)
+
+_TEMPORARY = re.compile(r".*\.(incomplete|tmp|temp|part|partial|filepart|crdownload|download|aria2)([._-].*)?|tmp[-_.].*")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a saver, copier or downloader gives such a name to a file until it is whole."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def is_never_weights(name: str) -> bool:
+    """Whether the name says that something else than weights is inside."""
+    return name.endswith(_NEVER_WEIGHTS)
+
+
+def is_named_like_weights(path: str) -> bool:
+    """Whether the name says that torch or safetensors wrote the file."""
+    return path.lower().endswith((*WEIGHT_ENDINGS, *_OTHER_WEIGHT_ENDINGS))
+
+
+_WITH_TENSORS = re.compile(r"optimizer(_\d+)?\.(pt|bin)|.*(optim_states|model_states)\.pt")
+
+
+def state_with_tensors(name: str) -> bool:
+    """Whether a file of training state holds tensors as large as the weights."""
+    return _WITH_TENSORS.fullmatch(name) is not None
+
+
 def has_weight_ending(path: str) -> bool:
     """Whether a file of this name usually holds tensors."""
     return path.lower().endswith(WEIGHT_ENDINGS)

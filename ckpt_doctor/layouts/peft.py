@@ -6,7 +6,7 @@ from functools import partial
 
 from ckpt_doctor.checkpoint import Checkpoint
 
-from .adapters import adapter_part, holds_adapter
+from .adapters import CONFIG_NAME, WEIGHT_NAMES, adapter_part, holds_adapter
 from .folder import Folder
 from .match import Match
 from .model_files import holds_model, model_parts
@@ -22,11 +22,19 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     The folders of further adapters below it are checkpoints of their own: each can be loaded without the other.
     ``forced`` takes the user's word for it.
     """
-    if not forced and not holds_adapter(folder):
+    if not forced and (not holds_adapter(folder) or is_of_mlx(folder)):
         return None
 
     state = state_folders(folder.folders)
     return Match(NAME, folder.path, state, partial(_build, state))
+
+
+def is_of_mlx(folder: Folder) -> bool:
+    """Whether the adapter here is one of mlx-lm, which gives its config the name that PEFT's has."""
+    if not folder.has_file(CONFIG_NAME) or any(folder.has_file(name) for name in WEIGHT_NAMES):
+        return False
+    data = folder.disk.config(folder.path / CONFIG_NAME, CONFIG_NAME).data or {}
+    return "fine_tune_type" in data and "peft_type" not in data
 
 
 def _build(state: tuple[str, ...], reader: CheckpointReader) -> Checkpoint:

@@ -14,12 +14,22 @@ from ckpt_doctor.checkpoint import (
     OtherFile,
     Part,
     ShardIndex,
+    Unread,
     WeightFile,
 )
+from ckpt_doctor.formats.other_kinds import NAMED_ENDINGS, begins_like_weights
+from ckpt_doctor.knowledge.weight_names import is_opened_by_name
 
 from .disk import DISK, Disk
 from .folder import Folder
-from .names import has_weight_ending, is_pickle_name, is_training_state, may_hide_a_pickle
+from .left_out import grouped
+from .names import (
+    has_weight_ending,
+    is_named_like_weights,
+    is_pickle_name,
+    is_training_state,
+    may_hide_a_pickle,
+)
 
 
 class CheckpointReader:
@@ -80,39 +90,58 @@ class CheckpointReader:
         rest = [join(folder, name) for folder in folders for name in self.folder(folder).files]
         rest = [path for path in rest if path not in self._seen]
         state = self.weights(path for path in rest if is_training_state(path.rpartition("/")[2]))
-        extra = self._extras(path for path in rest if path not in self._seen)
+        unread: list[Unread] = []
+        extra = self._extras((path for path in rest if path not in self._seen), unread)
         more = []
         if state:
             more.append(Part("training state", "training-state", files=state, active=_paths(state), required=False))
         if extra:
             more.append(Part("other files", "extra", files=extra, active=_paths(extra), required=False))
         others = tuple(other for folder in folders for other in self._others(folder))
-        return Checkpoint(self.root, self.shown, layout, variant, (*parts, *more), others, config, known_sizes)
+        return Checkpoint(
+            self.root,
+            self.shown,
+            layout,
+            variant,
+            (*parts, *more),
+            others,
+            config,
+            known_sizes,
+            unread=grouped(unread),
+        )
 
-    def _extras(self, paths: Iterable[str]) -> tuple[WeightFile, ...]:
+    def _extras(self, paths: Iterable[str], unread: list[Unread]) -> tuple[WeightFile, ...]:
         files = []
         for path in paths:
-            if has_weight_ending(path):
-                file = self.disk.weights(self.root / path, path)
-                wanted = not (path.endswith(".bin") and is_foreign(file))
-            elif may_hide_a_pickle(path) and (is_pickle_name(path) or self._starts_like_a_pickle(path)):
-                file = self.disk.weights(self.root / path, path)
-                wanted = file.has_defect(DefectKind.UNSAFE_GLOBAL, DefectKind.RESOURCE_BOMB)
-            else:
+            named = is_named_like_weights(path)
+            if not named and not (path.endswith(".distcp") or self._may_be_weights(path)):
                 continue
-            if wanted:
+            file = self.disk.weights(self.root / path, path)
+            other = unread_of(file)
+            if other is not None:
+                self._seen.add(path)
+                unread.append(other)
+            elif (
+                not (path.endswith(".bin") and is_foreign(file))
+                if has_weight_ending(path)
+                else file.has_defect(DefectKind.UNSAFE_GLOBAL, DefectKind.RESOURCE_BOMB) or _holds_weights(file, named)
+            ):
                 self._seen.add(path)
                 files.append(file)
         return tuple(files)
 
-    def _starts_like_a_pickle(self, path: str) -> bool:
-        """Whether a file begins like a pickle of protocol 2 or later, or like a zip archive that may hold one."""
-        head = self.disk.head(self.root / path, 4)
-        return head[:1] == b"\x80" or head == b"PK\x03\x04"
+    def _may_be_weights(self, path: str) -> bool:
+        """Whether a file begins like weights, like a pickle, or like a zip archive that may hold one."""
+        if not may_hide_a_pickle(path):
+            return False
+        if is_pickle_name(path) or path.endswith(NAMED_ENDINGS):
+            return True
+        head = self.disk.head(self.root / path, 16)
+        return head[:1] == b"\x80" or begins_like_weights(head)
 
     def _others(self, folder: str) -> list[OtherFile]:
         found = []
-        inside = os.path.realpath(self.root)
+        inside = os.path.realpath(hub_repository(self.root) or self.root)
         for name in self.folder(folder).files:
             path = join(folder, name)
             full = self.root / path
@@ -124,9 +153,34 @@ class CheckpointReader:
         return found
 
 
+def hub_repository(folder: Path) -> Path | None:
+    """The repository of a hub cache that ``folder`` is a snapshot of, or lies in one: its links lead to ``blobs``."""
+    for snapshots in folder.parents:
+        if snapshots.name == "snapshots" and os.path.isdir(snapshots.parent / "blobs"):  # noqa: PTH112
+            return snapshots.parent
+    return None
+
+
 def is_foreign(file: WeightFile) -> bool:
     """Whether a file is something else altogether: its ending is shared with others, and nothing in it is dangerous."""
-    return bool(file.defects) and all(d.kind in (DefectKind.IMPOSTOR, DefectKind.EMPTY) for d in file.defects)
+    kinds = (DefectKind.IMPOSTOR, DefectKind.EMPTY, DefectKind.OTHER_KIND)
+    return bool(file.defects) and all(defect.kind in kinds for defect in file.defects)
+
+
+def unread_of(file: WeightFile) -> Unread | None:
+    """A file of weights of another kind, under a name that no loader of torch or safetensors opens."""
+    for defect in file.defects:
+        if defect.kind is DefectKind.OTHER_KIND and defect.evidence["weights"]:
+            if not is_opened_by_name(file.path, weights=True):
+                return Unread(file.path, file.content, file.nbytes, str(defect.evidence["reason"]))
+    return None
+
+
+def _holds_weights(file: WeightFile, named: bool) -> bool:
+    """Whether a file whose ending says little holds tensors, or was to hold some and is damaged."""
+    if file.format == "unknown":
+        return named and not is_foreign(file)
+    return bool(file.tensors)
 
 
 def _paths(files: Iterable[WeightFile]) -> tuple[str, ...]:

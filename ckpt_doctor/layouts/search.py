@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.checkpoint import Checkpoint, Part, Unread
 
 from . import lone_file, memgen, peft, transformers, trigger, weaver
 from .disk import Disk
 from .folder import Folder
-from .match import Found, Match
-from .names import has_weight_ending, is_training_state
-from .reading import CheckpointReader, is_foreign
+from .left_out import entered, grouped, unused_blobs, whole_folder
+from .loose import lone_files
+from .match import Found, Match, Survey
+from .pipelines import incomplete_components
+from .reading import CheckpointReader
 
 if TYPE_CHECKING:
     from ckpt_doctor.layout_definition import LayoutDefinition
@@ -35,23 +37,44 @@ _NONE: _Matchers = {}
 
 def search(
     path: Path, layout: str | None, disk: Disk, layouts: Iterable[LayoutDefinition] = (), *, force: bool = True
-) -> list[Found]:
+) -> Survey:
     """The checkpoint that encloses the folder ``path``, or those below it; only those of ``layout`` if one is given.
 
     ``layouts`` are those of a team, which come before all others. ``force`` takes the folder itself for one of
     ``layout`` where none is there.
     """
+    unread: list[Unread] = []
     if layout == lone_file.NAME:
-        return list(lone_files(Folder(path, disk)))
+        found = list(lone_files(Folder(path, disk), unread))
+        return Survey(found, _shown_below(path, unread))
     own = {definition.name: _matcher(definition) for definition in layouts}
-    matches = _enclosing(path, own, disk) or _matches_below(Folder(path, disk), own)
-    found = [item if isinstance(item, Found) else _found(item, path, disk) for item in matches]
-    if layout is None:
-        return found
-    # Only the names of its tensors tell a whole MemGen model from any other.
-    found = [_already_read(item, item.read()) for item in found]
-    wanted = [item for item in found if item.layout == layout]
-    return wanted or (_forced(Folder(path, disk), layout, own) if force else [])
+    matches = _enclosing(path, own, disk) or list(_matches_below(Folder(path, disk), own, unread))
+    nested = _nested_below(path, matches, disk)
+    found = [item if isinstance(item, Found) else _found(item, path, disk, nested) for item in matches]
+    if layout is not None:
+        # Only the names of its tensors tell a whole MemGen model from any other.
+        found = [_already_read(item, item.read()) for item in found]
+        wanted = [item for item in found if item.layout == layout]
+        found = wanted or (_forced(Folder(path, disk), layout, own) if force else [])
+    return Survey(found, _shown_below(path, unread))
+
+
+def _shown_below(path: Path, unread: Iterable[Unread]) -> tuple[Unread, ...]:
+    """What was not read, with paths as they are shown."""
+    return grouped(item._replace(path=Path(os.path.normpath(item.path)).as_posix()) for item in unread)
+
+
+def _nested_below(path: Path, matches: Iterable[Match | Found], disk: Disk) -> Path | None:
+    """The folder of a lone adapter right below the one that was asked for, where a loader would look in that one.
+
+    Asked once for a tree: it looks at every folder there.
+    """
+    here = os.path.abspath(path)
+    adapters = [item for item in matches if item.layout == peft.NAME and os.path.abspath(item.root.parent) == here]
+    if len(adapters) != 1:
+        return None
+    name = peft.nested_below(Folder(path, disk))
+    return adapters[0].root if name == adapters[0].root.name else None
 
 
 def _matcher(definition: LayoutDefinition) -> Callable[..., Match | None]:
@@ -60,9 +83,10 @@ def _matcher(definition: LayoutDefinition) -> Callable[..., Match | None]:
     return partial(custom.match, definition)
 
 
-def _found(match: Match, asked: Path, disk: Disk) -> Found:
+def _found(match: Match, asked: Path, disk: Disk, nested: Path | None = None) -> Found:
     shown = _shown(match.root, asked)
-    return Found(match.layout, match.root, shown, match.claimed, partial(_read, match, shown, asked, disk))
+    is_nested = nested is not None and match.root == nested
+    return Found(match.layout, match.root, shown, match.claimed, partial(_read, match, shown, is_nested, disk))
 
 
 def _already_read(found: Found, checkpoint: Checkpoint) -> Found:
@@ -86,7 +110,7 @@ def _enclosing(path: Path, own: _Matchers, disk: Disk) -> list[Match | Found]:
     return []
 
 
-def _matches_below(top: Folder, own: _Matchers) -> Iterator[Match | Found]:
+def _matches_below(top: Folder, own: _Matchers, unread: list[Unread]) -> Iterator[Match | Found]:
     waiting = [top]
     claimed: set[Path] = set()
     while waiting:
@@ -100,15 +124,16 @@ def _matches_below(top: Folder, own: _Matchers) -> Iterator[Match | Found]:
         if not belongs:
             matches = matches_at(folder, own)
             yield from matches
+            whole = None if matches else whole_folder(folder)
+            if whole is not None:
+                unread.append(whole)
+                continue
             if not matches:
-                yield from lone_files(folder)
+                yield from lone_files(folder, unread)
             claimed.update(folder.path / name for match in matches for name in match.claimed)
-        # Links to folders are left out: what they lead to is found where it lies, and a loop would have no end.
-        waiting += [
-            folder.child(name)
-            for name in folder.folders
-            if not name.startswith(".") and not (folder.path / name).is_symlink()
-        ]
+        unread += unused_blobs(folder)
+        unread += incomplete_components(folder)
+        waiting += [folder.child(name) for name in entered(folder, unread)]
 
 
 def matches_at(folder: Folder, own: _Matchers = _NONE) -> list[Match]:
@@ -130,23 +155,9 @@ def _forced(folder: Folder, layout: str, own: _Matchers) -> list[Found]:
     return [_found(match, folder.path, folder.disk)] if match else []
 
 
-def lone_files(folder: Folder) -> Iterator[Found]:
-    """The weight files in a folder that is no checkpoint, each as one of its own."""
-    for name in folder.files:
-        if not has_weight_ending(name) or is_training_state(name):
-            continue
-        found = lone_file.found(folder.path / name, os.path.normpath(folder.path / name), folder.disk)
-        # ".bin" is everybody's ending: in a folder of anything, only what holds tensors counts as a weight file.
-        if name.endswith(".bin"):
-            checkpoint = found.read()
-            if is_foreign(checkpoint.files[0]):
-                continue
-            found = _already_read(found, checkpoint)
-        yield found
-
-
-def _read(match: Match, shown: str, asked: Path, disk: Disk) -> Checkpoint:
-    return _note_nesting(match.build(CheckpointReader(match.root, shown, disk)), asked, disk)
+def _read(match: Match, shown: str, is_nested: bool, disk: Disk) -> Checkpoint:
+    checkpoint = match.build(CheckpointReader(match.root, shown, disk))
+    return _note_nesting(checkpoint) if is_nested else checkpoint
 
 
 def _shown(root: Path, asked: Path) -> str:
@@ -160,12 +171,8 @@ def _shown(root: Path, asked: Path) -> str:
     return os.path.normpath(asked.joinpath(*[".."] * len(absolute.relative_to(root).parts)))
 
 
-def _note_nesting(checkpoint: Checkpoint, asked: Path, disk: Disk) -> Checkpoint:
+def _note_nesting(checkpoint: Checkpoint) -> Checkpoint:
     """Tell a lone adapter below the folder that was asked for that a loader would look in that folder."""
-    if checkpoint.layout != peft.NAME or os.path.abspath(asked) != os.path.abspath(checkpoint.root.parent):
-        return checkpoint
-    if peft.nested_below(Folder(asked, disk)) != checkpoint.root.name:
-        return checkpoint
     parts = tuple(part._replace(nested_from="..") if part.role == "adapter" else part for part in checkpoint.parts)
     return checkpoint._replace(parts=parts)
 

@@ -7,6 +7,7 @@ are held in memory; everything else is looked up where it lies.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,6 +133,10 @@ class Draft(Disk):
         if isinstance(entry, Document):
             return entry.data[:nbytes]
         return b"" if isinstance(entry, Rewritten) else super().head(self.source_of(path), nbytes)
+
+    def heads(self, folder: Path, names: Iterable[str], nbytes: int) -> Iterator[tuple[str, bytes]]:
+        """See :meth:`Disk.heads`."""
+        return ((name, self.head(folder / name, nbytes)) for name in names)
 
     def weights(self, path: Path, name: str) -> WeightFile:
         """See :meth:`Disk.weights`."""

@@ -24,9 +24,10 @@ def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     cases = [_cases(part, look) for part in parts]
     failures = [sum(finding.fails(look.fail_on) for finding in part.findings) for part in parts]
     yield '<?xml version="1.0" encoding="UTF-8"?>'
-    yield f"<testsuites{_attributes(name='ckpt-doctor', **_numbers(sum(map(len, cases)), sum(failures)))}>"
+    errors = sum(not part.judged for part in parts)
+    yield f"<testsuites{_attributes(name='ckpt-doctor', **_numbers(sum(map(len, cases)), sum(failures), errors))}>"
     for part, own, failed in zip(parts, cases, failures, strict=True):
-        yield f"  <testsuite{_attributes(name=part.path, **_numbers(len(own), failed))}>"
+        yield f"  <testsuite{_attributes(name=part.path, **_numbers(len(own), failed, not part.judged))}>"
         if look.statistics:
             yield from _statistics(part)
         yield from own
@@ -34,8 +35,8 @@ def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     yield "</testsuites>"
 
 
-def _numbers(tests: int, failures: int) -> dict[str, object]:
-    return {"tests": tests, "failures": failures, "errors": 0, "skipped": 0, "time": 0}
+def _numbers(tests: int, failures: int, errors: int) -> dict[str, object]:
+    return {"tests": tests, "failures": failures, "errors": int(errors), "skipped": 0, "time": 0}
 
 
 def _cases(part: Section, look: Presentation) -> list[str]:
@@ -45,6 +46,8 @@ def _cases(part: Section, look: Presentation) -> list[str]:
     if part.healthy and part.passes(look.fail_on):
         output = f"\n      <system-out>{_text(part.contents)}</system-out>\n    "
         cases.append(_case(part, part.sound, part.root, output))
+    if not part.judged:
+        cases.append(_case(part, "not judged", part.root, f"\n      <error{_attributes(message='nothing was judged')}/>\n    "))
     for finding in part.findings:
         name = f"{finding.code} {finding.name}" + (f": {finding.path}" if finding.path is not None else "")
         seen[name] += 1

@@ -34,16 +34,17 @@ class Section(NamedTuple):
     sound: str
     findings: tuple[Finding, ...]
     components: tuple[Component, ...] = ()
+    judged: bool = True
 
     @property
     def healthy(self) -> bool:
-        """Whether no error is left after all settings."""
-        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+        """Whether it was judged, and no error is left after all settings."""
+        return self.judged and all(finding.severity is not Severity.ERROR for finding in self.findings)
 
     @property
     def verdict(self) -> str:
         """How many findings of which severity there are, or that there are none."""
-        return ", ".join(_counts(self.findings)) or self.sound
+        return ", ".join([*([] if self.judged else ["not judged"]), *_counts(self.findings)]) or self.sound
 
     def file(self, finding: Finding) -> str:
         """The file that is meant, as seen from the working directory; the checkpoint where no file is."""
@@ -54,8 +55,8 @@ class Section(NamedTuple):
         return path if self.root == "." else f"{self.root}/{path}"
 
     def passes(self, fail_on: str) -> bool:
-        """Whether nothing is at or above this ``--fail-on``."""
-        return not any(finding.fails(fail_on) for finding in self.findings)
+        """Whether it was judged, and nothing is at or above this ``--fail-on``."""
+        return self.judged and not any(finding.fails(fail_on) for finding in self.findings)
 
 
 def sections(judged: Judged) -> list[Section]:
@@ -63,7 +64,8 @@ def sections(judged: Judged) -> list[Section]:
     if isinstance(judged, Coverage):
         return [_loaded(judged)]
     if isinstance(judged, Report):
-        return [_inspected(diagnosis) for diagnosis in judged.diagnoses]
+        # Where something else was judged at the same path, what could not be judged fails nothing.
+        return [_inspected(diagnosis, strict=bool(judged.unjudged)) for diagnosis in judged.diagnoses]
     return [section for part in judged for section in sections(part)]
 
 
@@ -90,7 +92,7 @@ def _counts(findings: tuple[Finding, ...]) -> list[str]:
     return [counted(number, severity.value) for number, severity in numbers if number]
 
 
-def _inspected(diagnosis: Diagnosis) -> Section:
+def _inspected(diagnosis: Diagnosis, *, strict: bool) -> Section:
     checkpoint = diagnosis.checkpoint
     return Section(
         path=checkpoint.path,
@@ -100,6 +102,7 @@ def _inspected(diagnosis: Diagnosis) -> Section:
         contents=", ".join(contents(checkpoint)),
         sound="healthy",
         findings=diagnosis.findings,
+        judged=diagnosis.judged or not strict,
     )
 
 

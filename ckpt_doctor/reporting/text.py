@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
@@ -17,7 +18,7 @@ from .prose import command_lines, joined, wrapped
 
 def lines(report: Report, look: Presentation) -> Iterator[str]:
     """The whole report, line by line. With ``quiet``, nothing where there is nothing to say."""
-    body = _statistics(report, look) if look.statistics else _checkpoints(report, look)
+    body = _statistics(report, look) if look.statistics else chain(_checkpoints(report, look), _unread(report, look))
     summary = _summary(report, look)
     written = False
     for line in body:
@@ -51,12 +52,35 @@ def _checkpoints(report: Report, look: Presentation) -> Iterator[str]:
         previous = diagnosis
 
 
+def _unread(report: Report, look: Presentation) -> Iterator[str]:
+    """What belongs to no checkpoint and was not read; what lies beside one is a finding of that."""
+    items = report.unread
+    if not items or look.quiet:
+        return
+    yield ""
+    yield look.paint("not judged", "bold")
+    for item in items[:_MOST_UNREAD]:
+        number = f"{counted(item.count, 'file')}, " if item.count > 1 else ""
+        size = f"{byte_size(item.nbytes)}, " if item.nbytes else ""
+        text = f"{printable(item.path)}: {item.kind}, {number}{size}{printable(item.reason)}"
+        first, *others = wrapped(text, look.width - 4)
+        yield f"  {first}"
+        yield from (f"    {line}" for line in others)
+    if len(items) > _MOST_UNREAD:
+        yield f"  and {len(items) - _MOST_UNREAD:,} more: --output-format json names all"
+
+
+_MOST_UNREAD = 10
+
+
 def _header(diagnosis: Diagnosis, look: Presentation) -> Iterator[str]:
     """What lies there, on one line, with less detail where the line is too long; two lines if the path is."""
     checkpoint = diagnosis.checkpoint
     path = printable(checkpoint.path)
     variant = printable(checkpoint.variant or checkpoint.layout)
     verdict = "" if diagnosis.findings else "   healthy"
+    if not diagnosis.judged:
+        verdict = "   not judged"
     room = look.width - len(path) - len(look.separator) - len(verdict)
     totals = contents(checkpoint)
     for details in (totals, totals[1:2] + totals[3:], []):
@@ -76,6 +100,8 @@ def contents(checkpoint: Checkpoint) -> list[str]:
     totals = checkpoint.totals
     if not checkpoint.files:
         return ["no weight files"]
+    if not totals.tensors and checkpoint.not_judged:
+        return [counted(len(checkpoint.files), "file"), byte_size(sum(file.nbytes for file in checkpoint.files))]
     size = byte_size(totals.nbytes)
     if totals.unique_nbytes < totals.nbytes:
         size += f" ({byte_size(totals.unique_nbytes)} unique)"

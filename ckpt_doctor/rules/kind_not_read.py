@@ -40,8 +40,7 @@ class KindNotRead(Rule):
         """See :meth:`Rule.check`."""
         found: dict[tuple[str, str], list[Unread]] = {}
         for item in (*checkpoint.unread, *_files_of_other_kinds(checkpoint)):
-            if not item.covered:
-                found.setdefault((item.kind, item.reason), []).append(item)
+            found.setdefault((item.kind, item.reason), []).append(item)
         for (kind, reason), items in sorted(found.items()):
             count = sum(item.count for item in items)
             subject = f"{kind}, not judged" if count == 1 else f"{counted(count, 'file')} not judged ({kind})"

@@ -1,0 +1,113 @@
+"""The weight files in a folder that is no checkpoint: found by what they hold, whatever they are called."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import DefectKind, Unread, WeightFile
+from ckpt_doctor.formats.other_kinds import NAMED_ENDINGS, begins_as_torch_zip, begins_like_weights
+
+from . import lone_file
+from .adapters import CONFIG_NAME
+from .folder import Folder
+from .left_out import OTHER_READER
+from .match import Found
+from .names import (
+    has_weight_ending,
+    is_named_like_weights,
+    is_never_weights,
+    is_temporary,
+    is_training_state,
+    state_with_tensors,
+)
+from .peft import is_of_mlx
+from .reading import is_foreign, unread_of
+
+_HEAD = 16
+_LONG_HEAD = 4096
+_SURE = re.compile(rb"PK\x03\x04|\x80\x02\x8a\x0a\x6c\xfc\x9c|.{3}[\0-\4]\0{4}\{", re.DOTALL)
+_PACKAGES = ("site-packages", "dist-packages")
+
+
+def lone_files(folder: Folder, unread: list[Unread] | None = None) -> Iterator[Found]:
+    """The weight files in ``folder``, each as a checkpoint of its own.
+
+    What is weights and not read is added to ``unread``; of the same folder, it is part of the first file's checkpoint.
+    """
+    aside: list[Unread] = []
+    found = [item for item in (_found(folder, name, head, aside) for name, head in _candidates(folder)) if item]
+    whole = _mlx_adapter(folder)
+    if whole is not None:
+        mine = [item for item in found if item.name.endswith("adapters.safetensors")]
+        found = [lone_file.with_unread(item, (whole,)) if item in mine else item for item in found]
+        if not mine:
+            aside.append(whole._replace(path=".", whole=False))
+    if found and aside:
+        found[0] = lone_file.with_unread(found[0], aside)
+    elif unread is not None:
+        unread += (item._replace(path=str(folder.path / item.path)) for item in aside)
+    yield from found
+
+
+def _candidates(folder: Folder) -> Iterator[tuple[str, bytes]]:
+    """Name and first bytes of every file that is named or begins like weights."""
+    names = [name for name in folder.files if not is_never_weights(name)]
+    for name, head in folder.disk.heads(folder.path, names, _HEAD):
+        if begins_like_weights(head) or name.endswith(NAMED_ENDINGS) or is_named_like_weights(name):
+            yield name, head
+
+
+def _found(folder: Folder, name: str, head: bytes, aside: list[Unread]) -> Found | None:
+    path = folder.path / name
+    if name.startswith("._"):
+        return None  # what macOS keeps beside a file on other file systems
+    if is_training_state(name):
+        if state_with_tensors(name):
+            aside.append(Unread(name, "training state", folder.disk.size(path), "no model lies beside it"))
+        return None
+    found = lone_file.found(path, os.path.normpath(path), folder.disk)
+    if has_weight_ending(name) and not name.endswith(".bin") and _SURE.match(head):
+        return found
+    file = folder.disk.weights(path, name)
+    other = unread_of(file)
+    if other is not None:
+        aside.append(other)
+        return None
+    if is_temporary(name):
+        if _is_weights(folder, file, name):
+            aside.append(Unread(name, "unfinished file", file.nbytes, "its save or download did not end"))
+        return None
+    return lone_file.already_read(found, file) if _counts(folder, file, name) else None
+
+
+def _counts(folder: Folder, file: WeightFile, name: str) -> bool:
+    """Whether a file is one of weights, or was meant to be."""
+    if name.endswith(".bin"):
+        # ".bin" is everybody's ending: in a folder of anything, only what holds tensors counts as a weight file.
+        return not is_foreign(file)
+    if is_named_like_weights(name):
+        return not (name.endswith(".pth") and folder.name in _PACKAGES and is_foreign(file))
+    return _is_weights(folder, file, name)
+
+
+def _is_weights(folder: Folder, file: WeightFile, name: str) -> bool:
+    """Whether a file holds tensors, or is cut off and begins as one that does, whatever it is called."""
+    if file.tensors:
+        return file.format != "unknown"
+    if file.format == "safetensors":
+        cut = file.has_defect(DefectKind.SAFETENSORS_TRUNCATED)
+        return cut and b'"dtype"' in folder.disk.head(folder.path / name, _LONG_HEAD)
+    if file.format == "torch-legacy":
+        return file.has_defect(DefectKind.TORCH_TRUNCATED, DefectKind.STORAGE_MISSING)
+    cut = file.has_defect(DefectKind.TORCH_TRUNCATED)
+    return cut and begins_as_torch_zip(folder.disk.head(folder.path / name, _LONG_HEAD))
+
+
+def _mlx_adapter(folder: Folder) -> Unread | None:
+    """The folder as an adapter of mlx-lm: by its config, or where that is absent by its file's name."""
+    alone = folder.has_file("adapters.safetensors") and not folder.has_file(CONFIG_NAME)
+    if not alone and not is_of_mlx(folder):
+        return None
+    return Unread(".", "mlx-lm adapter", 0, OTHER_READER, whole=True)

@@ -1,0 +1,35 @@
+"""Pipelines of diffusers: folders whose ``model_index.json`` names the components that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt_doctor.checkpoint import Unread
+
+from .folder import Folder
+from .model_files import holds_model
+
+NAME = "model_index.json"
+
+
+def incomplete_components(folder: Folder) -> Iterator[Unread]:
+    """The components that are named and cannot be judged: their folder, weights or config are not there."""
+    if not folder.has_file(NAME):
+        return
+    index = folder.disk.config(folder.path / NAME, NAME)
+    for name, value in (index.data or {}).items():
+        if isinstance(value, list) and len(value) == 2 and all(isinstance(word, str) for word in value):
+            reason = _problem(folder, name)
+            if reason is not None:
+                yield Unread(str(folder.path / name), "component of a diffusers pipeline", 0, f"{NAME} names it, {reason}")
+
+
+def _problem(folder: Folder, name: str) -> str | None:
+    if not folder.has_folder(name):
+        return "and its folder is not there"
+    component = folder.child(name)
+    config = component.has_file("config.json")
+    weights = holds_model(component)
+    if weights and not config:
+        return "and it has no config.json"
+    return "and it has no weights" if config and not weights else None
