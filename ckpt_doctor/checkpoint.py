@@ -42,7 +42,6 @@ class DefectKind(str, Enum):
     RESOURCE_BOMB = "resource-bomb"
     EXECUTABLE_ARCHIVE = "executable-archive"
     PATH_ESCAPE = "path-escape"
-    OTHER_KIND = "other-kind"
 
 
 class Defect(NamedTuple):
@@ -55,6 +54,12 @@ class Defect(NamedTuple):
     message: str
     tensors: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = NOTHING
+
+    @property
+    def other_kind(self) -> str | None:
+        """What the file is where it is of a kind that no reader here reads, and nothing else is wrong with it."""
+        kind = self.evidence.get("kind") if self.kind is DefectKind.IMPOSTOR else None
+        return kind if isinstance(kind, str) else None
 
 
 class Storage(NamedTuple):
@@ -211,7 +216,6 @@ _BLINDING = (
     DefectKind.UNREADABLE,
     DefectKind.RESOURCE_BOMB,
     DefectKind.EXECUTABLE_ARCHIVE,
-    DefectKind.OTHER_KIND,
 )
 
 
@@ -465,7 +469,7 @@ class Checkpoint(NamedTuple):
         if any(item.whole for item in self.unread):
             return False
         return any(
-            file.tensors or any(defect.kind is not DefectKind.OTHER_KIND for defect in file.defects)
+            file.tensors or any(defect.other_kind is None for defect in file.defects)
             for part in self.parts
             if not part.auxiliary
             for file in part.files
@@ -474,12 +478,11 @@ class Checkpoint(NamedTuple):
     @property
     def not_judged(self) -> tuple[Unread, ...]:
         """Everything here that is, or may hold, weights and was not judged; paths are relative to the checkpoint."""
-        kinds = (DefectKind.OTHER_KIND, DefectKind.UNREADABLE)
         files = (
-            Unread(file.path, file.content, file.nbytes, defect.message)
+            Unread(file.path, defect.other_kind or file.content, file.nbytes, defect.message)
             for file in self.files
             for defect in file.defects
-            if defect.kind in kinds
+            if defect.other_kind is not None or defect.kind is DefectKind.UNREADABLE
         )
         return (*self.unread, *files)
 

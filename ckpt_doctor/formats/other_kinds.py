@@ -43,14 +43,16 @@ _MAGIC = (
     (b"lmgg", OtherKind("GGML model")),
     (b"tjgg", OtherKind("GGML model")),
     (b"fmgg", OtherKind("GGML model")),
-    (b"\x89HDF\r\n\x1a\n", OtherKind("HDF5 file")),
-    (b"\x93NUMPY", OtherKind("NumPy array")),
+    (b"\x89HDF\r\n\x1a\n", OtherKind("HDF5 file (Keras?)")),
+    (b"\x93NUMPY", OtherKind("NumPy array (.npy)")),
     (b"7767517\n", OtherKind("ncnn model")),
     (b"7767517\r\n", OtherKind("ncnn model")),
 )
+DISTRIBUTED = OtherKind("DCP data file (torch.distributed.checkpoint)")
+
 # Formats without a magic number, by the endings that their own libraries give.
 _NAMED = (
-    ((".distcp",), OtherKind("DCP data file (torch.distributed.checkpoint)")),
+    ((".distcp",), DISTRIBUTED),
     ((".pdparams", ".pdopt", ".pdiparams", ".pdmodel"), OtherKind("PaddlePaddle file")),
     ((".joblib",), OtherKind("joblib file")),
     ((".mindir",), OtherKind("MindSpore model")),
@@ -100,15 +102,12 @@ def recognise(source: Source, head: bytes, name: str) -> OtherKind | None:
         return OtherKind("TensorFlow Lite model")
     if head[64:68] == b"\xef\xbe\xad\xde" and head[4:8] == b"\2\0\0\0":
         return OtherKind("Core ML weights")
-    if head[:1] == b"\x80":
-        return None  # a pickle is another kind only where its names show it: see plain_pickle
     return (
         _ctranslate2(head)
         or _ncnn_weights(head, base)
         or _protobuf(source, head, base)
         or _leveldb_table(source)
         or _msgpack(head, base)
-        or _container(head, base)
         or _named(head, base)
     )
 
@@ -266,14 +265,14 @@ def _msgpack(head: bytes, base: str) -> OtherKind | None:
     return OtherKind("msgpack file (Flax)") if is_map else None
 
 
-def _container(head: bytes, base: str) -> OtherKind | None:
-    """An archive under the name of one. Under the name of weights it is something else: see ``recognise.py``."""
-    kind = signatures.container(head)
-    if kind is None or base.endswith(WEIGHT_ENDINGS):
-        return None
-    words = kind.split(" ", 1)
-    plain = words[1] if words[0] in ("a", "an") else kind
-    return OtherKind(plain, True, UNPACK)
+def is_named_like_torch(name: str) -> bool:
+    """Whether a file is called as those of torch and safetensors are."""
+    return name.lower().endswith(WEIGHT_ENDINGS)
+
+
+def archive(kind: str) -> OtherKind:
+    """An archive or compressed file under a name of its own: what is inside may be weights."""
+    return OtherKind(kind.removeprefix("a ").removeprefix("an "), reason=UNPACK)
 
 
 def _named(head: bytes, base: str) -> OtherKind | None:
@@ -287,7 +286,7 @@ def unless_meant_for_torch(file: WeightFile) -> WeightFile:
 
     A text under any name is what a failed download leaves, and so are zero bytes.
     """
-    if not file.defects or any(defect.kind is not DefectKind.IMPOSTOR for defect in file.defects):
+    if not file.defects or any(d.kind is not DefectKind.IMPOSTOR or d.other_kind for d in file.defects):
         return file
     (defect, *_) = file.defects
     if file.content in _TEXTS or "zero_bytes" in defect.evidence or file.path.lower().endswith(_SURE_ENDINGS):
@@ -314,5 +313,5 @@ def as_file(nbytes: int, name: str, found: OtherKind) -> WeightFile:
     subject = found.kind if found.kind.endswith(("data", "weights")) else f"{article} {found.kind}"
     message = f"The file is {subject}: {found.reason}."
     evidence = {"kind": found.kind, "weights": found.weights, "reason": found.reason}
-    defect = Defect(DefectKind.OTHER_KIND, message, evidence=evidence)
-    return WeightFile(name, "unknown", nbytes, content=found.kind, defects=(defect,))
+    defect = Defect(DefectKind.IMPOSTOR, message, evidence=evidence)
+    return WeightFile(name, "unknown", nbytes, content=subject, defects=(defect,))

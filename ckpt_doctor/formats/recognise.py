@@ -56,9 +56,8 @@ def recognise(source: Source, name: str) -> WeightFile:
     if source.size == 0:
         return _refused(source, name, DefectKind.EMPTY, "nothing", "The file is empty (0 bytes).")
     head = source.read_at(0, signatures.HEAD)
-    other = _other_kind(source, head, name)
-    if other is not None:
-        return other_kinds.as_file(source.size, name, other)
+    if head.startswith(b"PK\x03\x04") and name.endswith(".distcp"):
+        return other_kinds.as_file(source.size, name, other_kinds.DISTRIBUTED)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x07\x08")):
         file = other_kinds.unless_cut_elsewhere(_torch_zip(source, name), head)
         return _with_other_claims(file, source, head)
@@ -67,6 +66,8 @@ def recognise(source: Source, name: str) -> WeightFile:
     if signatures.is_lfs_pointer(head):
         return _lfs_pointer(source, name, head)
     found = signatures.container(head)
+    if found and not other_kinds.is_named_like_torch(name):
+        return other_kinds.as_file(source.size, name, other_kinds.archive(found))
     if found:
         message = f"The file is {found}: what is in it was not looked at, and weights are never stored that way."
         return _refused(source, name, DefectKind.EXECUTABLE_ARCHIVE, found, message)
@@ -80,22 +81,13 @@ def recognise(source: Source, name: str) -> WeightFile:
         as_pickle = _torch_legacy(source, name)
         if _is_pickle(as_pickle):
             return _pickle(as_pickle)
+    other = other_kinds.recognise(source, head, name)
+    if other is not None:
+        return other_kinds.as_file(source.size, name, other)
     found = signatures.other_binary(head)
     if found:
         return _refused(source, name, DefectKind.IMPOSTOR, found, f"The file is {found}, not a file of weights.")
     return _impostor(source, name, head)
-
-
-def _other_kind(source: Source, head: bytes, name: str) -> other_kinds.OtherKind | None:
-    """What a file of another kind is; ``None`` where it is, or is named like, one that is judged here."""
-    if head.startswith(b"PK"):
-        return other_kinds.OtherKind(*_DISTRIBUTED) if name.endswith(".distcp") else None
-    if _is_safetensors(head, source.size) or signatures.is_lfs_pointer(head) or not any(head):
-        return None
-    return other_kinds.recognise(source, head, name)
-
-
-_DISTRIBUTED = ("DCP data file (torch.distributed.checkpoint)",)
 
 
 def _pickle(file: WeightFile) -> WeightFile:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ckpt_doctor.checkpoint import ConfigFile, ShardIndex, WeightFile
@@ -54,22 +55,24 @@ class Disk:
         except OSError:
             return b""
 
+    def sizes(self, folder: Path, names: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """Each name with the size of that file in ``folder``, in bytes; 0 where nobody can tell."""
+        with _opened(folder) as place:
+            for name in names:
+                try:
+                    yield name, os.stat(folder / name if place is None else name, dir_fd=place).st_size
+                except (OSError, ValueError):
+                    yield name, 0
+
     def heads(self, folder: Path, names: Iterable[str], nbytes: int) -> Iterator[tuple[str, bytes]]:
         """Each name with the first bytes of that file in ``folder``; none of what cannot be read.
 
         The folder is opened once: this is asked of every file in a tree.
         """
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        try:
-            place = os.open(folder, os.O_RDONLY) if os.open in os.supports_dir_fd else None
-        except OSError:
-            place = None
-        try:
+        with _opened(folder) as place:
             for name in names:
-                yield name, _head(name if place is not None else folder / name, flags, place, nbytes)
-        finally:
-            if place is not None:
-                os.close(place)
+                yield name, _head(folder / name if place is None else name, flags, place, nbytes)
 
     def weights(self, path: Path, name: str) -> WeightFile:
         """See :func:`~ckpt_doctor.formats.read_weight_file`."""
@@ -86,6 +89,20 @@ class Disk:
 
 DISK = Disk()
 """The file system as it is."""
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    """The folder, so that names in it can be asked for alone; ``None`` where this system has no such thing."""
+    try:
+        place = os.open(folder, os.O_RDONLY) if os.open in os.supports_dir_fd else None
+    except OSError:
+        place = None
+    try:
+        yield place
+    finally:
+        if place is not None:
+            os.close(place)
 
 
 def _head(path: str | Path, flags: int, place: int | None, nbytes: int) -> bytes:

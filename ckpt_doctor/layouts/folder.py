@@ -47,6 +47,15 @@ class Folder:
         """Names of the directories, also of links to directories, sorted."""
         return tuple(name for name, is_folder in self._entries.items() if is_folder)
 
+    @cached_property
+    def by_ending(self) -> dict[str, list[str]]:
+        """The files by what stands behind the last dot of their names, in small letters and with the dot."""
+        found: dict[str, list[str]] = {}
+        for name in self.files:
+            dot = name.rfind(".")
+            found.setdefault(name[dot:].lower() if dot >= 0 else "", []).append(name)
+        return found
+
     def listing_error(self) -> str | None:
         """Why the directory could not be listed, or ``None``."""
         _ = self._entries

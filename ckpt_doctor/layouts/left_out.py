@@ -100,7 +100,7 @@ def _kind_of_folder(folder: Folder) -> str | None:
         return "TensorFlow SavedModel"
     if folder.has_file("_CHECKPOINT_METADATA") or (folder.has_file("_METADATA") and folder.has_file("manifest.ocdbt")):
         return "Orbax checkpoint"
-    if any(name.endswith(".distcp") for name in folder.files):
+    if ".distcp" in folder.by_ending:
         return "distributed checkpoint (torch.distributed.checkpoint)"
     return None
 

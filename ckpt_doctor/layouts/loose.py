@@ -15,9 +15,10 @@ from .folder import Folder
 from .left_out import OTHER_READER
 from .match import Found
 from .names import (
+    NAMED_LIKE_WEIGHTS,
+    NEVER_WEIGHTS,
     has_weight_ending,
     is_named_like_weights,
-    is_never_weights,
     is_temporary,
     is_training_state,
     state_with_tensors,
@@ -31,19 +32,27 @@ _SURE = re.compile(rb"PK\x03\x04|\x80\x02\x8a\x0a\x6c\xfc\x9c|.{3}[\0-\4]\0{4}\{
 _PACKAGES = ("site-packages", "dist-packages")
 
 
-def lone_files(folder: Folder, unread: list[Unread] | None = None) -> Iterator[Found]:
+class Looks:
+    """How many files of unknown names are still looked into without asking for more reasons, over a whole tree."""
+
+    def __init__(self, left: int = 4_000) -> None:
+        self.left = left
+
+
+def lone_files(folder: Folder, unread: list[Unread] | None = None, looks: Looks | None = None) -> Iterator[Found]:
     """The weight files in ``folder``, each as a checkpoint of its own.
 
     What is weights and not read is added to ``unread``; of the same folder, it is part of the first file's checkpoint.
     """
     aside: list[Unread] = []
-    found = [item for item in (_found(folder, name, head, aside) for name, head in _candidates(folder)) if item]
+    candidates = _candidates(folder, looks or Looks())
+    found = [item for item in (_found(folder, name, head, aside) for name, head in candidates) if item]
     whole = _mlx_adapter(folder)
     if whole is not None:
         mine = [item for item in found if item.name.endswith("adapters.safetensors")]
         found = [lone_file.with_unread(item, (whole,)) if item in mine else item for item in found]
         if not mine:
-            aside.append(whole._replace(path=".", whole=False))
+            aside.append(whole._replace(whole=False))
     if found and aside:
         found[0] = lone_file.with_unread(found[0], aside)
     elif unread is not None:
@@ -51,12 +60,51 @@ def lone_files(folder: Folder, unread: list[Unread] | None = None) -> Iterator[F
     yield from found
 
 
-def _candidates(folder: Folder) -> Iterator[tuple[str, bytes]]:
-    """Name and first bytes of every file that is named or begins like weights."""
-    names = [name for name in folder.files if not is_never_weights(name)]
-    for name, head in folder.disk.heads(folder.path, names, _HEAD):
-        if begins_like_weights(head) or name.endswith(NAMED_ENDINGS) or is_named_like_weights(name):
-            yield name, head
+def _candidates(folder: Folder, looks: Looks) -> Iterator[tuple[str, bytes]]:
+    """Name and first bytes of every file that is named or begins like weights, in the order of their names."""
+    known: dict[str, bytes] = {}
+    unknown: list[str] = []
+    for ending, names in folder.by_ending.items():
+        if ending in NEVER_WEIGHTS:
+            continue
+        if ending in _TELLING:
+            heads = folder.disk.heads(folder.path, names, _HEAD)
+            known.update((name, head) for name, head in heads if _is_telling(name) or begins_like_weights(head))
+        else:
+            unknown += names if looks.left >= len(names) else _worth_a_look(folder, names)
+            looks.left -= len(names)
+    known.update(
+        (name, head) for name, head in folder.disk.heads(folder.path, unknown, _HEAD) if begins_like_weights(head)
+    )
+    yield from sorted(known.items())
+
+
+_TELLING = frozenset(ending[ending.rfind(".") :] for ending in (*NAMED_ENDINGS, *NAMED_LIKE_WEIGHTS))
+_CUE = re.compile(r"model|weight|ckpt|checkpoint|adapter|lora|epoch|best|last|final|latest", re.IGNORECASE)
+_FAMILY = 64
+_SAMPLES = 16
+
+
+def _is_telling(name: str) -> bool:
+    return name.endswith(NAMED_ENDINGS) or is_named_like_weights(name)
+
+
+def _worth_a_look(folder: Folder, names: list[str]) -> Iterator[str]:
+    """Those of very many files that are looked into: opening each would take longer than all the rest of a search.
+
+    Files of one ending that are many are a data set. Of these, a sample is looked into, every file whose name speaks of
+    a model, and every one that is much larger than the sample.
+    """
+    if len(names) <= _FAMILY:
+        yield from names
+        return
+    sample = names[:: len(names) // _SAMPLES]
+    usual = 4 * max(folder.disk.size(folder.path / name) for name in sample)
+    yield from sample
+    seen = set(sample)
+    others = [name for name in names if name not in seen]
+    large = {name for name, size in folder.disk.sizes(folder.path, others) if size > usual}
+    yield from (name for name in others if name in large or _CUE.search(name))
 
 
 def _found(folder: Folder, name: str, head: bytes, aside: list[Unread]) -> Found | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ckpt_doctor.checkpoint import DefectKind, Part, ShardIndex
+from ckpt_doctor.checkpoint import Part, ShardIndex
 
 from .folder import Folder
 from .reading import CheckpointReader, join
@@ -28,8 +28,8 @@ def holds_model(folder: Folder) -> bool:
     """Whether weights of a whole model, or an index of them, lie in this folder."""
     return any(
         _INDEX.fullmatch(name) or (_unit_of(name, _STEMS) and not _is_other_kind(folder, name))
-        for name in folder.files
-        if name.endswith(_ENDINGS)
+        for ending in _ENDINGS
+        for name in folder.by_ending.get(ending, ())
     )
 
 
@@ -37,7 +37,7 @@ def _is_other_kind(folder: Folder, name: str) -> bool:
     """Whether a file is called ``model.bin`` by another library: CTranslate2 does, transformers never does."""
     if not name.startswith("model.") or not name.endswith(".bin"):
         return False
-    return folder.disk.weights(folder.path / name, name).has_defect(DefectKind.OTHER_KIND)
+    return any(defect.other_kind for defect in folder.disk.weights(folder.path / name, name).defects)
 
 
 def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:

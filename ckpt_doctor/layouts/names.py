@@ -30,17 +30,17 @@ _TEXT_ENDINGS = (".json", ".jsonl", ".txt", ".md", ".py", ".yaml", ".yml", ".tom
 _STATE_FOLDER = re.compile(r"global_step\d+|pytorch_model_fsdp_\d+|optimizer_\d+")
 
 
-# What else files of torch are called: the content was never a tar in any that was seen.
-_OTHER_WEIGHT_ENDINGS = (".pth.tar", ".pt.tar", ".ckpt.tar", ".th", ".checkpoint", ".jit", ".torchscript")
+NAMED_LIKE_WEIGHTS = (*WEIGHT_ENDINGS, ".pth.tar", ".pt.tar", ".ckpt.tar", ".th", ".checkpoint", ".jit", ".torchscript")
+"""What else files of torch end in: the content was never a tar in any that was seen."""
 
-# Texts, sources, pictures and sounds: nobody keeps weights under these names, and a tree holds very many of them.
-_NEVER_WEIGHTS = (
-    *_TEXT_ENDINGS,
-    *(".pyc", ".pyi", ".rst", ".ini", ".cfg", ".lock", ".xml", ".tsv", ".ipynb", ".css", ".js", ".ts", ".map", ".sh"),
-    *(".c", ".cc", ".cpp", ".h", ".hpp", ".cu", ".cuh", ".so", ".o", ".a", ".java", ".rs", ".go", ".tex", ".svg"),
-    *(".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ico", ".pdf", ".parquet", ".arrow"),
-    *(".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".whl", ".docx", ".xlsx"),
+NEVER_WEIGHTS = frozenset(
+    _TEXT_ENDINGS
+    + (".pyc", ".pyi", ".rst", ".ini", ".cfg", ".lock", ".xml", ".tsv", ".ipynb", ".css", ".js", ".ts", ".map", ".sh")
+    + (".c", ".cc", ".cpp", ".h", ".hpp", ".cu", ".cuh", ".so", ".o", ".a", ".java", ".rs", ".go", ".tex", ".svg")
+    + (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ico", ".pdf", ".parquet", ".arrow")
+    + (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".whl", ".docx", ".xlsx")
 )
+"""Endings of texts, sources, pictures and sounds: nobody keeps weights under them, and a tree holds very many."""
 
 _TEMPORARY = re.compile(r".*\.(incomplete|tmp|temp|part|partial|filepart|crdownload|download|aria2)([._-].*)?|tmp[-_.].*")
 
@@ -50,14 +50,9 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def is_never_weights(name: str) -> bool:
-    """Whether the name says that something else than weights is inside."""
-    return name.endswith(_NEVER_WEIGHTS)
-
-
 def is_named_like_weights(path: str) -> bool:
     """Whether the name says that torch or safetensors wrote the file."""
-    return path.lower().endswith((*WEIGHT_ENDINGS, *_OTHER_WEIGHT_ENDINGS))
+    return path.lower().endswith(NAMED_LIKE_WEIGHTS)
 
 
 _WITH_TENSORS = re.compile(r"optimizer(_\d+)?\.(pt|bin)|.*(optim_states|model_states)\.pt")

@@ -163,16 +163,16 @@ def hub_repository(folder: Path) -> Path | None:
 
 def is_foreign(file: WeightFile) -> bool:
     """Whether a file is something else altogether: its ending is shared with others, and nothing in it is dangerous."""
-    kinds = (DefectKind.IMPOSTOR, DefectKind.EMPTY, DefectKind.OTHER_KIND)
+    kinds = (DefectKind.IMPOSTOR, DefectKind.EMPTY)
     return bool(file.defects) and all(defect.kind in kinds for defect in file.defects)
 
 
 def unread_of(file: WeightFile) -> Unread | None:
     """A file of weights of another kind, under a name that no loader of torch or safetensors opens."""
     for defect in file.defects:
-        if defect.kind is DefectKind.OTHER_KIND and defect.evidence["weights"]:
-            if not is_opened_by_name(file.path, weights=True):
-                return Unread(file.path, file.content, file.nbytes, str(defect.evidence["reason"]))
+        kind = defect.other_kind
+        if kind is not None and defect.evidence["weights"] and not is_opened_by_name(file.path, weights=True):
+            return Unread(file.path, kind, file.nbytes, str(defect.evidence["reason"]))
     return None
 
 

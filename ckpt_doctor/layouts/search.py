@@ -14,7 +14,7 @@ from . import lone_file, memgen, peft, transformers, trigger, weaver
 from .disk import Disk
 from .folder import Folder
 from .left_out import entered, grouped, unused_blobs, whole_folder
-from .loose import lone_files
+from .loose import Looks, lone_files
 from .match import Found, Match, Survey
 from .pipelines import incomplete_components
 from .reading import CheckpointReader
@@ -112,6 +112,7 @@ def _enclosing(path: Path, own: _Matchers, disk: Disk) -> list[Match | Found]:
 
 def _matches_below(top: Folder, own: _Matchers, unread: list[Unread]) -> Iterator[Match | Found]:
     waiting = [top]
+    looks = Looks()
     claimed: set[Path] = set()
     while waiting:
         folder = waiting.pop()
@@ -129,7 +130,7 @@ def _matches_below(top: Folder, own: _Matchers, unread: list[Unread]) -> Iterato
                 unread.append(whole)
                 continue
             if not matches:
-                yield from lone_files(folder, unread)
+                yield from lone_files(folder, unread, looks)
             claimed.update(folder.path / name for match in matches for name in match.claimed)
         unread += unused_blobs(folder)
         unread += incomplete_components(folder)

@@ -42,14 +42,14 @@ def _build(state: tuple[str, ...], reader: CheckpointReader) -> Checkpoint:
 
 def _lost_its_model(folder: Folder) -> bool:
     """Whether a training run saved everything but the weights here."""
+    resumable = folder.has_file("trainer_state.json") and folder.has_file("optimizer.pt")
+    numbered = re.fullmatch(r"checkpoint-\d+", folder.name) and folder.has_file("config.json")
+    if not (resumable or numbered):
+        return False
     if any(has_weight_ending(name) and not is_training_state(name) for name in folder.files):
         return False
     # Adapters of other names than "default" lie in folders of their own, each of which can be loaded.
-    if state_folders(folder.folders) or any(holds_adapter(folder.child(name)) for name in folder.folders):
-        return False
-    resumable = folder.has_file("trainer_state.json") and folder.has_file("optimizer.pt")
-    numbered = re.fullmatch(r"checkpoint-\d+", folder.name) and folder.has_file("config.json")
-    return bool(resumable or numbered)
+    return not (state_folders(folder.folders) or any(holds_adapter(folder.child(name)) for name in folder.folders))
 
 
 def _variant(parts: list[Part]) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, DefectKind
+from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, WeightFile
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 
@@ -41,31 +40,29 @@ class ImpostorFile(DefectRule):
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
-        for finding in super().check(checkpoint, policy):
-            if "begins" in finding.evidence and not finding.message.startswith("The content is of no known kind"):
-                message = finding.message.replace(self.advice, _OF_A_TEXT)
-                finding = finding._replace(message=message)
-            yield finding
         for part in checkpoint.parts:
             for file in part.files:
                 for defect in file.defects:
-                    if defect.kind is DefectKind.OTHER_KIND and is_mistaken(part, file, defect):
+                    if defect.kind in self.kinds and is_mistaken(part, file, defect):
                         yield self.finding(
-                            f"{sentence(defect.message.partition(':')[0])} {_advice(file.content, defect.evidence)}",
+                            f"{sentence(defect.message.partition(': this tool')[0])} {_advice(file, defect)}",
                             path=file.path,
+                            tensors=defect.tensors,
                             evidence=defect.evidence,
                             severity=self.severity_in(part, file, defect),
-                            always_fails=not part.auxiliary,
+                            always_fails=not part.auxiliary and not file.readable,
                         )
 
 
-_OF_A_TEXT = "Look at what the file says, remove it, and download or save the weights again."
+_TEXTS = ("HTML", "XML", "JSON", "text")
 
 
-def _advice(kind: str, evidence: Mapping[str, Any]) -> str:
-    if evidence["weights"]:
+def _advice(file: WeightFile, defect: Defect) -> str:
+    if file.content in _TEXTS:
+        return "Look at what the file says, remove it, and download or save the weights again."
+    if defect.other_kind is not None and defect.evidence["weights"]:
         return (
-            f"A loader that opens it by this name fails. If the {kind} is wanted, give it the name that its own "
-            "library uses; then save or download the weights that belong here."
+            f"A loader that opens it by this name fails. If the {defect.other_kind} is wanted, give it the name that "
+            "its own library uses; then save or download the weights that belong here."
         )
     return ImpostorFile.advice

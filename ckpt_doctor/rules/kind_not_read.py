@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, Unread, WeightFile
+from ckpt_doctor.checkpoint import Checkpoint, Defect, Part, Unread, WeightFile
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.knowledge.weight_names import is_opened_by_name
 from ckpt_doctor.policy import Policy
@@ -57,11 +57,14 @@ def _files_of_other_kinds(checkpoint: Checkpoint) -> Iterator[Unread]:
     for part in checkpoint.parts:
         for file in part.files:
             for defect in file.defects:
-                if defect.kind is DefectKind.OTHER_KIND and not is_mistaken(part, file, defect):
-                    yield Unread(file.path, file.content, file.nbytes, str(defect.evidence["reason"]))
+                kind = defect.other_kind
+                if kind is not None and not is_mistaken(part, file, defect):
+                    yield Unread(file.path, kind, file.nbytes, str(defect.evidence["reason"]))
 
 
 def is_mistaken(part: Part, file: WeightFile, defect: Defect) -> bool:
-    """Whether a loader would open a file of another kind by its name, and fail."""
+    """Whether a loader would open a file that is none of weights, or of another kind, by its name, and fail."""
     meant = part.role not in ("file", "extra", "training-state")
+    if defect.other_kind is None:
+        return True
     return meant or is_opened_by_name(file.path, weights=bool(defect.evidence["weights"]))
