@@ -64,7 +64,14 @@ _NAMED = (
     ((".ot",), OtherKind("weights of tch-rs (Rust)")),
 )
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
-NAMED_ENDINGS = (*(ending for endings, _ in _NAMED for ending in endings), *_ARCHIVES, ".onnx", ".model", ".param", ".index")
+NAMED_ENDINGS = (
+    *(ending for endings, _ in _NAMED for ending in endings),
+    *_ARCHIVES,
+    ".onnx",
+    ".model",
+    ".param",
+    ".index",
+)
 """Endings of files that are looked into though their first bytes say nothing."""
 
 _START = re.compile(
@@ -123,7 +130,7 @@ _HARMLESS = re.compile(
     r"|(collections|datetime|decimal|uuid|fractions) \w+"
     r"|copy_?reg (_reconstructor|__newobj__)"
     r"|_codecs encode"
-    r"|(builtins|__builtin__) (set|frozenset|list|dict|tuple|slice|range|complex|bytearray|bytes|object|int|float|str|bool)"
+    r"|(builtins|__builtin__) (set|frozenset|list|dict|tuple|slice|range|complex|bytearray|bytes|object|int|float|str)"
 )
 
 

@@ -89,8 +89,9 @@ def is_tar(head: bytes) -> bool:
     # The checksum is taken with its own field filled with spaces; some old programs summed signed bytes.
     field = 8 * 0x20
     unsigned = sum(block[:148]) + sum(block[156:]) + field
-    signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
-    return stored in (unsigned, signed)
+    if stored is None or stored == unsigned:
+        return stored is not None
+    return stored == unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
 
 
 def _tar_number(field: bytes) -> int | None:

@@ -34,15 +34,19 @@ NAMED_LIKE_WEIGHTS = (*WEIGHT_ENDINGS, ".pth.tar", ".pt.tar", ".ckpt.tar", ".th"
 """What else files of torch end in: the content was never a tar in any that was seen."""
 
 NEVER_WEIGHTS = frozenset(
-    _TEXT_ENDINGS
-    + (".pyc", ".pyi", ".rst", ".ini", ".cfg", ".lock", ".xml", ".tsv", ".ipynb", ".css", ".js", ".ts", ".map", ".sh")
-    + (".c", ".cc", ".cpp", ".h", ".hpp", ".cu", ".cuh", ".so", ".o", ".a", ".java", ".rs", ".go", ".tex", ".svg")
-    + (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ico", ".pdf", ".parquet", ".arrow")
-    + (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".whl", ".docx", ".xlsx")
+    (
+        *_TEXT_ENDINGS,
+        *(".pyc", ".pyi", ".rst", ".ini", ".cfg", ".lock", ".xml", ".tsv", ".ipynb", ".css", ".js", ".ts", ".map"),
+        *(".c", ".cc", ".cpp", ".h", ".hpp", ".cu", ".cuh", ".so", ".o", ".a", ".java", ".rs", ".go", ".tex", ".sh"),
+        *(".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ico", ".svg", ".pdf", ".parquet"),
+        *(".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".whl", ".docx", ".xlsx"),
+    )
 )
 """Endings of texts, sources, pictures and sounds: nobody keeps weights under them, and a tree holds very many."""
 
-_TEMPORARY = re.compile(r".*\.(incomplete|tmp|temp|part|partial|filepart|crdownload|download|aria2)([._-].*)?|tmp[-_.].*")
+_TEMPORARY = re.compile(
+    r".*\.(incomplete|tmp|temp|part|partial|filepart|crdownload|download|aria2)([._-].*)?|tmp[-_.].*"
+)
 
 
 def is_temporary(name: str) -> bool:

@@ -21,7 +21,9 @@ def incomplete_components(folder: Folder) -> Iterator[Unread]:
         if isinstance(value, list) and len(value) == 2 and all(isinstance(word, str) for word in value):
             reason = _problem(folder, name)
             if reason is not None:
-                yield Unread(str(folder.path / name), "component of a diffusers pipeline", 0, f"{NAME} names it, {reason}")
+                yield Unread(
+                    str(folder.path / name), "component of a diffusers pipeline", 0, f"{NAME} names it, {reason}"
+                )
 
 
 def _problem(folder: Folder, name: str) -> str | None:

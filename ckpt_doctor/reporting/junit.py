@@ -47,7 +47,9 @@ def _cases(part: Section, look: Presentation) -> list[str]:
         output = f"\n      <system-out>{_text(part.contents)}</system-out>\n    "
         cases.append(_case(part, part.sound, part.root, output))
     if not part.judged:
-        cases.append(_case(part, "not judged", part.root, f"\n      <error{_attributes(message='nothing was judged')}/>\n    "))
+        cases.append(
+            _case(part, "not judged", part.root, f"\n      <error{_attributes(message='nothing was judged')}/>\n    ")
+        )
     for finding in part.findings:
         name = f"{finding.code} {finding.name}" + (f": {finding.path}" if finding.path is not None else "")
         seen[name] += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,9 +57,14 @@ class Listing(NamedTuple):
 
     def load(self) -> type[Rule]:
         """Import the rule."""
-        module = import_module(f".{self.name.replace('-', '_')}", __name__)
-        rule: type[Rule] = getattr(module, "".join(word.capitalize() for word in self.name.split("-")))
-        return rule
+        return _rule(self.name)
+
+
+@lru_cache(maxsize=None)
+def _rule(name: str) -> type[Rule]:
+    module = import_module(f".{name.replace('-', '_')}", __name__)
+    rule: type[Rule] = getattr(module, "".join(word.capitalize() for word in name.split("-")))
+    return rule
 
 
 TABLE = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
@@ -47,8 +48,14 @@ def adapters(checkpoint: Checkpoint) -> Iterator[AdapterView]:
         kind = PEFT_TYPES.get(peft_type) if isinstance(peft_type, str) else None
         for file in part.files:
             if file.readable:
-                keys = parse_all((tensor.name for tensor in file.tensors), kind)
-                yield AdapterView(part, file, settings, kind, tuple(keys))
+                names = tuple(tensor.name for tensor in file.tensors)
+                yield AdapterView(part, file, settings, kind, _keys(names, peft_type if kind is not None else None))
+
+
+@lru_cache(maxsize=4)
+def _keys(names: tuple[str, ...], peft_type: str | None) -> tuple[AdapterKey, ...]:
+    """The names taken apart; ten rules ask for those of one adapter, and adapters beside each other have the same."""
+    return tuple(parse_all(names, None if peft_type is None else PEFT_TYPES[peft_type]))
 
 
 def names_module(module: str, pattern: str) -> bool:
