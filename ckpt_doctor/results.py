@@ -100,7 +100,6 @@ class Report(NamedTuple):
             "summary": {
                 "checkpoints": len(self.diagnoses),
                 "healthy": sum(diagnosis.healthy for diagnosis in self.diagnoses),
-                "not_judged": sum(not diagnosis.judged for diagnosis in self.diagnoses),
                 "errors": self.number_of(Severity.ERROR),
                 "warnings": self.number_of(Severity.WARNING),
                 "notes": self.number_of(Severity.NOTE),

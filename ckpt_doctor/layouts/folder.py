@@ -68,7 +68,7 @@ class Folder:
         return WeightFile(shown, "unknown", 0, content="an unreadable folder", defects=(defect,))
 
     def has_file(self, name: str) -> bool:
-        """Whether an entry of this name is there that is no directory; asks for this name alone where none is listed."""
+        """Whether an entry of this name is there that is no directory; asks for it alone where none is listed yet."""
         if self._knows(name):
             return self._entries.get(name) is False
         return self.disk.has_file(self.path / name)

@@ -61,7 +61,7 @@ def _of_version_control(folder: Folder) -> str:
 
 
 def unused_blobs(folder: Folder) -> Iterator[Unread]:
-    """The blobs of a repository in a hub cache to which no snapshot refers: downloads that did not end, and leftovers."""
+    """The blobs of a hub cache to which no snapshot refers: downloads that did not end, and leftovers."""
     if not (_HUB_REPOSITORY.fullmatch(folder.name) and folder.has_folder("blobs") and folder.has_folder("snapshots")):
         return
     blobs = folder.child("blobs")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -60,7 +60,7 @@ class Listing(NamedTuple):
         return _rule(self.name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _rule(name: str) -> type[Rule]:
     module = import_module(f".{name.replace('-', '_')}", __name__)
     rule: type[Rule] = getattr(module, "".join(word.capitalize() for word in name.split("-")))

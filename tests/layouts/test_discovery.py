@@ -137,13 +137,13 @@ def test_lone_files_in_a_folder_of_anything(tmp_path: Path) -> None:
     assert [Path(checkpoint.path).name for checkpoint in discover(tmp_path)] == ["state.pt"]
 
 
-def test_hidden_folders_links_and_our_own_folder_are_left_out(tmp_path: Path) -> None:
+def test_links_to_folders_and_our_own_folder_are_left_out_and_hidden_folders_are_not(tmp_path: Path) -> None:
+    hidden = copied("peft/lora", tmp_path / ".cache" / "old")
     real = copied("peft/lora", tmp_path / "real")
-    copied("peft/lora", tmp_path / ".cache" / "old")
     copied("peft/lora", tmp_path / ".ckpt-doctor" / "backup")
     (tmp_path / "latest").symlink_to(real)
     (real / "loop").symlink_to(tmp_path)
-    assert kinds(discover(tmp_path)) == [(str(real), "peft")]
+    assert kinds(discover(tmp_path)) == [(str(hidden), "peft"), (str(real), "peft")]
     assert kinds(discover(tmp_path / "latest")) == [(str(tmp_path / "latest"), "peft")]
 
 
