@@ -145,7 +145,7 @@ def _checkpoint_document(diagnosis: Diagnosis) -> dict[str, Any]:
 
 def unread_document(item: Unread) -> dict[str, Any]:
     """What was not judged, as it stands in every JSON document."""
-    return {"path": item.path, "kind": item.kind, "bytes": item.nbytes, "files": item.count, "reason": item.reason}
+    return {"path": item.path, "kind": item.kind, "bytes": item.nbytes, "files": item.files, "reason": item.reason}
 
 
 def _as_shown(checkpoint: Checkpoint) -> Iterator[Unread]:

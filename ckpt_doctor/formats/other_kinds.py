@@ -231,7 +231,7 @@ def _of_messages(source: Source, fields: list[tuple[int, int, int]], base: str) 
 
 def _fields(source: Source, limit: int) -> Iterator[tuple[int, int, int]]:
     """Number, wire type and offset of the content of the outermost fields; none where the bytes are no protobuf."""
-    found = []
+    found: list[tuple[int, int, int]] = []
     position = 0
     while position < source.size and len(found) < limit:
         piece = source.read_at(position, 20)

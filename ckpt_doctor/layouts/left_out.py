@@ -90,7 +90,7 @@ def whole_folder(folder: Folder) -> Unread | None:
     if kind is None:
         return None
     nbytes, count = _size(folder)
-    return Unread(str(folder.path), kind, nbytes, OTHER_READER, count=max(count, 1))
+    return Unread(str(folder.path), kind, nbytes, OTHER_READER, files=max(count, 1))
 
 
 def _kind_of_folder(folder: Folder) -> str | None:
@@ -127,6 +127,6 @@ def grouped(unread: Iterable[Unread]) -> tuple[Unread, ...]:
         if len(items) <= _SEVERAL:
             result += items
         else:
-            count = sum(item.count for item in items)
+            count = sum(item.files for item in items)
             result.append(Unread(folder or ".", kind, sum(item.nbytes for item in items), reason, count))
     return tuple(sorted(result))

@@ -60,7 +60,7 @@ def _unread(report: Report, look: Presentation) -> Iterator[str]:
     yield ""
     yield look.paint("not judged", "bold")
     for item in items[:_MOST_UNREAD]:
-        number = f"{counted(item.count, 'file')}, " if item.count > 1 else ""
+        number = f"{counted(item.files, 'file')}, " if item.files > 1 else ""
         size = f"{byte_size(item.nbytes)}, " if item.nbytes else ""
         text = f"{printable(item.path)}: {item.kind}, {number}{size}{printable(item.reason)}"
         first, *others = wrapped(text, look.width - 4)

@@ -42,7 +42,7 @@ class KindNotRead(Rule):
         for item in (*checkpoint.unread, *_files_of_other_kinds(checkpoint)):
             found.setdefault((item.kind, item.reason), []).append(item)
         for (kind, reason), items in sorted(found.items()):
-            count = sum(item.count for item in items)
+            count = sum(item.files for item in items)
             subject = f"{kind}, not judged" if count == 1 else f"{counted(count, 'file')} not judged ({kind})"
             names = "" if len(items) == 1 else f" {listed(item.path for item in items)}."
             subject = subject[:1].upper() + subject[1:]
