@@ -42,7 +42,9 @@ def tree(folder: Path, endings: tuple[str, ...], a_folder: int) -> Path:
 
 def inspect(python: str, path: Path) -> Command:
     """The command to measure, in one process."""
-    return Command((python, "-m", "ckpt_doctor", "inspect", "-q", "--jobs", "1", str(path)))
+    # Another build must not find this one in the working directory.
+    apart = () if python == sys.executable else ("-I",)
+    return Command((python, *apart, "-m", "ckpt_doctor", "inspect", "-q", "--jobs", "1", str(path)))
 
 
 def comparisons(folder: Path, against: str | None) -> Iterator[Comparison]:
