@@ -55,12 +55,6 @@ class Disk:
         except OSError:
             return b""
 
-    def sizes(self, folder: Path, names: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Each name with the size of that file in ``folder``, in bytes; 0 where nobody can tell."""
-        with _opened(folder) as place:
-            for name in names:
-                yield name, _size(folder / name if place is None else name, place)
-
     def heads(self, folder: Path, names: Iterable[str], nbytes: int) -> Iterator[tuple[str, bytes]]:
         """Each name with the first bytes of that file in ``folder``; none of what cannot be read.
 
@@ -100,13 +94,6 @@ def _opened(folder: Path) -> Iterator[int | None]:
     finally:
         if place is not None:
             os.close(place)
-
-
-def _size(path: str | Path, place: int | None) -> int:
-    try:
-        return os.stat(path, dir_fd=place).st_size
-    except (OSError, ValueError):
-        return 0
 
 
 def _head(path: str | Path, flags: int, place: int | None, nbytes: int) -> bytes:

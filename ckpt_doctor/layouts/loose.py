@@ -33,10 +33,14 @@ _PACKAGES = ("site-packages", "dist-packages")
 
 
 class Looks:
-    """How many files of unknown names are still looked into without asking for more reasons, over a whole tree."""
+    """How many files of unknown names are still looked into without asking for more reasons, over a whole tree.
+
+    ``skipped`` counts those that were not.
+    """
 
     def __init__(self, left: int = 4_000) -> None:
         self.left = left
+        self.skipped = 0
 
 
 def lone_files(folder: Folder, unread: list[Unread] | None = None, looks: Looks | None = None) -> Iterator[Found]:
@@ -71,7 +75,7 @@ def _candidates(folder: Folder, looks: Looks) -> Iterator[tuple[str, bytes]]:
             heads = folder.disk.heads(folder.path, names, _HEAD)
             known.update((name, head) for name, head in heads if _is_telling(name) or begins_like_weights(head))
         else:
-            unknown += names if looks.left >= len(names) else _worth_a_look(folder, names)
+            unknown += names if looks.left >= len(names) else _worth_a_look(names, looks)
             looks.left -= len(names)
     known.update(
         (name, head) for name, head in folder.disk.heads(folder.path, unknown, _HEAD) if begins_like_weights(head)
@@ -89,22 +93,18 @@ def _is_telling(name: str) -> bool:
     return name.endswith(NAMED_ENDINGS) or is_named_like_weights(name)
 
 
-def _worth_a_look(folder: Folder, names: list[str]) -> Iterator[str]:
+def _worth_a_look(names: list[str], looks: Looks) -> list[str]:
     """Those of very many files that are looked into: opening each would take longer than all the rest of a search.
 
-    Files of one ending that are many are a data set. Of these, a sample is looked into, every file whose name speaks of
-    a model, and every one that is much larger than the sample.
+    Files of one ending that are many are a data set. Of these, a sample is looked into, and every file whose name
+    speaks of a model; the others are counted, so that the report can say so.
     """
     if len(names) <= _FAMILY:
-        yield from names
-        return
-    sample = names[:: len(names) // _SAMPLES]
-    usual = 4 * max(folder.disk.size(folder.path / name) for name in sample)
-    yield from sample
-    seen = set(sample)
-    others = [name for name in names if name not in seen]
-    large = {name for name, size in folder.disk.sizes(folder.path, others) if size > usual}
-    yield from (name for name in others if name in large or _CUE.search(name))
+        return names
+    sample = set(names[:: len(names) // _SAMPLES])
+    wanted = [name for name in names if name in sample or _CUE.search(name)]
+    looks.skipped += len(names) - len(wanted)
+    return wanted
 
 
 def _found(folder: Folder, name: str, head: bytes, aside: list[Unread]) -> Found | None:

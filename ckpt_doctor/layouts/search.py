@@ -135,6 +135,9 @@ def _matches_below(top: Folder, own: _Matchers, unread: list[Unread]) -> Iterato
         unread += unused_blobs(folder)
         unread += incomplete_components(folder)
         waiting += [folder.child(name) for name in entered(folder, unread)]
+    if looks.skipped:
+        reason = "a sample of each folder was looked into, and no file in it begins like weights"
+        unread.append(Unread(str(top.path), "many files of one ending", 0, reason, files=looks.skipped))
 
 
 def matches_at(folder: Folder, own: _Matchers = _NONE) -> list[Match]:

@@ -134,10 +134,6 @@ class Draft(Disk):
             return entry.data[:nbytes]
         return b"" if isinstance(entry, Rewritten) else super().head(self.source_of(path), nbytes)
 
-    def sizes(self, folder: Path, names: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """See :meth:`Disk.sizes`."""
-        return ((name, self.size(folder / name)) for name in names)
-
     def heads(self, folder: Path, names: Iterable[str], nbytes: int) -> Iterator[tuple[str, bytes]]:
         """See :meth:`Disk.heads`."""
         return ((name, self.head(folder / name, nbytes)) for name in names)

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from ckpt_doctor import inspect
 from ckpt_doctor.cli.inspect import command
 from ckpt_doctor.gate import decide
-from ckpt_doctor.layouts import find, survey
+from ckpt_doctor.layouts import find, loose, survey
 
 HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
 MODEL = HEALTHY / "transformers" / "single_safetensors"
@@ -184,6 +184,17 @@ def test_many_files_of_a_kind_are_one_entry(tmp_path: Path) -> None:
         (tmp_path / "data" / f"{number}.npy").write_bytes(b"\x93NUMPY\1\0" + bytes(20))
     (item,) = inspect(tmp_path).not_judged
     assert (Path(item.path).name, item.files, item.nbytes) == ("data", 20, 20 * 28)
+
+
+def test_of_very_many_files_of_one_ending_the_rest_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loose.Looks.__init__, "__defaults__", (50,))
+    for number in range(200):
+        (tmp_path / f"{number:03}.dat").write_bytes(b"a line\n")
+    weights(tmp_path / "model_7.dat")
+    report = inspect(tmp_path)
+    assert [Path(checkpoint.path).name for checkpoint in report.checkpoints] == ["model_7.dat"]
+    (item,) = report.not_judged
+    assert 150 < item.files < 200
 
 
 def test_a_hub_cache_is_read_through_its_links(tmp_path: Path) -> None:
