@@ -163,7 +163,7 @@ def _transformers(checkpoint: Checkpoint, spec: BaseModel | None) -> Plan:
         lambda _: loaders.load_transformers(checkpoint, config, chosen),
         whole=True,
         loads_alone=True,
-        advice=lambda: fitting_elsewhere(config, lambda: kinds(config), part, chosen.__name__),
+        advice=lambda: fitting_elsewhere(config, lambda: kinds(config), part, chosen),
     )
 
 
