@@ -184,7 +184,7 @@ def _transformers(checkpoint: Checkpoint, spec: BaseModel | None, mode: str) -> 
         lambda _: loaders.load_transformers(checkpoint, config, chosen),
         whole=True,
         loads_alone=True,
-        advice=lambda: fitting_elsewhere(config, lambda: kinds(config), part, chosen.__name__),
+        advice=lambda: fitting_elsewhere(config, lambda: kinds(config), part, chosen),
         quantised=quantised,
     )
 

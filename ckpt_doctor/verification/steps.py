@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.findings import Finding
@@ -79,18 +79,22 @@ def _of_value_head(tensors: Iterable[Wanted]) -> str:
     )
 
 
-def fitting_elsewhere(config: Any, kinds: Callable[[], Iterator[Any]], part: Part, taken: str) -> str:
-    """The class of this config that has every tensor of a whole model where the one that was ``taken`` does not."""
+def fitting_elsewhere(config: Any, kinds: Callable[[], Iterator[Any]], part: Part, taken: Any) -> str:
+    """The class of this config that has every tensor of a whole model, where the one that was ``taken`` has not."""
+    shapes = {tensor.name: tuple(tensor.shape) for tensor in part.tensors}
+    if _fits(config, taken, shapes) is not None:
+        return ""  # it is not for want of a class
+    name = next(filter(None, (_fits(config, kind, shapes) for kind in kinds())), None)
+    return f"All {len(shapes):,} names match in {name}: load it with {name}.from_pretrained." if name else ""
+
+
+def _fits(config: Any, kind: Any, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """The name of the class that ``kind`` builds, where that has a place for all of these."""
     from .namings import namings
 
-    shapes = {tensor.name: tuple(tensor.shape) for tensor in part.tensors}
-    for kind in kinds():
-        outcome = run(lambda kind=kind: hollow_model(config, kind))  # type: ignore[misc]
-        if outcome.error is not None or type(outcome.result).__name__ == taken:
-            continue
-        for naming in namings(outcome.result):
-            there = {key: target.shape for key, target in naming.targets.items()}
-            if all(there.get(name) == size for name, size in shapes.items()):
-                name = type(outcome.result).__name__
-                return f"All {len(shapes):,} names match in {name}: load it with {name}.from_pretrained."
-    return ""
+    outcome = run(lambda: hollow_model(config, kind))
+    for naming in namings(outcome.result) if outcome.error is None else ():
+        there = {key: target.shape for key, target in naming.targets.items()}
+        if all(there.get(name) == size for name, size in shapes.items()):
+            return type(outcome.result).__name__
+    return None
