@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.formats.config_file import read_config
 from ckpt_doctor.layouts import Found
+from ckpt_doctor.layouts.disk import DISK
 
 from .names import family_of
 
@@ -42,8 +42,8 @@ def _named(found: Iterable[Found]) -> Iterator[tuple[str, Path]]:
     for item in found:
         for folder in ("", *item.claimed) if item.layout in ADAPTERS else ():
             path = item.root / folder / "adapter_config.json"
-            if path.is_file():
-                base = (read_config(path, path.name).data or {}).get("base_model_name_or_path")
+            if DISK.has_file(path):
+                base = (DISK.config(path, path.name).data or {}).get("base_model_name_or_path")
                 if isinstance(base, str) and base.strip():
                     yield base.strip(), path.parent
 
