@@ -35,7 +35,8 @@ class AdapterNameInKeys(Rule):
     `default` in a folder of PEFT, `weaver` and `trigger` in checkpoints of MemGen.
 
     ## Fix safety
-    Safe: names are changed only where nothing collides; no value is touched.
+    Safe: names are changed only where nothing collides; no value is touched. Unsafe in checkpoints of MemGen, whose
+    loader may be one that compares with `model.state_dict()` and restores only names with the adapter's name.
 
     ## References
     huggingface/peft#1579
@@ -71,6 +72,7 @@ class AdapterNameInKeys(Rule):
                         checkpoint,
                         f"take {adapter} out of the names",
                         renaming(view.part, view.file, names, partial(_as_saved, as_saved)),
+                        unsafe=named_so,
                     ),
                 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.actions import Action, SetAside
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.checkpoint import Checkpoint, WeightFile
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.sharding import indexed_shards, plausible, successor
@@ -20,7 +20,8 @@ class StaleIndex(Rule):
 
     ## What it does
     Looks for an index that lists files which are not there, beside a complete set of shards of another number, or
-    beside one single weight file.
+    beside one single weight file. Beside a single file it is a warning, except for diffusers: transformers reads that
+    file and never looks at the index.
 
     ## Why is this bad?
     Loaders that start from the index look for files that no longer exist (`does not appear to have a file named
@@ -28,7 +29,8 @@ class StaleIndex(Rule):
     place and fails in another.
 
     ## Example
-    `save_pretrained` with another `max_shard_size` into the same folder.
+    `save_pretrained` with another `max_shard_size` into the same folder. transformers 5.24 and diffusers 0.42 remove
+    the shards of an earlier save when they write a single file, and leave its index.
 
     ## What to do
     Rebuild the index, or remove it where a single file holds everything.
@@ -67,9 +69,20 @@ class StaleIndex(Rule):
                 yield self.finding(
                     f"The index is of an earlier save: {len(shards.missing):,} of its "
                     f"{counted(len(shards.listed), 'shard')} are gone ({listed(shards.missing)}), and {instead} lies "
-                    f"there instead. {capital(todo)}.",
+                    f"there instead. {_read_by(files[0]) if single else ''}{capital(todo)}.",
                     path=shards.index.path,
                     evidence={"missing": list(shards.missing[:100]), "instead": [file.path for file in files[:100]]},
-                    severity=Severity.WARNING if shards.overruled else self.severity,
+                    severity=Severity.WARNING if shards.overruled or (single and not _index_first(files[0])) else None,
                     fix=fix,
                 )
+
+
+def _index_first(file: WeightFile) -> bool:
+    """Whether the loader of this single file looks for an index before it: diffusers does (0.42), transformers not."""
+    return file.path.rpartition("/")[2].startswith("diffusion_")
+
+
+def _read_by(file: WeightFile) -> str:
+    if _index_first(file):
+        return "diffusers looks for the index first, and fails. "
+    return f"transformers reads {file.path}; loaders that look for the index first fail. "

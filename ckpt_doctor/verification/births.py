@@ -231,7 +231,7 @@ def _held(tensor: torch.Tensor) -> Any:
     """A weak reference: while it is there, no other storage gets the same number."""
     from torch.multiprocessing.reductions import StorageWeakRef
 
-    return StorageWeakRef(tensor.untyped_storage())
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 def _is_whole(tensor: Any) -> bool:

@@ -26,13 +26,12 @@ def shards(folder: Path) -> Path:
 
 
 def weaver(folder: Path) -> Path:
-    """A weaver whose adapter is a torch file under the other ending, with the adapter's name in its keys."""
+    """A weaver whose adapter is a torch file under the other ending, and was saved from a compiled model."""
     import torch
 
     here = Path(shutil.copytree(HEALTHY / "weaver_safetensors/weaver", folder / "weaver"))
     file = here / "weaver_lora" / "adapter_model.safetensors"
-    names = {name: name.replace(".weight", ".weaver.weight") for name in load_file(file)}
-    state = {names[name]: tensor for name, tensor in load_file(file).items()}
+    state = {f"_orig_mod.{name}": tensor for name, tensor in load_file(file).items()}
     torch.save(state, file.with_suffix(".bin"))
     file.unlink()
     return here

@@ -256,7 +256,7 @@ def test_several_damages_at_once(tmp_path: Path) -> None:
     here = weaver(tmp_path)
     result = fix(here)
     codes = [step.finding.code for step in result.repairs[0].steps]
-    assert codes == ["CKD201", "CKD307"]
+    assert codes == ["CKD201", "CKD304"]
     assert not result.remaining.findings
     healthy = load_file(
         copied("weaver_safetensors/weaver", tmp_path / "b").joinpath("weaver_lora/adapter_model.safetensors")

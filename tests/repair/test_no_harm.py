@@ -295,3 +295,17 @@ def test_names_keep_their_spelling(damage: Damage, tmp_path: Path) -> None:
     for finding in report.findings:
         for word in re.findall(r"[\w./-]+[\w]", finding.message):
             assert names.get(word.lower(), word) == word
+
+
+def test_names_that_a_loader_of_memgen_may_want_are_only_changed_on_demand(tmp_path: Path) -> None:
+    """A loader that goes through the names of the live model restores those with the adapter's name, and only those."""
+    here = copied("weaver_safetensors/weaver", tmp_path)
+    file = here / "weaver_lora" / "adapter_model.safetensors"
+    state = {name.replace(".weight", ".weaver.weight"): tensor for name, tensor in load_file(file).items()}
+    save_file(state, file, {"format": "pt"})
+    assert safety(here, "CKD307") == "unsafe"
+    adapter = copied("peft/lora", tmp_path)
+    file = adapter / "adapter_model.safetensors"
+    state = {name.replace(".weight", ".weaver.weight"): tensor for name, tensor in load_file(file).items()}
+    save_file(state, file, {"format": "pt"})
+    assert safety(adapter, "CKD307") == "safe"

@@ -186,8 +186,16 @@ def test_an_index_beside_the_single_file_of_a_later_save_is_stale() -> None:
     model = part(single, FIRST, indexes=(index_of(*WHOLE),), active=(single.path,))
     assert codes(model) == ["CKD706"]
     (finding,) = run(StaleIndex, model)
+    assert finding.severity.value == "warning", "transformers never looks at it"
     assert finding.fix is not None
     assert finding.fix.title == "remove the index"
+
+
+def test_diffusers_looks_for_the_index_first() -> None:
+    single = file("diffusion_pytorch_model.safetensors", "a", "b", "c", "d")
+    index = index_of(*WHOLE, path="diffusion_pytorch_model.safetensors.index.json")
+    (finding,) = run(StaleIndex, part(single, indexes=(index,), active=(single.path,)))
+    assert finding.severity.value == "error"
 
 
 def test_an_index_is_not_stale_while_its_shards_are_there_or_nothing_replaces_them() -> None:
