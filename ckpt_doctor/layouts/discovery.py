@@ -42,16 +42,20 @@ def find(
     layouts: Sequence[LayoutDefinition] = (),
     *,
     force: bool = True,
+    unread: list[Unread] | None = None,
 ) -> list[Found]:
     """Every checkpoint at ``path``, not read yet, in the order of their paths.
 
     A path inside a checkpoint means the whole checkpoint, and so does its index or config. ``layout`` keeps only the
     checkpoints of that layout; where there is none, the folder itself is taken for one, unless ``force`` is unset.
+    To ``unread`` is added what was not read; where there is such, nothing else need be found.
     ``disk`` is what is looked at, and ``layouts`` are those that a team has defined. Raises ``PathNotFoundError``,
     ``NoCheckpointError``, and ``UnknownNameError`` for a layout that does not exist.
     """
     found = survey(path, layout, disk, layouts, force=force)
-    if not found.found:
+    if unread is not None:
+        unread += found.unread
+    if not found.found and not unread:
         raise NoCheckpointError(nothing_found(Path(path), layout, found.unread))
     return found.found
 
