@@ -229,9 +229,10 @@ def _storage(tensor: Any) -> int | None:
 
 def _held(tensor: torch.Tensor) -> Any:
     """A weak reference: while it is there, no other storage gets the same number."""
-    from torch.multiprocessing.reductions import StorageWeakRef
+    from torch.multiprocessing import reductions
 
-    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+    weakly: Any = reductions.StorageWeakRef
+    return weakly(tensor.untyped_storage())
 
 
 def _is_whole(tensor: Any) -> bool:

@@ -130,8 +130,8 @@ def _grouped_scale(shape: Shape, weight: Shape, settings: Mapping[str, Any]) -> 
     """One for the tensor, one for each row, for groups in a row, or for blocks."""
     if prod(shape) == 1 or shape in (weight[:1], (*weight[:-1], 1)):
         return True
-    block = settings.get("weight_block_size")
-    if block is not None and _is_block(block):
+    block: Any = settings.get("weight_block_size")
+    if _is_block(block):
         return shape == (*weight[:-2], ceil(weight[-2] / block[0]), ceil(weight[-1] / block[1]))
     return len(shape) == len(weight) and all(0 < here <= there for here, there in zip(shape, weight, strict=True))
 
