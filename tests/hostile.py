@@ -219,7 +219,7 @@ def _short(value: str) -> bytes:
 def _uses() -> Table:
     """Known names, used otherwise than a checkpoint does."""
     namespace = b"cargparse\nNamespace\n)\x81"
-    unknown = f"c{PACKAGE}\nThing\n".encode()
+    other = b"ctorch\nSize\n"
     uses = {
         "SETITEM on an object": namespace + text("a") + text("x") + b"s",
         "SETITEM on a list": b"]" + text("a") + text("x") + b"s",
@@ -229,7 +229,7 @@ def _uses() -> Table:
         "call of a result": call("builtins", "str", text("a")) + text("x") + b"\x85R",
         "persistent id of another kind": text("storage") + b"Q",
         "persistent id as a line": b"Pstorage\n",
-        "reconstructor of an unknown class": call("copyreg", "_reconstructor", unknown, b"cbuiltins\nobject\n", b"N"),
+        "reconstructor of another class": call("copyreg", "_reconstructor", other, b"cbuiltins\nobject\n", b"N"),
     }
     return {name: Row("training_args.bin", archive(saved(value)), "CKD901") for name, value in uses.items()}
 
@@ -248,7 +248,7 @@ def _streams() -> Table:
         "raw pickle": Row("pytorch_model.bin", b"\x80\x02" + foreign() + b".", "CKD901 CKD103"),
         "raw pickle with protocol 4": Row("pytorch_model.bin", b"\x80\x04" + named + b".", "CKD901 CKD103"),
         "legacy magic made by a call": Row(
-            "pytorch_model.bin", legacy(legacy_saved(foreign()), magic=called_number), "CKD901"
+            "pytorch_model.bin", legacy(legacy_saved(foreign()), magic=called_number), "CKD901 CKD103"
         ),
         "name in the legacy magic": Row(
             "pytorch_model.bin",
