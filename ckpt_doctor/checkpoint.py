@@ -213,6 +213,12 @@ class WeightFile(NamedTuple):
         return any(defect.kind in kinds for defect in self.defects)
 
     @property
+    def state(self) -> tuple[TensorInfo, ...]:
+        """The tensors without those that a pickled module holds beside its state dict, unless it holds no others."""
+        outside = frozenset(self.outside)
+        return tuple(tensor for tensor in self.tensors if tensor.name not in outside) or self.tensors
+
+    @property
     def readable(self) -> bool:
         """Whether the list of tensors can be trusted to be the whole list."""
         if self.format == "unknown" or self.has_defect(*_BLINDING):
@@ -393,6 +399,12 @@ class Part(NamedTuple):
         """The tensors of the preferred files."""
         for file in self.preferred:
             yield from file.tensors
+
+    @property
+    def state(self) -> tuple[TensorInfo, ...]:
+        """The tensors without those that a pickled module holds beside its state dict, unless it holds no others."""
+        outside = frozenset(self.outside)
+        return tuple(tensor for tensor in self.tensors if tensor.name not in outside) or self.tensors
 
     @property
     def readable(self) -> bool:

@@ -565,6 +565,19 @@ def pickle_protocol_4(path: Path) -> None:
     resave(path / ADAPTER_BIN, dict, pickle_protocol=4)
 
 
+@damage("CKD113", "transformers/single_safetensors", severity="note")
+def weights_for_another_engine_beside_the_model(path: Path) -> None:
+    (path / "model.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 0))
+
+
+@damage("CKD115", "transformers/single_safetensors", severity="warning")
+def arguments_in_the_place_of_weights(path: Path) -> Path:
+    import torch
+
+    torch.save({"learning_rate": 0.1, "epochs": 3}, path.parent / "weights.pt")
+    return path.parent / "weights.pt"
+
+
 @damage("CKD116", "weaver_bin/weaver", expect="bin")
 def saved_while_a_tensor_was_offloaded(path: Path) -> None:
     resave(path / ADAPTER_BIN, lambda state: {**state, next(iter(state)): next(iter(state.values())).to("meta")})

@@ -37,9 +37,7 @@ class Plain:
 
 def state_tensors(file: WeightFile) -> WeightFile:
     """The file without the tensors that a pickled module holds beside its state dict, unless it holds no others."""
-    outside = frozenset(file.outside)
-    kept = tuple(tensor for tensor in file.tensors if tensor.name not in outside)
-    return file._replace(tensors=kept) if kept else file
+    return file._replace(tensors=file.state)
 
 
 def plain_object(root: Any, file: WeightFile) -> Plain:

@@ -10,7 +10,6 @@ from ckpt_doctor.checkpoint import TensorInfo
 
 from .live import plain_name
 from .namings import transformers_models
-from .pickled_modules import state_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +25,7 @@ def made_anew(model: nn.Module, tensors: list[TensorInfo]) -> set[str]:
     that have moved to another module, those that a module which is still there does without, and single numbers such
     as a version. Weights of whole modules that a class overlooks were trained, and are none of these.
     """
-    found = _of_pickled_modules(model, tensors)
+    found: set[str] = set()
     for module in transformers_models(model) if tensors else ():
         buffers = set(_unsaved_buffers(module))
         kinds = {name.rpartition(".")[2] for name in buffers}
@@ -42,13 +41,6 @@ def made_anew(model: nn.Module, tensors: list[TensorInfo]) -> set[str]:
             if same or (overlooked and (kept or tensor.numel == 1)):
                 found.add(tensor.name)
     return found
-
-
-def _of_pickled_modules(model: nn.Module, tensors: list[TensorInfo]) -> set[str]:
-    """The buffers that a module which was pickled as a whole does not save in its ``state_dict()``."""
-    pickled = [tensor.name for tensor in tensors if "_buffers" in tensor.name.split(".")]
-    unsaved = tuple(f".{name}" for name in _unsaved_buffers(model)) if pickled else ()
-    return {name for name in pickled if f".{state_name(name)}".endswith(unsaved)}
 
 
 def _with_and_without(prefix: str, name: str) -> tuple[str, str, str]:

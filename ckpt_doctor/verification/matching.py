@@ -17,7 +17,6 @@ from .adapter_conversions import fused_adapter_tensors
 from .conversions import renamed
 from .live import Target, plain_name
 from .namings import Naming, namings
-from .pickled_modules import state_name
 from .tensors import Wanted, wanted
 
 if TYPE_CHECKING:
@@ -63,15 +62,13 @@ def _match_part(
     model: nn.Module, part: Part, tensors: list[Wanted], everything: list[Naming], *, exact: bool
 ) -> PartMatch:
     shapes = {item.tensor.name: item.tensor.shape for item in tensors}
-    called = {state_name(name): name for name in shapes}
     candidates = []
     for naming in everything:
         if (naming.adapter is not None) != (part.role == "adapter") and naming.adapter is not None:
             continue
         # MemGen's side files are read by code that knows where each entry belongs.
         strict = exact and part.role in ("adapter", "model", "file")
-        for matched in matched_names(called, naming.targets, exact=strict, prefix=_base_prefix(model)):
-            targets = {called[name]: target for name, target in matched.items()}
+        for targets in matched_names(shapes, naming.targets, exact=strict, prefix=_base_prefix(model)):
             same = sum(targets[name].shape == tuple(shapes[name]) for name in targets)
             rank = (len(targets), same, _hint(part, naming))
             candidates.append((rank, PartMatch(part, tensors, naming, targets, everything)))

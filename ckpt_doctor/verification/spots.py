@@ -56,6 +56,11 @@ def spots(model: nn.Module, checkpoint: Checkpoint) -> list[Spot]:
                 saved = _saved(reader, item)
                 here = [one.targets[item.tensor.name] for one in group if item.tensor.name in one.targets]
                 new = [spot for target in here for spot in _of_target(item, target, named, saved)]
+                if not here:
+                    # PEFT moves a module that it copies under one more word, and may save both.
+                    moved = _moved_from(item, named)
+                    if moved is not None:
+                        new += _of_target(item, direct(moved, named[moved].detach()), named, saved)
                 if not here and lost <= MOST:
                     # A name that says nothing: what holds its values already could be taken for the place of it.
                     for name in free.get(tuple(item.tensor.shape), ()):
@@ -69,6 +74,16 @@ def spots(model: nn.Module, checkpoint: Checkpoint) -> list[Spot]:
     return list(found.values())
 
 
+def _moved_from(item: Wanted, named: Mapping[str, torch.Tensor]) -> str | None:
+    """What the parameter of a module that PEFT keeps as ``original_module`` is called before that."""
+    words = item.tensor.name.split(".")
+    if "original_module" not in words:
+        return None
+    words.remove("original_module")
+    names = (".".join(words[start:]) for start in range(len(words)))
+    return next((name for name in names if name in named and named[name].shape == item.tensor.shape), None)
+
+
 def owners(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """The parameter and buffer objects themselves: a view of them would keep memory alive that a load replaces."""
     yield from model.named_parameters(remove_duplicate=False)
@@ -79,6 +94,8 @@ def can_be_marked(tensor: torch.Tensor) -> bool:
     """Whether it has elements, and memory for them."""
     import torch
 
+    if torch.nn.parameter.is_lazy(tensor):  # its shape comes with the first forward pass
+        return False
     if tensor.device.type == "meta" or tensor.layout is not torch.strided or tensor.is_quantized:
         return False
     return tensor.numel() > 0

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
 
 from .memgen_names import LAYOUTS, components
-from .pickled_modules import beside_state
 
 
 class Wanted(NamedTuple):
@@ -30,10 +29,8 @@ def wanted(checkpoint: Checkpoint) -> dict[str, list[Wanted]]:
             continue
         by_name: dict[str, Wanted] = {}
         for file in part.preferred:
-            beside = beside_state(tensor.name for tensor in file.tensors)
-            for tensor in file.tensors:
-                if tensor.name not in beside:
-                    by_name[tensor.name] = Wanted(part, file, tensor)
+            for tensor in file.state:
+                by_name[tensor.name] = Wanted(part, file, tensor)
         found[f"{number}"] = list(by_name.values())
     return found
 

@@ -106,7 +106,7 @@ def test_convert(checkpoint: Path) -> None:
     as_bin(checkpoint)
     result = run("inspect", "run")
     assert result.exit_code == 1
-    assert "fix: ckpt-doctor convert run --to safetensors" in result.stdout
+    assert "fix: ckpt-doctor fix run --select CKD201" in result.stdout
     assert run("convert", "run", "--to", "safetensors").exit_code == 0
     assert sorted(path.name for path in checkpoint.rglob("*.*") if path.suffix != ".md") == [
         "adapter_config.json",

@@ -85,9 +85,12 @@ def test_each_damage_is_incomplete_and_named(variant: Variant, tmp_path: Path) -
     left_out = verify(adapter, model, loader=leaves_out(parameter))
     if not any(finding.code == "CKD002" for finding in left_out.findings):  # else only from_pretrained loads this type
         assert not left_out.complete
-        assert [item.name for item in left_out.not_restored()] == [name]
+        # Its whole numbers are those of a new adapter too, and bear no mark: they count beside something that arrived.
+        untold = [item.name for item in left_out.tensors if "nothing else of" in item.detail]
+        assert not untold or variant.peft_type == "SUPERTUNING"
+        assert sorted(item.name for item in left_out.not_restored()) == sorted([name, *untold])
         assert left_out.findings[0].code == "CKD001"
-        assert left_out.findings[0].tensors == (name,)
+        assert left_out.findings[0].tensors == tuple(sorted([name, *untold]))
 
 
 def test_values_that_are_only_kept_are_not_loaded(tmp_path: Path) -> None:

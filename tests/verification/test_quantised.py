@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import select
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from children import running
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -257,7 +257,7 @@ def test_what_is_not_finite(tmp_path: Path) -> None:
 def test_signs_of_life(plain: Path) -> None:
     arguments = ["ckpt_doctor", "verify", str(plain), "--mode", "keys"]
     terminal, inner = pty.openpty()
-    with subprocess.Popen([sys.executable, "-m", *arguments], stdout=inner, stderr=inner, stdin=inner) as child:
+    with running([sys.executable, "-m", *arguments], stdout=inner, stderr=inner, stdin=inner) as child:
         os.close(inner)
         said = b""
         while select.select([terminal], [], [], _PATIENCE)[0]:
