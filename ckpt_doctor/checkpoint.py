@@ -401,12 +401,6 @@ class Part(NamedTuple):
             yield from file.tensors
 
     @property
-    def state(self) -> tuple[TensorInfo, ...]:
-        """The tensors without those that a pickled module holds beside its state dict, unless it holds no others."""
-        outside = frozenset(self.outside)
-        return tuple(tensor for tensor in self.tensors if tensor.name not in outside) or self.tensors
-
-    @property
     def readable(self) -> bool:
         """Whether the tensors of the preferred files are all known."""
         return bool(self.preferred) and all(file.readable for file in self.preferred)
