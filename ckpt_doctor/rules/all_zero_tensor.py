@@ -17,9 +17,9 @@ class AllZeroTensor(Rule):
     """A weight matrix holds nothing but zeros.
 
     ## What it does
-    With `--deep`, looks at floating-point tensors with at least two dimensions. Biases, masks and quantisation constants
-    are left alone, and so are the parameters of adapters, but for those that never start at zero: LoRA's `lora_A` (and
-    `lora_down`, `lora_embedding_B`) and IA3's factors. For the other half of a LoRA, see CKD602.
+    With `--deep`, looks at floating-point tensors with at least two dimensions. Biases, masks and quantisation
+    constants are left alone. Of an adapter, only parameters that never start at zero are looked at: LoRA's `lora_A`,
+    `lora_down` and `lora_embedding_B`, and IA3's factors. For the other half of a LoRA, see CKD602.
 
     ## Why is this bad?
     A layer with such a weight passes nothing on, and a LoRA with such a half does nothing. It loads without a word.
