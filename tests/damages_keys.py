@@ -239,6 +239,7 @@ DAMAGES: tuple[Damage, ...] = (
         ),
     ),
     Damage("CKD304", "FSDP", lora(renamed(".self_attn.", "._fsdp_wrapped_module.self_attn."))),
+    Damage("CKD304", "Fabric", lora(renamed("base_model.model.", "_forward_module.base_model.model."))),
     Damage("CKD305", "prefix twice", lora(renamed("base_model.model.", "base_model.model.base_model.model."))),
     Damage("CKD306", "no prefix", lora(renamed("base_model.model.", ""))),
     Damage("CKD304", "module. in a file by itself", lone_with_module, severity="warning"),
