@@ -62,7 +62,7 @@ _GRAPH_MODULE = "torch.fx.graph_module.reduce_graph_module"
 
 def _first_argument(node: OpaqueNode) -> Any:
     """What stands first in the call that made an object."""
-    arguments = next((part for label, part in node.parts if label == "args"), ())
+    arguments: Any = next((part for label, part in node.parts if label == "args"), ())
     return arguments[0] if type(arguments) is tuple and arguments else None
 
 
