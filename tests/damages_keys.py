@@ -204,6 +204,8 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("CKD203", "adapter_model/ below the folder asked for", _nested_peft, severity="warning"),
     Damage("CKD205", "peft without config", removed("peft/lora", "adapter_config.json")),
     Damage("CKD205", "weaver without config", removed("weaver_safetensors/weaver", "weaver_lora/adapter_config.json")),
+    Damage("CKD213", "model without config", removed("transformers/single_safetensors", "config.json")),
+    Damage("CKD213", "shards without config", removed("transformers/sharded_safetensors", "config.json")),
     Damage("CKD206", "peft without weights", removed("peft/lora", "adapter_model.safetensors")),
     Damage(
         "CKD206",
@@ -237,6 +239,7 @@ DAMAGES: tuple[Damage, ...] = (
         ),
     ),
     Damage("CKD304", "FSDP", lora(renamed(".self_attn.", "._fsdp_wrapped_module.self_attn."))),
+    Damage("CKD304", "Fabric", lora(renamed("base_model.model.", "_forward_module.base_model.model."))),
     Damage("CKD305", "prefix twice", lora(renamed("base_model.model.", "base_model.model.base_model.model."))),
     Damage("CKD306", "no prefix", lora(renamed("base_model.model.", ""))),
     Damage("CKD304", "module. in a file by itself", lone_with_module, severity="warning"),

@@ -65,7 +65,7 @@ def command(
     sources, judged again, and only then put in place. The originals go to a backup under .ckpt-doctor/.
 
     Exit code: 0 if nothing at or above --fail-on remains, 1 if something does or a dry run has something to do, 2 if
-    nothing could be done.
+    nothing could be done or judged.
     """
     if undo is not None:
         if path is not None:
@@ -96,6 +96,9 @@ def command(
         raise click.exceptions.Exit(FAILED)
     if any(result.remaining.failing(policy.fail_on)) or (dry_run and result.changes_anything):
         raise click.exceptions.Exit(FINDINGS)
+    if not any(diagnosis.judged for diagnosis in result.remaining.diagnoses):
+        say(f"nothing was judged: {path}")
+        raise click.exceptions.Exit(FAILED)
 
 
 def _put_back(backup: str) -> None:

@@ -9,7 +9,7 @@ import click
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import write
-from .errors import FINDINGS, say
+from .errors import FAILED, FINDINGS, say
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def command(
     `ckpt-doctor inspect --against FILE` holds other checkpoints against it, whatever format they are in. A checkpoint
     with errors is refused, and so is what cannot be read, whatever --ignore says.
 
-    Exit code: 0 if the contract was written, 1 if the checkpoint was refused, 2 if there is none.
+    Exit code: 0 if the contract was written, 1 if the checkpoint was refused, 2 if there is none
+    or only files of kinds that this tool does not read.
     """
     from ckpt_doctor.contracts import locked
     from ckpt_doctor.errors import LockRefusedError
@@ -59,7 +60,7 @@ def command(
         for line in report_lines(refused.report, "text", Presentation()) if refused.report.findings else ():
             say(line)
         say(f"error: {refused}")
-        raise click.exceptions.Exit(FINDINGS) from None
+        raise click.exceptions.Exit(FINDINGS if checkpoint.judged else FAILED) from None
     if output is not None and to_file:
         write_file(output, [contract.to_json()], protected=files_of([checkpoint]), what="contract")
         say(_summary(contract, output, values=values))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import color_option, presentation, write
-from .errors import FINDINGS, say
+from .errors import FAILED, FINDINGS, say
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def command(
     """List the tensors at PATH: name, dtype, shape, bytes, file, and with which other names each shares bytes.
 
     The default PATH is the current directory. What cannot be read is named on standard error, and the exit code is
-    then 1.
+    then 1, or 2 if there are only files of kinds that this tool does not read.
     """
     from ckpt_doctor.layouts import discover
     from ckpt_doctor.reporting.listing import document, listing, table
@@ -49,7 +49,11 @@ def command(
     for problem in problems:
         say(f"error: {problem}")
     if problems:
-        raise click.exceptions.Exit(FINDINGS)
+        raise click.exceptions.Exit(FAILED if all(map(_is_of_other_kinds, checkpoints)) else FINDINGS)
+
+
+def _is_of_other_kinds(checkpoint: Checkpoint) -> bool:
+    return not checkpoint.judged and bool(checkpoint.not_judged)
 
 
 def _problems(checkpoint: Checkpoint) -> Iterator[str]:

@@ -45,12 +45,25 @@ def module_parts(node: Any, classes: Classes) -> Parts | None:
     """The parts of a module; ``None`` for anything else."""
     if type(node) is not OpaqueNode:
         return None
+    if node.type_name == _GRAPH_MODULE:
+        state = _first_argument(node)
+        return _parts(node, state, classes) if type(state) is DictNode else None
     # What BUILD was given comes last.
     for label, part in reversed(node.parts):
         if not label:
             state = part[0] if type(part) is tuple and len(part) == 2 else part
             return _parts(node, state, classes) if type(state) is DictNode else None
     return None
+
+
+# What makes a module that torch.fx traced: from its attributes, and the code of its forward (torch/fx/graph_module.py).
+_GRAPH_MODULE = "torch.fx.graph_module.reduce_graph_module"
+
+
+def _first_argument(node: OpaqueNode) -> Any:
+    """What stands first in the call that made an object."""
+    arguments: Any = next((part for label, part in node.parts if label == "args"), ())
+    return arguments[0] if type(arguments) is tuple and arguments else None
 
 
 def _parts(node: OpaqueNode, state: DictNode, classes: Classes) -> Parts | None:

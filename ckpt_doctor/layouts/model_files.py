@@ -56,6 +56,7 @@ def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:
         if unit and not _is_other_kind(folder, name):
             names.setdefault(unit, []).append(name)
     config = reader.config(join(directory, "config.json"))
+    expected = join(directory, "config.json") if _was_written_with_config(folder) else None
     parts = []
     for unit, found_names in sorted(names.items()):
         listed = {shard for index in indexes.get(unit, ()) for shard in index.shards}
@@ -71,10 +72,21 @@ def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:
                 active=tuple(join(directory, name) for name in _active(ordered, unit, indexes.get(unit, ()))),
                 expected_files=tuple(join(directory, name) for name in _expected(unit)),
                 config=config,
+                config_expected=expected,
                 indexes=tuple(indexes.get(unit, ())),
             )
         )
     return parts
+
+
+def _was_written_with_config(folder: Folder) -> bool:
+    """Whether ``save_pretrained`` of transformers wrote this folder, and with it a ``config.json``.
+
+    accelerate, the hub's mixin and a Trainer whose model is a plain module write weights alone, but then none of them
+    writes ``generation_config.json``. Mistral's own releases have ``params.json`` in its place.
+    """
+    elsewhere = folder.has_file("params.json") or folder.has_file("adapter_config.json")
+    return folder.has_file("generation_config.json") and not elsewhere
 
 
 def _active(names: list[str], unit: _Unit, indexes: Iterable[ShardIndex]) -> tuple[str, ...]:

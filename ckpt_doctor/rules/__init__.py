@@ -102,6 +102,7 @@ TABLE = (
     Listing("CKD207", "adapter-and-model-mixed", Topic.ADAPTERS),
     Listing("CKD208", "save-interrupted", Topic.ALWAYS),
     Listing("CKD209", "two-sets-of-weights", Topic.SEVERAL_FILES),
+    Listing("CKD213", "model-config-missing", Topic.FOLDERS),
     Listing("CKD301", "key-missing", Topic.SIDE_FILES),
     Listing("CKD302", "adapter-pair-incomplete", Topic.ADAPTERS),
     Listing("CKD303", "layer-gap", Topic.FOLDERS),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
-from .adapter_view import adapters
+from .adapter_view import AdapterView, adapters
 from .rule import Rule
 
 _MAGNITUDE = "lora_magnitude_vector"
@@ -20,7 +20,8 @@ class AdapterPairIncomplete(Rule):
 
     ## What it does
     Looks at each adapted module for parameters that come together: `lora_A` with `lora_B`, `hada_w1_a` with
-    `hada_w1_b`, `vera_lambda_b` with `vera_lambda_d`, a magnitude vector with its LoRA pair.
+    `hada_w1_b`, `vera_lambda_b` with `vera_lambda_d`, a magnitude vector with its LoRA pair, both factors of a LoKr
+    (each in one piece or in two). A VeRA that says `save_projection` needs `vera_A` too: without it, PEFT raises.
 
     ## Why is this bad?
     The missing half stays at its initialisation. An untrained `lora_B` is zero, so the module behaves like the base
@@ -44,6 +45,9 @@ class AdapterPairIncomplete(Rule):
                 continue
             missing: list[str] = []
             orphans: list[str] = []
+            if _lacks_its_bank(view):
+                missing.append(_BANK)
+                orphans += [tensor.name for tensor in view.file.tensors]
             for module, parameters in view.by_module.items():
                 alone = {_MAGNITUDE} if set(parameters) == {_MAGNITUDE} else set()
                 for group in (*view.kind.groups, *([(_MAGNITUDE, *view.kind.groups[0])] if alone else [])):
@@ -53,6 +57,11 @@ class AdapterPairIncomplete(Rule):
                         prefix = present[: len(present) - len(there[0])] if present.endswith(there[0]) else f"{module}."
                         missing += [prefix + parameter for parameter in group if parameter not in parameters]
                         orphans += [parameters[parameter].name for parameter in there]
+                absent = [half for half in _halves(view) if not _has_half(parameters, half)]
+                if absent:
+                    there = [tensor.name for tensor in parameters.values()]
+                    missing += [f"{there[0].rpartition('.')[0]}.{half}" for half in absent]
+                    orphans += there
             if missing:
                 yield self.finding(
                     f"{counted(len(set(missing)), 'tensor')} of pairs that only work together "
@@ -63,3 +72,23 @@ class AdapterPairIncomplete(Rule):
                     tensors=missing,
                     evidence={"missing": sorted(set(missing))[:20], "present": sorted(set(orphans))[:20]},
                 )
+
+
+_BANK = "base_model.vera_A"
+
+
+def _lacks_its_bank(view: AdapterView) -> bool:
+    """Whether VeRA's shared projection is absent though the configuration says that it was saved: PEFT then raises."""
+    if view.kind is None or view.kind.value != "VERA" or view.settings.get("save_projection") is not True:
+        return False
+    return bool(view.by_module) and _BANK not in view.file.by_name
+
+
+def _halves(view: AdapterView) -> tuple[str, ...]:
+    """The factors that every module must have, in one piece or in two."""
+    return ("lokr_w1", "lokr_w2") if view.kind is not None and view.kind.value == "LOKR" else ()
+
+
+def _has_half(parameters: Iterable[str], half: str) -> bool:
+    """Whether a factor of a Kronecker product is there, whole or as a product of its own (``lokr_w1_a``)."""
+    return any(parameter == half or parameter.startswith(f"{half}_") for parameter in parameters)

@@ -17,15 +17,16 @@ class AllZeroTensor(Rule):
     """A weight matrix holds nothing but zeros.
 
     ## What it does
-    With `--deep`, looks at floating-point tensors with at least two dimensions. Biases, masks, quantisation constants
-    and the parameters of adapters are left alone (see CKD602 for adapters).
+    With `--deep`, looks at floating-point tensors with at least two dimensions. Biases, masks and quantisation
+    constants are left alone. Of an adapter, only parameters that never start at zero are looked at: LoRA's `lora_A`,
+    `lora_down` and `lora_embedding_B`, and IA3's factors. For the other half of a LoRA, see CKD602.
 
     ## Why is this bad?
-    A layer with such a weight passes nothing on. It loads without a word.
+    A layer with such a weight passes nothing on, and a LoRA with such a half does nothing. It loads without a word.
 
     ## Example
     `torch.zeros` or `torch.empty` placeholders that were never filled; parameters sharded by ZeRO-3 or FSDP that were
-    saved without being gathered; a projection that got no gradient.
+    saved without being gathered; a projection that got no gradient; the end of a file that never reached the disk.
 
     ## What to do
     Compare with the model in the training run, and save again. If the layer is meant to be zero, ignore this rule.
@@ -58,11 +59,26 @@ def _is_zero_weight(file: WeightFile, tensor: TensorInfo) -> bool:
     scan = (file.scans or {}).get(tensor.name)
     if scan is None or not scan.zero or not tensor.dtype.name.startswith(("float", "bfloat")):
         return False
+    if _never_starts_at_zero(tensor.name):
+        return True  # a factor of rank 1, too
     return sum(size > 1 for size in tensor.shape) >= 2 and not may_be_zero(tensor.name)
+
+
+# What every release of PEFT, diffusers and kohya fills with random numbers, and IA3 with ones.
+_NEVER_ZERO = {"lora_A", "lora_embedding_B", "lora_down", "ia3_l"}
+
+
+def _never_starts_at_zero(name: str) -> bool:
+    words = name.split(".")
+    return not _NEVER_ZERO.isdisjoint(words) and words[-1] != "bias"
 
 
 def _without_adapter_parameters(names: list[str]) -> list[str]:
     from ckpt_doctor.knowledge.peft_types import PEFT_TYPES
 
     prefixes = tuple(kind.prefix for kind in PEFT_TYPES.values() if kind.prefix)
-    return [name for name in names if not any(word.startswith(prefixes) for word in name.split("."))]
+    return [
+        name
+        for name in names
+        if _never_starts_at_zero(name) or not any(word.startswith(prefixes) for word in name.split("."))
+    ]

@@ -22,7 +22,8 @@ class DtypeSurprise(Rule):
 
     ## What it does
     Compares the dtype of most of a model's weights with `dtype` (or `torch_dtype`) in `config.json`, and the dtypes of
-    an adapter's tensors with each other.
+    an adapter's tensors with each other. Where a variant (`model.fp16.safetensors`) lies in the same folder and has the
+    dtype of the configuration, the other files are left alone: the last save wrote the configuration.
 
     ## Why is this bad?
     A model in float32 takes twice the disk and memory of the bfloat16 that its configuration promises. Mixed dtypes in
@@ -52,10 +53,7 @@ class DtypeSurprise(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts_with("adapter", "model"):
-            sizes: Counter[str] = Counter()
-            for tensor in part.tensors:
-                if tensor.dtype.name in _WIDE:
-                    sizes[tensor.dtype.name] += tensor.nbytes
+            sizes = _bytes_by_dtype(part)
             if not sizes:
                 continue
             if part.role == "adapter" and len(sizes) > 1:
@@ -83,6 +81,8 @@ class DtypeSurprise(Rule):
             return
         promised = promised.removeprefix("torch.")
         usual, size = sizes.most_common(1)[0]
+        if any(_usual(variant) == promised for variant in _variants(checkpoint, part)):
+            return
         if promised in _WIDE and usual != promised and size > 0.5 * sum(sizes.values()):
             yield self.finding(
                 f"config.json says {promised}, and {byte_size(size)} of {byte_size(sum(sizes.values()))} are {usual}: "
@@ -97,3 +97,23 @@ class DtypeSurprise(Rule):
         actions = casting(part, dtype, _WIDE)
         count = sum(len(action.dtypes) for action in actions if isinstance(action, Rewrite))
         return self.repair(checkpoint, f"cast {counted(count, 'tensor')} to {dtype}", actions, unsafe=True)
+
+
+def _bytes_by_dtype(part: Part) -> Counter[str]:
+    sizes: Counter[str] = Counter()
+    for tensor in part.tensors:
+        if tensor.dtype.name in _WIDE:
+            sizes[tensor.dtype.name] += tensor.nbytes
+    return sizes
+
+
+def _usual(part: Part) -> str | None:
+    """The dtype of most of the bytes."""
+    return next((dtype for dtype, _ in _bytes_by_dtype(part).most_common(1)), None)
+
+
+def _variants(checkpoint: Checkpoint, part: Part) -> Iterator[Part]:
+    """The other models in the same folder, which share one ``config.json``."""
+    for other in checkpoint.parts_with("model"):
+        if other is not part and other.directory == part.directory:
+            yield other

@@ -77,6 +77,7 @@ class RankMismatch(Rule):
             seen: set[int] = set()
             expected: set[int] = set()
             judged = 0
+            exchanged = False
             modules = view.by_module
             for module, parameters in modules.items():
                 if wraps_parameters(module, modules):
@@ -90,6 +91,7 @@ class RankMismatch(Rule):
                 if wanted is None and len(set(ranks.values())) > 1:
                     wanted = -1
                 judged += len(ranks)
+                exchanged |= bool(ranks) and all(_exceeds(parameters[name].shape, rank) for name, rank in ranks.items())
                 for parameter, rank in ranks.items():
                     if wanted is not None and rank != wanted:
                         wrong.append(parameters[parameter].name)
@@ -110,9 +112,18 @@ class RankMismatch(Rule):
                         setting(view.part, {"r": min(seen)}),
                         unsafe=True,
                     )
-                    if expected and len(seen) == 1 and len(wrong) == judged and not view.settings.get("rank_pattern")
+                    if expected
+                    and len(seen) == 1
+                    and len(wrong) == judged
+                    and not exchanged
+                    and not view.settings.get("rank_pattern")
                     else None,
                 )
+
+
+def _exceeds(shape: tuple[int, ...], rank: int) -> bool:
+    """Whether a rank is larger than what it goes from or to: in both halves, lora_A and lora_B were exchanged."""
+    return any(size < rank for size in shape)
 
 
 def _configured_rank(view: AdapterView, module: str) -> int | None:

@@ -13,8 +13,9 @@ from ckpt_doctor.wording import counted
 from .repairs import renaming
 from .rule import Rule
 
-# torch.compile, FSDP and activation checkpointing put these anywhere in a name; nobody calls a module so by hand.
-_INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+# torch.compile, FSDP, activation checkpointing and Lightning's Fabric put these anywhere in a name; nobody calls a
+# module so by hand.
+_INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 _ADAPTER_ROOT = "base_model.model."
 
 
@@ -22,8 +23,9 @@ class WrapperPrefix(Rule):
     """The names still carry the prefix of a wrapper around the model.
 
     ## What it does
-    Looks for `_orig_mod.` (`torch.compile`), `_fsdp_wrapped_module.` (FSDP) and `_checkpoint_wrapped_module.` anywhere
-    in a name, and for a leading `module.` (`DataParallel`, `DistributedDataParallel`) where every name has it.
+    Looks for `_orig_mod.` (`torch.compile`), `_fsdp_wrapped_module.` (FSDP), `_checkpoint_wrapped_module.` and
+    `_forward_module.` (Lightning's Fabric) anywhere in a name, and for a leading `module.` (`DataParallel`,
+    `DistributedDataParallel`) where every name has it.
 
     ## Why is this bad?
     The unwrapped model has no parameters of these names. `load_state_dict` raises `Unexpected key(s) in state_dict:

@@ -92,6 +92,8 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "bilinear": lambda: nn.Bilinear(2, 3, 4),
     "half": lambda: nn.Linear(2, 2).to(torch.bfloat16),
     "embedding bag": lambda: nn.EmbeddingBag(3, 2),
+    "traced by fx": lambda: torch.fx.symbolic_trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))),
+    "traced in part": lambda: nn.Sequential(torch.fx.symbolic_trace(nn.Linear(2, 3)), nn.Linear(3, 1)),
 }
 WITH_TENSORS = sorted(set(MODULES) - {"batch norm without statistics"})
 

@@ -250,3 +250,15 @@ def test_nested_adapters_are_asked_for_once(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(peft, "nested_below", lambda folder: calls.append(folder))
     assert len(inspect(tmp_path).diagnoses) == 5
     assert calls == []
+
+
+@pytest.mark.parametrize("name", ["model.gguf", "model.onnx"])
+def test_every_command_ends_alike_for_a_kind_that_is_not_read(tmp_path: Path, name: str) -> None:
+    from ckpt_doctor.cli.root import cli
+
+    make = {"model.gguf": b"GGUF" + bytes(60), "model.onnx": ONNX}
+    (tmp_path / name).write_bytes(make[name])
+    for path in (tmp_path, tmp_path / name):
+        for words in (["inspect"], ["ls"], ["fix"], ["fix", "--dry-run"], ["lock"], ["convert", "--to", "bin"]):
+            result = CliRunner().invoke(cli, [*words, str(path)])
+            assert (words, result.exit_code) == (words, 2), result.output

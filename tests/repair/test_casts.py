@@ -214,3 +214,14 @@ def test_no_size_is_made_up_for_shards_that_are_missing(tmp_path: Path) -> None:
     sorted(model.glob("*.safetensors"))[0].unlink()
     found = {finding.code: finding.fix for finding in inspect(model).findings}
     assert found["CKD509"] is None
+
+
+def test_the_file_beside_a_variant_that_is_as_promised_is_left_alone(tmp_path: Path) -> None:
+    """The last save wrote the configuration: casting the file in full precision would lose what it is kept for."""
+    model = promised(tmp_path, "single_safetensors", "float16")
+    state = load_file(model / "model.safetensors")
+    half = {name: tensor.half() for name, tensor in state.items()}
+    save_file(half, model / "model.fp16.safetensors", {"format": "pt"})
+    assert [finding.code for finding in inspect(model).findings] == []
+    (model / "model.fp16.safetensors").unlink()
+    assert [finding.code for finding in inspect(model).findings] == ["CKD509"]

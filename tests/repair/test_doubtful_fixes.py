@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from pathlib import Path
 
@@ -157,3 +158,15 @@ def test_what_bytes_do_not_say_is_left_alone(tmp_path: Path, make: object) -> No
     assert steps(result) == []
     assert result.repairs[0].rejected[0].reason
     assert content(tmp_path) == before
+
+
+def test_no_rank_is_offered_where_both_halves_were_exchanged(tmp_path: Path) -> None:
+    """With the rank that the tensors then seem to have, PEFT would still refuse them."""
+    adapter = copied("peft/lora", tmp_path)
+    file = adapter / "adapter_model.safetensors"
+    other = {"lora_A": "lora_B", "lora_B": "lora_A"}
+    save_file(
+        {re.sub("lora_[AB]", lambda found: other[found[0]], name): t for name, t in load_file(file).items()}, file
+    )
+    findings = [finding for finding in inspect(adapter).findings if finding.code == "CKD501"]
+    assert [finding.fix for finding in findings] == [None]

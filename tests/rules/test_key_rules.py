@@ -8,9 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from builders import file, part, run
 from damages_keys import HEALTHY, edit_tensors
 
 from ckpt_doctor import inspect
+from ckpt_doctor.checkpoint import ConfigFile
+from ckpt_doctor.rules.adapter_pair_incomplete import AdapterPairIncomplete
 
 
 def adapter_with(tmp_path: Path, **settings: object) -> Path:
@@ -75,3 +78,34 @@ def test_a_magnitude_vector_alone(tmp_path: Path) -> None:
 def test_parameters_need_no_module_in_target_modules(tmp_path: Path) -> None:
     adapter = adapter_with(tmp_path, target_modules=["q_proj"], target_parameters=["gate.weight"])
     assert "CKD308" not in {finding.code for finding in inspect(adapter).findings}
+
+
+Q, V = "base_model.model.layers.0.q_proj", "base_model.model.layers.0.v_proj"
+LOKR_WHOLE = (f"{Q}.lokr_w1", f"{Q}.lokr_w2", f"{V}.lokr_w1_a", f"{V}.lokr_w1_b", f"{V}.lokr_w2_a", f"{V}.lokr_w2_b")
+VERA_WHOLE = ("base_model.vera_A", "base_model.vera_B", f"{Q}.vera_lambda_b", f"{Q}.vera_lambda_d")
+
+
+def missing_halves(names: tuple[str, ...], **settings: object) -> list[str]:
+    config = ConfigFile("adapter_config.json", settings)
+    found = run(AdapterPairIncomplete, part(file("adapter_model.safetensors", *names), role="adapter", config=config))
+    return [name for finding in found for name in finding.tensors]
+
+
+def test_both_factors_of_a_lokr_must_be_there_in_one_piece_or_in_two() -> None:
+    assert missing_halves(LOKR_WHOLE, peft_type="LOKR") == []
+    assert missing_halves(LOKR_WHOLE[1:], peft_type="LOKR") == [f"{Q}.lokr_w1"]
+    assert missing_halves(LOKR_WHOLE[:4], peft_type="LOKR") == [f"{V}.lokr_w2"]
+    assert missing_halves(LOKR_WHOLE[:5], peft_type="LOKR") == [f"{V}.lokr_w2_b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "saved", "missing"),
+    [
+        (VERA_WHOLE, True, []),
+        (VERA_WHOLE[1:], True, ["base_model.vera_A"]),
+        (VERA_WHOLE[2:], True, ["base_model.vera_A"]),
+        (VERA_WHOLE[2:], False, []),
+    ],
+)
+def test_a_vera_that_says_so_must_hold_its_projection(names: tuple[str, ...], saved: bool, missing: list[str]) -> None:
+    assert missing_halves(names, peft_type="VERA", save_projection=saved) == missing

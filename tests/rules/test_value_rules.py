@@ -120,6 +120,26 @@ def test_a_weight_of_zeros_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        (A, (4, 8)),
+        (A, (1, 8)),
+        (f"{ROOT}lora_embedding_B", (8, 4)),
+        (f"{ROOT}ia3_l", (8, 1)),
+        ("lora_unet_mid_block_attn1_to_q.lora_down.weight", (4, 8)),
+    ],
+)
+def test_the_half_of_an_adapter_that_never_starts_at_zero_is_a_warning(name: str, shape: tuple[int, ...]) -> None:
+    (finding,) = run(AllZeroTensor, scanned(name, scan(zero=True), shape=shape, role="adapter"))
+    assert (finding.severity.value, finding.tensors) == ("warning", (name,))
+
+
+@pytest.mark.parametrize("name", [B, f"{ROOT}lora_embedding_A", f"{ROOT}lora_A.bias", f"{ROOT}hada_w2_b"])
+def test_the_half_of_an_adapter_that_starts_at_zero_is_left_alone(name: str) -> None:
+    assert run(AllZeroTensor, scanned(name, scan(zero=True), role="adapter")) == []
+
+
+@pytest.mark.parametrize(
     ("name", "shape", "dtype"),
     [
         ("q_proj.bias", (64,), "float32"),
