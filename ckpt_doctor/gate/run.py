@@ -38,6 +38,7 @@ class _Subject(NamedTuple):
     found: tuple[Found, ...]
     choice: Choice | None = None
     unread: tuple[Unread, ...] = ()
+    gone: str = ""
 
 
 def decide(
@@ -85,12 +86,12 @@ def decide(
                 return _sealed(_loaded(verdict, subject, load))
             first = first or verdict
         else:
-            reason = "no checkpoint is in it"
+            reason = subject.gone or "no checkpoint is in it"
         if not fallback:
             break
         passed_over.append(PassedOver(subject.path, reason))
     if first is None:
-        raise _unfinished(path, subject.path)
+        raise _unfinished(path, subject.path, subject.gone)
     if len(passed_over) > 1:
         first = first._replace(reason=f"{first.reason}; and no older save is healthy")
     return first
@@ -115,7 +116,7 @@ def latest(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> Choice:
     everything = saves(tree, policy)
     save = newest(everything)
     if not save.found:
-        raise _unfinished(tree, save.path)
+        raise _unfinished(tree, save.path, save.gone)
     return _choice(save, everything)
 
 
@@ -140,7 +141,12 @@ def _choice(save: Save, saves: Sequence[Save]) -> Choice:
     )
 
 
-def _unfinished(tree: str | os.PathLike[str], path: str) -> NoCheckpointError:
+def _unfinished(tree: str | os.PathLike[str], path: str, gone: str = "") -> NoCheckpointError:
+    if gone:
+        return NoCheckpointError(
+            f"the newest save in {os.fspath(tree)} is gone: {gone}. Copy it back, or ask for an older one that is "
+            "healthy (gate --fallback, latest --healthy)"
+        )
     return NoCheckpointError(
         f"the newest save in {os.fspath(tree)} is {path}, and no checkpoint is in it: its run is not finished, or its "
         "save was interrupted. Wait for it, or ask for an older one that is healthy (gate --fallback, latest --healthy)"
@@ -167,7 +173,7 @@ def _newest(tree: str | os.PathLike[str], policy: Policy) -> Iterator[_Subject]:
 
     left = saves(tree, policy)
     for save in newest_first(left):
-        yield _Subject(save.path, absolute(save.path), save.found, _choice(save, left))
+        yield _Subject(save.path, absolute(save.path), save.found, _choice(save, left), gone=save.gone)
         left = [other for other in left if other is not save]
 
 
