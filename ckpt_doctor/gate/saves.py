@@ -15,7 +15,7 @@ from ckpt_doctor.layouts.names import has_weight_ending, is_training_state
 from ckpt_doctor.policy import Policy
 
 from .bases import with_bases
-from .names import family_of
+from .names import counter_of, family_of
 
 _DEFAULT = Policy()
 
@@ -25,8 +25,9 @@ _PAIR = ("weaver", "trigger")
 class Save(NamedTuple):
     """What one save left.
 
-    ``path`` is the checkpoint as it is shown: of a weaver and a trigger that were saved together, the weaver. ``found``
-    are its checkpoints, and none for a folder that has the name of a save and nothing in it that could be loaded.
+    ``path`` is the checkpoint as it is shown: of a weaver and a trigger that were saved together, the weaver, and of
+    several others in one numbered folder, that folder. ``found`` are its checkpoints, and none for a folder that has
+    the name of a save and nothing in it that could be loaded.
     ``names`` are those of the folders that lead to it, from the tree down. ``written`` is the time at which the last of
     its weights was written, in nanoseconds since 1970. ``base_of`` are the paths of the saves whose adapters name this
     one as their base model. ``gone`` says who names a save that is not there.
@@ -49,7 +50,7 @@ def saves(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> list[Save]
     if not everything:
         raise NoCheckpointError(nothing_found(Path(tree), policy.layout, unread))
     found = [item for item in everything if not item.absent]
-    complete = [_save(tree, group) for group in _groups(found)]
+    complete = list(_by_step(tree, [_save(tree, group) for group in _groups(found)]))
     gone = [_gone(tree, item) for item in everything if item.absent]
     known = {save.path for save in gone}
     empty = [save for save in _without_checkpoint(tree, found) if save.path not in known]
@@ -72,6 +73,30 @@ def _groups(found: Iterable[Found]) -> Iterable[list[Found]]:
 def _save(tree: str | os.PathLike[str], group: list[Found]) -> Save:
     group.sort(key=lambda item: item.layout not in _PAIR or _PAIR.index(item.layout))
     return Save(group[0].path, tuple(group), _names(tree, group[0]), max(map(_written, group)))
+
+
+def _by_step(tree: str | os.PathLike[str], saves: Iterable[Save]) -> Iterator[Save]:
+    """The saves, where all that lies in one numbered folder is one: the files of many ranks, an actor and a critic."""
+    steps: dict[tuple[str, ...], list[Save]] = {}
+    for save in saves:
+        steps.setdefault(_step(save.names), []).append(save)
+    for names, together in steps.items():
+        outer = [save for save in together if save.names == names]
+        if not names or len(together) == 1:
+            yield from together
+        else:
+            path = outer[0].path if outer else os.path.normpath(Path(tree).joinpath(*names))
+            together.sort(key=lambda save: save.names != names)
+            found = tuple(item for save in together for item in save.found)
+            yield Save(path, found, names, max(save.written for save in together))
+
+
+def _step(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The innermost folder in these names that is numbered like a save; what is numbered itself is no part of one."""
+    for depth in reversed(range(len(names))):
+        if counter_of(names[depth]):
+            return names[: depth + 1]
+    return ()
 
 
 def _gone(tree: str | os.PathLike[str], found: Found) -> Save:
