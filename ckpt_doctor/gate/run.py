@@ -11,8 +11,8 @@ from ckpt_doctor.checkpoint import Unread
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import CkptDoctorError, NoCheckpointError, VerificationError
 from ckpt_doctor.findings import Severity
-from ckpt_doctor.inspection import Progress, Standard, judge
-from ckpt_doctor.layouts import Found, nothing_found, survey
+from ckpt_doctor.inspection import Progress, Standard, at, judge
+from ckpt_doctor.layouts import Found
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Report
 from ckpt_doctor.wording import counted, listed
@@ -161,9 +161,7 @@ def absolute(path: str) -> str:
 
 def _asked_for(path: str | os.PathLike[str], policy: Policy) -> _Subject:
     given = os.fspath(path)
-    found, unread = survey(path, policy.layout, layouts=policy.layouts)
-    if not found:
-        raise NoCheckpointError(nothing_found(Path(path), policy.layout, unread))
+    found, unread = at(path, policy)
     return _Subject(given, given, tuple(found), unread=unread)
 
 

@@ -38,7 +38,7 @@ def inspect(
     asked: dict[str, list[_Key]] = {}
     unread: dict[Unread, None] = {}
     for path in paths:
-        items, aside = _at(path, policy)
+        items, aside = at(path, policy)
         unread.update(dict.fromkeys(aside))
         # Two paths may lead to one checkpoint: it is judged once, under the first name.
         asked[os.fspath(path)] = [_key(item) for item in items]
@@ -57,7 +57,7 @@ def _key(found: Found) -> _Key:
     return os.path.abspath(found.root), found.layout, found.name
 
 
-def _at(path: str | os.PathLike[str], policy: Policy) -> tuple[list[Found], tuple[Unread, ...]]:
+def at(path: str | os.PathLike[str], policy: Policy) -> tuple[list[Found], tuple[Unread, ...]]:
     """What lies at a path, and what is not read there; of both only the latter where nothing can be judged."""
     found, unread = survey(path, policy.layout, layouts=policy.layouts)
     if found:
