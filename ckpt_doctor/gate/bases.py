@@ -49,9 +49,8 @@ def _named(found: Iterable[Found]) -> Iterator[tuple[str, Path]]:
 
 
 def _means(name: str, adapter: Path, tree: str | os.PathLike[str], save: Save) -> bool:
-    """Whether ``name``, which stands in the config of ``adapter``, means this save, which holds nothing else."""
-    whole = [found.layout == WHOLE for found in save.found]
-    return all(whole) and any(_is_at(name, adapter, tree, found.root) for found in save.found)
+    """Whether ``name``, which stands in the config of ``adapter``, means this save."""
+    return any(found.layout == WHOLE and _is_at(name, adapter, tree, found.root) for found in save.found)
 
 
 def _is_at(name: str, adapter: Path, tree: str | os.PathLike[str], root: Path) -> bool:

@@ -50,11 +50,12 @@ def saves(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> list[Save]
     if not everything:
         raise NoCheckpointError(nothing_found(Path(tree), policy.layout, unread))
     found = [item for item in everything if not item.absent]
-    complete = list(_by_step(tree, [_save(tree, group) for group in _groups(found)]))
+    complete = [_save(tree, group) for group in _groups(found)]
     gone = [_gone(tree, item) for item in everything if item.absent]
     known = {save.path for save in gone}
     empty = [save for save in _without_checkpoint(tree, found) if save.path not in known]
-    return sorted(with_bases([*complete, *gone, *empty], tree), key=lambda save: save.path)
+    # A base model is no part of the save that it lies in: first it must be known which ones these are.
+    return sorted(_by_step(tree, with_bases([*complete, *gone, *empty], tree)), key=lambda save: save.path)
 
 
 def _groups(found: Iterable[Found]) -> Iterable[list[Found]]:
@@ -79,10 +80,10 @@ def _by_step(tree: str | os.PathLike[str], saves: Iterable[Save]) -> Iterator[Sa
     """The saves, where all that lies in one numbered folder is one: the files of many ranks, an actor and a critic."""
     steps: dict[tuple[str, ...], list[Save]] = {}
     for save in saves:
-        steps.setdefault(_step(save.names), []).append(save)
+        steps.setdefault(_step(save.names) if save.found and not save.base_of else (), []).append(save)
     for names, together in steps.items():
         outer = [save for save in together if save.names == names]
-        if not names or len(together) == 1:
+        if not names or len(together) == 1 or len(outer) > 1:
             yield from together
         else:
             path = outer[0].path if outer else os.path.normpath(Path(tree).joinpath(*names))

@@ -67,7 +67,7 @@ def attempted(name: str, call: Callable[[], Any]) -> Any:
         raise outcome.error
     file = Path(name) / "config.json"
     if Path(name).is_dir():
-        where = f"transformers cannot build a model from {file if file.is_file() else name}"
+        where = f"{file if file.is_file() else name} is no model that transformers can build"
     else:
         where = f"{name} is not a local folder, and transformers cannot build a model from this hub id"
     raise VerificationError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
-from trees import HEALTHY, aged, copied
+from trees import HEALTHY, aged, copied, light
 
 from ckpt_doctor.gate import decide, latest
 
@@ -56,3 +57,12 @@ def test_one_file_in_a_numbered_folder(tmp_path: Path) -> None:
         (tmp_path / f"step_{step}").mkdir()
         shutil.copy(FILE, tmp_path / f"step_{step}/model.pt")
     assert latest(tmp_path).path == str(tmp_path / "step_200/model.pt")
+
+
+def test_the_base_model_of_an_adapter_beside_it(tmp_path: Path) -> None:
+    adapter = copied("peft/lora_bin", tmp_path / "checkpoint-200/adapter")
+    base = light(tmp_path / "checkpoint-200/base")
+    (base / "config.json").write_text('{"model_type": "llama"}')
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
+    assert latest(tmp_path).path == str(adapter)
