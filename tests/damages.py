@@ -290,6 +290,19 @@ def index_link_loops(path: Path) -> None:
     (path / INDEX).symlink_to(INDEX)
 
 
+@damage("CKD113", "peft/lora", severity="note")
+def weights_of_another_kind_beside_an_adapter(path: Path) -> None:
+    (path / "model.onnx").write_bytes(b"\x08\x08\x12\x07pytorch")
+
+
+@damage("CKD115", "weaver_bin/weaver", severity="warning")
+def arguments_in_the_place_of_weights(path: Path) -> Path:
+    import torch
+
+    torch.save({"learning_rate": 0.1}, path / "projections.pt")
+    return path / "projections.pt"
+
+
 # --- CKD204, 208 ----------------------------------------------------------------------------------------------------
 
 
