@@ -290,6 +290,19 @@ def index_link_loops(path: Path) -> None:
     (path / INDEX).symlink_to(INDEX)
 
 
+@damage("CKD113", "peft/lora", severity="note")
+def weights_of_another_kind_beside_an_adapter(path: Path) -> None:
+    (path / "model.onnx").write_bytes(b"\x08\x08\x12\x07pytorch")
+
+
+@damage("CKD115", "weaver_bin/weaver", severity="warning")
+def arguments_in_the_place_of_weights(path: Path) -> Path:
+    import torch
+
+    torch.save({"learning_rate": 0.1}, path / "projections.pt")
+    return path / "projections.pt"
+
+
 # --- CKD204, 208 ----------------------------------------------------------------------------------------------------
 
 
@@ -563,19 +576,6 @@ def date_among_the_weights(path: Path) -> None:
 @damage("CKD114", "weaver_bin/weaver", expect="bin")
 def pickle_protocol_4(path: Path) -> None:
     resave(path / ADAPTER_BIN, dict, pickle_protocol=4)
-
-
-@damage("CKD113", "transformers/single_safetensors", severity="note")
-def weights_for_another_engine_beside_the_model(path: Path) -> None:
-    (path / "model.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 0))
-
-
-@damage("CKD115", "transformers/single_safetensors", severity="warning")
-def arguments_in_the_place_of_weights(path: Path) -> Path:
-    import torch
-
-    torch.save({"learning_rate": 0.1, "epochs": 3}, path.parent / "weights.pt")
-    return path.parent / "weights.pt"
 
 
 @damage("CKD116", "weaver_bin/weaver", expect="bin")

@@ -11,8 +11,8 @@ from ckpt_doctor.checkpoint import Unread
 from ckpt_doctor.coverage import Coverage
 from ckpt_doctor.errors import CkptDoctorError, NoCheckpointError, VerificationError
 from ckpt_doctor.findings import Severity
-from ckpt_doctor.inspection import Progress, Standard, judge
-from ckpt_doctor.layouts import Found, nothing_found, survey
+from ckpt_doctor.inspection import Progress, Standard, at, judge
+from ckpt_doctor.layouts import Found
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Report
 from ckpt_doctor.wording import counted, listed
@@ -38,6 +38,7 @@ class _Subject(NamedTuple):
     found: tuple[Found, ...]
     choice: Choice | None = None
     unread: tuple[Unread, ...] = ()
+    gone: str = ""
 
 
 def decide(
@@ -85,12 +86,12 @@ def decide(
                 return _sealed(_loaded(verdict, subject, load))
             first = first or verdict
         else:
-            reason = "no checkpoint is in it"
+            reason = subject.gone or "no checkpoint is in it"
         if not fallback:
             break
         passed_over.append(PassedOver(subject.path, reason))
     if first is None:
-        raise _unfinished(path, subject.path)
+        raise _unfinished(path, subject.path, subject.gone)
     if len(passed_over) > 1:
         first = first._replace(reason=f"{first.reason}; and no older save is healthy")
     return first
@@ -115,7 +116,7 @@ def latest(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> Choice:
     everything = saves(tree, policy)
     save = newest(everything)
     if not save.found:
-        raise _unfinished(tree, save.path)
+        raise _unfinished(tree, save.path, save.gone)
     return _choice(save, everything)
 
 
@@ -140,7 +141,12 @@ def _choice(save: Save, saves: Sequence[Save]) -> Choice:
     )
 
 
-def _unfinished(tree: str | os.PathLike[str], path: str) -> NoCheckpointError:
+def _unfinished(tree: str | os.PathLike[str], path: str, gone: str = "") -> NoCheckpointError:
+    if gone:
+        return NoCheckpointError(
+            f"the newest save in {os.fspath(tree)} is gone: {gone}. Copy it back, or ask for an older one that is "
+            "healthy (gate --fallback, latest --healthy)"
+        )
     return NoCheckpointError(
         f"the newest save in {os.fspath(tree)} is {path}, and no checkpoint is in it: its run is not finished, or its "
         "save was interrupted. Wait for it, or ask for an older one that is healthy (gate --fallback, latest --healthy)"
@@ -155,9 +161,7 @@ def absolute(path: str) -> str:
 
 def _asked_for(path: str | os.PathLike[str], policy: Policy) -> _Subject:
     given = os.fspath(path)
-    found, unread = survey(path, policy.layout, layouts=policy.layouts)
-    if not found:
-        raise NoCheckpointError(nothing_found(Path(path), policy.layout, unread))
+    found, unread = at(path, policy)
     return _Subject(given, given, tuple(found), unread=unread)
 
 
@@ -167,7 +171,7 @@ def _newest(tree: str | os.PathLike[str], policy: Policy) -> Iterator[_Subject]:
 
     left = saves(tree, policy)
     for save in newest_first(left):
-        yield _Subject(save.path, absolute(save.path), save.found, _choice(save, left))
+        yield _Subject(save.path, absolute(save.path), save.found, _choice(save, left), gone=save.gone)
         left = [other for other in left if other is not save]
 
 

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpt_doctor.layouts import Found, find
+from ckpt_doctor.errors import NoCheckpointError
+from ckpt_doctor.layouts import Found, nothing_found, survey, trackers
+from ckpt_doctor.layouts.disk import DISK
 from ckpt_doctor.layouts.folder import Folder
 from ckpt_doctor.layouts.names import has_weight_ending, is_training_state
 from ckpt_doctor.policy import Policy
 
 from .bases import with_bases
-from .names import family_of
+from .names import counter_of, family_of
 
 _DEFAULT = Policy()
 
@@ -23,11 +25,12 @@ _PAIR = ("weaver", "trigger")
 class Save(NamedTuple):
     """What one save left.
 
-    ``path`` is the checkpoint as it is shown: of a weaver and a trigger that were saved together, the weaver. ``found``
-    are its checkpoints, and none for a folder that has the name of a save and nothing in it that could be loaded.
+    ``path`` is the checkpoint as it is shown: of a weaver and a trigger that were saved together, the weaver, and of
+    several others in one numbered folder, that folder. ``found`` are its checkpoints, and none for a folder that has
+    the name of a save and nothing in it that could be loaded.
     ``names`` are those of the folders that lead to it, from the tree down. ``written`` is the time at which the last of
     its weights was written, in nanoseconds since 1970. ``base_of`` are the paths of the saves whose adapters name this
-    one as their base model.
+    one as their base model. ``gone`` says who names a save that is not there.
     """
 
     path: str
@@ -35,6 +38,7 @@ class Save(NamedTuple):
     names: tuple[str, ...]
     written: int
     base_of: tuple[str, ...] = ()
+    gone: str = ""
 
 
 def saves(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> list[Save]:
@@ -42,10 +46,16 @@ def saves(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> list[Save]
 
     Raises ``NoCheckpointError`` where no checkpoint is there at all, and what ``find`` raises.
     """
-    found = find(tree, policy.layout, layouts=policy.layouts, force=False)
+    everything, unread = survey(tree, policy.layout, layouts=policy.layouts, force=False)
+    if not everything:
+        raise NoCheckpointError(nothing_found(Path(tree), policy.layout, unread))
+    found = [item for item in everything if not item.absent]
     complete = [_save(tree, group) for group in _groups(found)]
-    everything = with_bases([*complete, *_without_checkpoint(tree, found)], tree)
-    return sorted(everything, key=lambda save: save.path)
+    gone = [_gone(tree, item) for item in everything if item.absent]
+    known = {save.path for save in gone}
+    empty = [save for save in _without_checkpoint(tree, found) if save.path not in known]
+    # A base model is no part of the save that it lies in: first it must be known which ones these are.
+    return sorted(_by_step(tree, with_bases([*complete, *gone, *empty], tree)), key=lambda save: save.path)
 
 
 def _groups(found: Iterable[Found]) -> Iterable[list[Found]]:
@@ -66,6 +76,35 @@ def _save(tree: str | os.PathLike[str], group: list[Found]) -> Save:
     return Save(group[0].path, tuple(group), _names(tree, group[0]), max(map(_written, group)))
 
 
+def _by_step(tree: str | os.PathLike[str], saves: Iterable[Save]) -> Iterator[Save]:
+    """The saves, where all that lies in one numbered folder is one: the files of many ranks, an actor and a critic."""
+    steps: dict[tuple[str, ...], list[Save]] = {}
+    for save in saves:
+        steps.setdefault(_step(save.names) if save.found and not save.base_of else (), []).append(save)
+    for names, together in steps.items():
+        outer = [save for save in together if save.names == names]
+        if not names or len(together) == 1 or len(outer) > 1:
+            yield from together
+        else:
+            path = outer[0].path if outer else os.path.normpath(Path(tree).joinpath(*names))
+            together.sort(key=lambda save: save.names != names)
+            found = tuple(item for save in together for item in save.found)
+            yield Save(path, found, names, max(save.written for save in together))
+
+
+def _step(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The innermost folder in these names that is numbered like a save; what is numbered itself is no part of one."""
+    for depth in reversed(range(len(names))):
+        if counter_of(names[depth]):
+            return names[: depth + 1]
+    return ()
+
+
+def _gone(tree: str | os.PathLike[str], found: Found) -> Save:
+    (statement,) = found.read().unfinished
+    return Save(found.path, (), _names(tree, found), trackers.written(found.root, DISK), gone=statement)
+
+
 def _names(tree: str | os.PathLike[str], found: Found) -> tuple[str, ...]:
     here, path = Path(os.path.abspath(tree)), Path(os.path.abspath(found.path))
     if here not in path.parents:
@@ -77,22 +116,15 @@ def _names(tree: str | os.PathLike[str], found: Found) -> tuple[str, ...]:
 
 def _written(found: Found) -> int:
     if found.layout == "file":
-        return _mtime(Path(found.path))
+        return DISK.modified(Path(found.path))
     files = [folder.path / name for folder in _folders(found) for name in folder.files]
     weights = [path for path in files if has_weight_ending(path.name) and not is_training_state(path.name)]
-    return max(map(_mtime, weights or files or [found.root]))
+    return max(map(DISK.modified, weights or files or [found.root]))
 
 
 def _folders(found: Found) -> Iterator[Folder]:
     for name in ("", *found.claimed):
         yield Folder(found.root / name)
-
-
-def _mtime(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _without_checkpoint(tree: str | os.PathLike[str], found: list[Found]) -> Iterator[Save]:
@@ -118,4 +150,4 @@ def _without_checkpoint(tree: str | os.PathLike[str], found: list[Found]) -> Ite
             if family_of(name) in wanted - {None}:
                 inside = [path / entry for entry in (*Folder(path).files, *Folder(path).folders)]
                 shown = os.path.normpath(Path(tree).joinpath(*above, name))
-                yield Save(shown, (), (*above, name), max(map(_mtime, [path, *inside])))
+                yield Save(shown, (), (*above, name), max(map(DISK.modified, [path, *inside])))

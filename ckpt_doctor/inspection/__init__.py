@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .diagnosis import Progress, Standard, diagnose, open_checkpoint, scanned, the_one
-from .run import inspect, judge
+from .run import at, inspect, judge
 
-__all__ = ["Progress", "Standard", "diagnose", "inspect", "judge", "open_checkpoint", "scanned", "the_one"]
+__all__ = ["Progress", "Standard", "at", "diagnose", "inspect", "judge", "open_checkpoint", "scanned", "the_one"]

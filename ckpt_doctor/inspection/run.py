@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ckpt_doctor.checkpoint import Unread
 from ckpt_doctor.errors import NoCheckpointError
-from ckpt_doctor.layouts import Found, find, nothing_found
+from ckpt_doctor.layouts import Found, nothing_found, survey
 from ckpt_doctor.layouts.lone_file import unread_folder
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Report
@@ -38,7 +38,7 @@ def inspect(
     asked: dict[str, list[_Key]] = {}
     unread: dict[Unread, None] = {}
     for path in paths:
-        items, aside = _at(path, policy)
+        items, aside = at(path, policy)
         unread.update(dict.fromkeys(aside))
         # Two paths may lead to one checkpoint: it is judged once, under the first name.
         asked[os.fspath(path)] = [_key(item) for item in items]
@@ -57,13 +57,12 @@ def _key(found: Found) -> _Key:
     return os.path.abspath(found.root), found.layout, found.name
 
 
-def _at(path: str | os.PathLike[str], policy: Policy) -> tuple[list[Found], tuple[Unread, ...]]:
+def at(path: str | os.PathLike[str], policy: Policy) -> tuple[list[Found], tuple[Unread, ...]]:
     """What lies at a path, and what is not read there; of both only the latter where nothing can be judged."""
-    unread: list[Unread] = []
-    found = find(path, policy.layout, layouts=policy.layouts, unread=unread)
+    found, unread = survey(path, policy.layout, layouts=policy.layouts)
     if found:
-        return found, tuple(unread)
-    if policy.layout is not None:
+        return found, unread
+    if not unread or policy.layout is not None:
         raise NoCheckpointError(nothing_found(Path(path), policy.layout, unread))
     inside = (item._replace(path=Path(os.path.relpath(item.path, path)).as_posix()) for item in unread)
     return [unread_folder(Path(path), os.path.normpath(path), inside)], ()

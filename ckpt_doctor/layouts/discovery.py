@@ -42,22 +42,19 @@ def find(
     layouts: Sequence[LayoutDefinition] = (),
     *,
     force: bool = True,
-    unread: list[Unread] | None = None,
 ) -> list[Found]:
     """Every checkpoint at ``path``, not read yet, in the order of their paths.
 
     A path inside a checkpoint means the whole checkpoint, and so does its index or config. ``layout`` keeps only the
     checkpoints of that layout; where there is none, the folder itself is taken for one, unless ``force`` is unset.
-    To ``unread`` is added what was not read; where there is such, nothing else need be found.
     ``disk`` is what is looked at, and ``layouts`` are those that a team has defined. Raises ``PathNotFoundError``,
     ``NoCheckpointError``, and ``UnknownNameError`` for a layout that does not exist.
     """
-    found = survey(path, layout, disk, layouts, force=force)
-    if unread is not None:
-        unread += found.unread
-    if not found.found and not unread:
-        raise NoCheckpointError(nothing_found(Path(path), layout, found.unread))
-    return found.found
+    everything = survey(path, layout, disk, layouts, force=force)
+    found = [item for item in everything.found if not item.absent]
+    if not found:
+        raise NoCheckpointError(nothing_found(Path(path), layout, everything.unread))
+    return found
 
 
 def survey(
@@ -68,7 +65,10 @@ def survey(
     *,
     force: bool = True,
 ) -> Survey:
-    """What :func:`find` finds, and what is or may hold weights there and was not read. Both may be nothing."""
+    """What :func:`find` finds, and what is or may hold weights there and was not read. Both may be nothing.
+
+    A save that a tracker file names and that is gone is among what is found, marked as ``absent``.
+    """
     # Path("") is the current directory: an unset variable in a script must not be taken for it.
     if not os.fspath(path):
         raise PathNotFoundError("the path is empty: is a variable unset?")

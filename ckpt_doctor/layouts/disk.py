@@ -43,6 +43,13 @@ class Disk:
         except OSError:
             return 0
 
+    def modified(self, path: Path) -> int:
+        """When it was written, in nanoseconds since 1970, or 0 where nobody can tell."""
+        try:
+            return path.stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def link_target(self, path: Path) -> str | None:
         """What a symlink says, or ``None`` for what is none."""
         return str(path.readlink()) if path.is_symlink() else None

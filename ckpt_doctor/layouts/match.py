@@ -30,6 +30,7 @@ class Found(NamedTuple):
     ``root`` is where it lies, and ``path`` how it is shown: of a lone file that is the file, and the root its folder.
     ``claimed`` are the folders below the root that belong to it. Until ``read`` is called, nobody has looked into its
     files, unless something in them decides what they are. It can be pickled: another process may do the reading.
+    ``absent`` marks a save that is named as the newest of its run and is gone: only what judges a tree sees it.
     """
 
     layout: str
@@ -37,6 +38,7 @@ class Found(NamedTuple):
     path: str
     claimed: tuple[str, ...]
     read: Callable[[], Checkpoint]
+    absent: bool = False
 
     @property
     def name(self) -> str:

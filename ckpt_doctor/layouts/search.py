@@ -18,6 +18,7 @@ from .loose import Looks, lone_files
 from .match import Found, Match, Survey
 from .pipelines import incomplete_components
 from .reading import CheckpointReader
+from .trackers import absent_saves
 
 if TYPE_CHECKING:
     from ckpt_doctor.layout_definition import LayoutDefinition
@@ -53,8 +54,10 @@ def search(
     found = [item if isinstance(item, Found) else _found(item, path, disk, nested) for item in matches]
     if layout is not None:
         # Only the names of its tensors tell a whole MemGen model from any other.
-        found = [_already_read(item, item.read()) for item in found]
-        wanted = [item for item in found if item.layout == layout]
+        found = [item if item.absent else _already_read(item, item.read()) for item in found]
+        wanted = [item for item in found if item.layout == layout and not item.absent]
+        # What is gone has no layout: that of the other saves in its run.
+        wanted += [item for item in found if item.absent and any(item.root in other.root.parents for other in wanted)]
         found = wanted or (_forced(Folder(path, disk), layout, own) if force else [])
     return Survey(found, _shown_below(path, unread))
 
@@ -132,6 +135,7 @@ def _matches_below(top: Folder, own: _Matchers, unread: list[Unread]) -> Iterato
             if not matches:
                 yield from lone_files(folder, unread, looks)
             claimed.update(folder.path / name for match in matches for name in match.claimed)
+            yield from absent_saves(folder)
         unread += unused_blobs(folder)
         unread += incomplete_components(folder)
         waiting += [folder.child(name) for name in entered(folder, unread)]

@@ -37,7 +37,9 @@ class SaveInterrupted(Rule):
     `tmp-checkpoint-500` of transformers' Trainer, and a training run's checkpoint that holds no weights at all. MemGen
     writes its files one after the other: a folder that has the first ones and none of the others is an unfinished save.
     So is a checkpoint `NAME` of NeMo with `NAME-unfinished` beside it, and a set of verl's files
-    `model_world_size_8_rank_0.pt` that lacks some of its ranks.
+    `model_world_size_8_rank_0.pt` that lacks some of its ranks. In the folder of a run,
+    `latest_checkpointed_iteration.txt` (verl, Megatron) and DeepSpeed's `latest` name the newest save; it is an error
+    if that one is not there. An older save that is asked for by its own path is not blamed for it.
 
     ## Why is this bad?
     Some parts are of the new save, others of the old one or not there at all. A script that takes the newest folder

@@ -66,10 +66,13 @@ def attempted(name: str, call: Callable[[], Any]) -> Any:
     if isinstance(outcome.error, CkptDoctorError):
         raise outcome.error
     file = Path(name) / "config.json"
-    what = "is no" if Path(name).is_dir() else "is no folder here, and by this id the hub gave no"
+    if Path(name).is_dir():
+        where = f"{file if file.is_file() else name} is no model that transformers can build"
+    else:
+        where = f"{name} is not a local folder, and transformers cannot build a model from this hub id"
     raise VerificationError(
-        f"{file if file.is_file() else name} {what} model that transformers can build ({outcome.failure[:300]}): check "
-        "the name, or give a function that builds it, with --model FILE.py:FUNCTION"
+        f"{where} ({outcome.failure[:300]}): check the name, or give a function that builds it, with "
+        "--model FILE.py:FUNCTION"
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from trees import MODEL, broken, light, weaver
+from trees import MODEL, broken, ckpt_doctor, light, weaver
 
 from ckpt_doctor.verification import verify
 from ckpt_doctor.version import __version__
@@ -164,3 +164,14 @@ def test_what_could_not_be_judged_is_green_nowhere(model: str, output_format: st
         assert "::error " in result.stdout
     if output_format == "markdown":
         assert "failed" in result.stdout.splitlines()[0]
+
+
+def test_what_is_of_an_unread_kind_is_a_whole_report_too(tmp_path: Path) -> None:
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only/model.onnx").write_bytes(b"\x08\x08\x12\x07pytorch")
+    ran = ckpt_doctor("gate", "only", "--output-format", "json", "--", "echo", "started", cwd=tmp_path)
+    assert ran.returncode == 2
+    document = json.loads(ran.stdout)
+    assert not document["gate"]["passed"]
+    assert [item["path"] for item in document["not_judged"]] == ["only/model.onnx"]
+    assert document["summary"]["healthy"] == 0

@@ -25,7 +25,7 @@ from hostile import hostile_files
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.cores import available_cores
 from ckpt_doctor.inspection import inspect, judge, several
-from ckpt_doctor.layouts import Found, find
+from ckpt_doctor.layouts import Found, Survey, find
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.results import Report
 
@@ -178,13 +178,14 @@ PROGRAM = """
     from functools import partial
     from pathlib import Path
     from ckpt_doctor.inspection import run, several
-    from ckpt_doctor.layouts import Found, find
+    from ckpt_doctor.layouts import Found, Survey, find
 
     several._WORTH = 1e-9
     note = "import os, time; open(os.path.join({folder!r}, str(os.getpid())), 'w').close(); time.sleep({seconds})"
     sleeper = Found("weaver", Path("x"), "x", (), partial(exec, note))
     healthy = find({weaver!r})
-    run.find = lambda *_, **__: [healthy[0], *(sleeper._replace(root=Path(str(n))) for n in range(4))]
+    asleep = [sleeper._replace(root=Path(str(n))) for n in range(4)]
+    run.survey = lambda *_, **__: Survey([healthy[0], *asleep])
     from ckpt_doctor.cli.root import cli
     cli.main(["inspect", "whatever", "--jobs", "2"])
 """
@@ -255,7 +256,7 @@ def test_nothing_is_imported_from_the_current_directory(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_never_0(eager: None, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [item._replace(root=Path(str(number))) for number, item in enumerate(healthy(4))]
     found.insert(2, ending("os.kill(os.getpid(), signal.SIGKILL)")._replace(path="run/w\x1b[2J"))
-    monkeypatch.setattr("ckpt_doctor.inspection.run.find", lambda *_, **__: found)
+    monkeypatch.setattr("ckpt_doctor.inspection.run.survey", lambda *_, **__: Survey(found))
     result = run("inspect", "runs", "--jobs", "2", "--fail-on", "never", "--ignore", "CKD")
     assert (result.exit_code, result.stderr) == (1, "")
     assert "run/w\\x1b[2J" in result.stdout
