@@ -63,7 +63,7 @@ def adapter(directory: Path, base: Any, *, rows: int | None = None, save: Any = 
         model = type(base).from_pretrained(where / "base")
         if rows is not None:
             model.resize_token_embeddings(rows, mean_resizing=False)
-        adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, **settings))
+        adapted = peft.get_peft_model(model, peft.LoraConfig(**{"r": 2, **settings}))
         for name, value in adapted.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(value, std=0.05)
@@ -217,3 +217,15 @@ def test_names_of_a_compiled_model_do_not_fit(tmp_path: Path) -> None:
     (finding,) = [item for item in coverage.findings if item.code == "CKD001"]
     assert "without `_orig_mod`" in finding.message
     assert "--select CKD304" in finding.message
+
+
+@pytest.mark.parametrize("mode", ["keys", "load"])
+@pytest.mark.parametrize("rank", [2, 3, 8])
+def test_a_lora_on_the_classifier_itself_is_no_classifier(rank: int, mode: str, tmp_path: Path) -> None:
+    settings = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = transformers.ViTConfig(**settings, image_size=16, patch_size=8, num_labels=3)
+    folder = adapter(
+        tmp_path, transformers.ViTForImageClassification(config), r=rank, target_modules=["q_proj", "classifier"]
+    )
+    coverage = verify(folder, mode=mode)
+    assert coverage.complete and not coverage.departures, [*coverage.findings, *coverage.departures]
