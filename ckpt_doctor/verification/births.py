@@ -194,7 +194,7 @@ class Births:
         return self._births.get((shape, _values(tensor, _places(shape))))
 
     def _may_hold_marks(self, tensor: torch.Tensor) -> bool:
-        """Whether the checkpoint has this shape, and the dtype holds the numbers exactly: complex ones are not asked."""
+        """Whether the checkpoint has this shape, and the dtype holds the numbers exactly."""
         import torch
 
         shape = tuple(tensor.shape)

@@ -191,7 +191,8 @@ def _labels(part: Part) -> int | None:
         words = tensor.name.split(".")
         # What an adapter trains beside a classifier has the shape of its rank. RoBERTa's head has a hidden layer
         # before the output.
-        if key.parameter is None and words[-1] == "weight" and ("score" in words or "classifier" in words) and "dense" not in words:
+        head = ("score" in words or "classifier" in words) and "dense" not in words
+        if head and key.parameter is None and words[-1] == "weight":
             return tensor.shape[0] if len(tensor.shape) == 2 else None
     return None
 
