@@ -187,6 +187,9 @@ class _Job:
         outcome = run(prepared.hollow, own_file=prepared.file)
         self.stage("judging", self.path)
         self.lines += outcome.lines
+        if outcome.error is not None and prepared.model_class is not None and prepared.model_class.absent:
+            # The base could be built, as its modules are known: the adapter is one of another base.
+            return self._raised("PEFT", outcome)
         self._raise_if_not_built(outcome, prepared)
         if prepared.quantised:
             self.lines.append(

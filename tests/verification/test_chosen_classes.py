@@ -229,3 +229,24 @@ def test_a_lora_on_the_classifier_itself_is_no_classifier(rank: int, mode: str, 
     )
     coverage = verify(folder, mode=mode)
     assert coverage.complete and not coverage.departures, [*coverage.findings, *coverage.departures]
+
+
+@pytest.mark.parametrize("mode", ["keys", "load"])
+def test_an_adapter_of_another_architecture_is_judged_in_every_mode(mode: str, tmp_path: Path) -> None:
+    folder = adapter(tmp_path, qwen(), task_type="CAUSAL_LM", target_modules=["q_proj"])
+    settings = {"vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32}
+    quiet(transformers.GPT2LMHeadModel(transformers.GPT2Config(**settings)).save_pretrained)(tmp_path / "other")
+    coverage = verify(folder, str(tmp_path / "other"), mode=mode)
+    assert (coverage.restored, coverage.expected) == (0, 4)
+    assert [item.code for item in coverage.findings] == ["CKD002"]
+    assert coverage.findings[0].message.endswith("Name the base that the adapter was trained on with --model.")
+
+
+@pytest.mark.parametrize("mode", ["keys", "load"])
+def test_a_lost_tensor_comes_with_a_next_step(mode: str, tmp_path: Path) -> None:
+    folder = adapter(tmp_path, qwen(), task_type="CAUSAL_LM", target_modules=["q_proj"])
+    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors.pop(min(tensors))
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    (finding,) = verify(folder, mode=mode).findings
+    assert finding.code == "CKD003" and "keeps its initial value. Save it again" in finding.message
