@@ -78,7 +78,7 @@ def verify(
     names = _names(model, spec, code)
     if isinstance(spec, UserCode) and not spec.takes_path and code is None and loader is None:
         raise VerificationError(
-            f"{spec.name} takes no path, so that somebody else has to load into it: name the loader with --loader "
+            f"{spec.name} builds a model but does not load the checkpoint: name the loader with --loader "
             "FILE.py:FUNCTION, or --loader auto for the ecosystem's own"
         )
     refused = unsafe(checkpoint)

@@ -250,3 +250,24 @@ def test_a_lost_tensor_comes_with_a_next_step(mode: str, tmp_path: Path) -> None
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     (finding,) = verify(folder, mode=mode).findings
     assert finding.code == "CKD003" and "keeps its initial value. Save it again" in finding.message
+
+
+def test_a_base_that_cannot_be_saved_under_other_names(tmp_path: Path) -> None:
+    """As transformers keeps it for a base that was read in the quantised form of bitsandbytes."""
+    from transformers.core_model_loading import ConversionOps, WeightConverter
+
+    class OneWay(ConversionOps):  # type: ignore[misc]
+        def convert(self, *args: Any, **kwargs: Any) -> Any:
+            raise AssertionError("nothing is converted here")
+
+    folder = adapter(tmp_path, qwen(), task_type="CAUSAL_LM", target_modules=["q_proj"])
+
+    def load(path: str) -> Any:
+        model = peft.PeftModel.from_pretrained(
+            quiet(transformers.Qwen2ForCausalLM.from_pretrained)(tmp_path / "base"), path
+        )
+        model.get_base_model()._weight_conversions = [WeightConverter("absent.codes", "absent.weight", [OneWay()])]
+        return model
+
+    coverage = verify(folder, load)
+    assert coverage.complete, [*coverage.findings, *coverage.not_restored()]
