@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from .marks import Fates
 from .matching import PartMatch, match
 from .merging import Reference, find_merged
 from .namings import raw_names
+from .offloaded import offloaded
 from .packed import add_packed, lacks, quantisation
 from .reading import TensorReader
 from .scaling import scaled_otherwise
@@ -38,6 +40,7 @@ from .tied import judge_tied
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
     from torch import nn
 
     Progress = Callable[[int, int], None]
@@ -113,6 +116,7 @@ def assess(
                 judged, found[number] = other, rival
         rows += judged
     if values:
+        _find_offloaded(model, checkpoint, rows)
         by_content(model, checkpoint, rows)
     _forgive(model, rows)
     with TensorReader(checkpoint.root) as reader:
@@ -235,6 +239,23 @@ def _raise_if_unproven(rows: list[Row], fates: Fates | None) -> None:
             f"the parameters for the {arrived[0].wanted.part.name} held its values before the load, and are of a kind "
             "that cannot be marked: whether the load wrote them is not known. Judge it with a model of other values"
         )
+
+
+def _find_offloaded(model: nn.Module, checkpoint: Checkpoint, rows: list[Row]) -> None:
+    """Judge again what is on the meta device in the model, and kept for it elsewhere."""
+    with TensorReader(checkpoint.root) as reader:
+        for row in rows:
+            if row.target is None or not row.target.whole or row.target.value().device.type != "meta":
+                continue
+            kept = offloaded(model, row.target.name)
+            if kept is None or tuple(kept.shape) != row.target.shape:
+                continue
+            found = _row(reader, row.wanted, replace(row.target, value=partial(_same, kept)), values=True, fates=None)
+            row.verdict, row.status, row.detail = found.verdict, found.status, found.detail
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _forgive(model: nn.Module, rows: list[Row]) -> None:

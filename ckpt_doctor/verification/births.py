@@ -178,21 +178,29 @@ class Births:
     def _mark(self, tensor: torch.Tensor) -> None:
         import torch
 
-        shape = tuple(tensor.shape)
-        counter = tensor.dtype is torch.int64 and not shape
-        exact = tensor.is_floating_point() and tensor.element_size() > 1
-        if shape not in self._shapes or not can_be_marked(tensor) or not (counter or exact) or self._birth(tensor):
+        if not self._may_hold_marks(tensor) or self._birth(tensor):
             return
+        shape = tuple(tensor.shape)
         places = _places(shape)
+        counter = tensor.dtype is torch.int64
         numbers = (float(_COUNTER),) if counter else _numbers(len(self._births), len(places))
         self._births[shape, numbers] = _Birth(_values(tensor, places))
         _write(tensor, numbers)
 
     def _birth(self, tensor: torch.Tensor) -> _Birth | None:
-        shape = tuple(tensor.shape)
-        if not self._births or shape not in self._shapes or not can_be_marked(tensor):
+        if not self._births or not self._may_hold_marks(tensor):
             return None
+        shape = tuple(tensor.shape)
         return self._births.get((shape, _values(tensor, _places(shape))))
+
+    def _may_hold_marks(self, tensor: torch.Tensor) -> bool:
+        """Whether the checkpoint has this shape, and the dtype holds the numbers exactly."""
+        import torch
+
+        shape = tuple(tensor.shape)
+        counter = tensor.dtype is torch.int64 and not shape
+        exact = tensor.is_floating_point() and tensor.element_size() > 1
+        return shape in self._shapes and can_be_marked(tensor) and (counter or exact)
 
 
 def _mode(seen: Any) -> Any:

@@ -72,7 +72,8 @@ def shapes(pairs: Sequence[tuple[Wanted, str, tuple[int, ...]]]) -> Finding:
 def not_covered(names: Sequence[str], what: str) -> Finding:
     """CKD003: parameters without a tensor in the checkpoint."""
     message = f"{counted(len(names), 'parameter')} of {what} ({listed(names)}) "
-    message += f"{'is' if len(names) == 1 else 'are'} not in the checkpoint, and keep their initial values."
+    rest = "is not in the checkpoint, and keeps its initial value" if len(names) == 1 else ""
+    message += f"{rest or 'are not in the checkpoint, and keep their initial values'}."
     return finding("CKD003", message, tensors=names)
 
 

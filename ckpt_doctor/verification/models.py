@@ -9,6 +9,7 @@ from typing import Any
 
 from ckpt_doctor.checkpoint import Part
 from ckpt_doctor.errors import CkptDoctorError, VerificationError
+from ckpt_doctor.knowledge.adapter_keys import parse_all
 
 from .dependencies import require
 from .isolation import run
@@ -188,10 +189,13 @@ def adapted_config(name: str, part: Part) -> tuple[Any, str | None, str | None]:
 
 
 def _labels(part: Part) -> int | None:
-    for tensor in part.tensors:
+    keys = parse_all((tensor.name for tensor in part.tensors), None)
+    for tensor, key in zip(part.tensors, keys, strict=True):
         words = tensor.name.split(".")
-        # RoBERTa's head has a hidden layer before the output.
-        if words[-1] == "weight" and ("score" in words or "classifier" in words) and "dense" not in words:
+        # What an adapter trains beside a classifier has the shape of its rank. RoBERTa's head has a hidden layer
+        # before the output.
+        head = ("score" in words or "classifier" in words) and "dense" not in words
+        if head and key.parameter is None and words[-1] == "weight":
             return tensor.shape[0] if len(tensor.shape) == 2 else None
     return None
 

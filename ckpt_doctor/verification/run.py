@@ -78,7 +78,7 @@ def verify(
     names = _names(model, spec, code)
     if isinstance(spec, UserCode) and not spec.takes_path and code is None and loader is None:
         raise VerificationError(
-            f"{spec.name} takes no path, so that somebody else has to load into it: name the loader with --loader "
+            f"{spec.name} builds a model but does not load the checkpoint: name the loader with --loader "
             "FILE.py:FUNCTION, or --loader auto for the ecosystem's own"
         )
     refused = unsafe(checkpoint)
@@ -187,6 +187,9 @@ class _Job:
         outcome = run(prepared.hollow, own_file=prepared.file)
         self.stage("judging", self.path)
         self.lines += outcome.lines
+        if outcome.error is not None and prepared.model_class is not None and prepared.model_class.absent:
+            # The base could be built, as its modules are known: the adapter is one of another base.
+            return self._raised("PEFT", outcome)
         self._raise_if_not_built(outcome, prepared)
         if prepared.quantised:
             self.lines.append(

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 # Prefixes that `ckpt-doctor fix` takes off, by the rule that finds them.
 _REPAIRED = {("base_model", "model"): "CKD305", ("module",): "CKD304", ("_orig_mod",): "CKD304"}
+_SAVE_AGAIN = "Save it again from the training run, or give the model that it was saved from."
 _VALUE_HEAD = ("v_head.", "pretrained_model.")
 
 
 def with_steps(problems: list[Finding], found: Iterable[PartMatch], folder: str) -> list[Finding]:
-    """The findings, CKD001 and CKD003 with a next step, where one is certain. ``folder`` is the checkpoint."""
+    """The findings, CKD001 with a next step where one is certain, CKD003 always. ``folder`` is the checkpoint."""
     codes = [item.code for item in problems]
     code = "CKD001" if "CKD001" in codes else "CKD003"
     if code not in codes:
@@ -36,7 +37,11 @@ def with_steps(problems: list[Finding], found: Iterable[PartMatch], folder: str)
         if at is not None and text:
             item = done[at]
             done[at] = item._replace(message=f"{item.message} {text}", evidence={**item.evidence, **evidence})
-    return done
+    if code == "CKD001":
+        return done
+    # Where every tensor of the file has a place, the file itself is what falls short.
+    untold = [item for item in problems if item.code == code and item in done]
+    return [item._replace(message=f"{item.message} {_SAVE_AGAIN}") if item in untold else item for item in done]
 
 
 def _is_about(item: Finding, code: str, part: PartMatch) -> bool:

@@ -280,3 +280,26 @@ def test_a_module_that_was_pickled_as_a_whole(tmp_path: Path) -> None:
     assert coverage.complete and coverage.expected == 9
     nothing = verify(str(path), Recurrent, loader=lambda model, path: model, trust_checkpoint=True)
     assert nothing.restored == 0
+
+
+class Turning(nn.Module):
+    """Beside a norm a complex number by channel, as models of sound and of rotary positions have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(2)
+        self.turns = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("skipped", [set(), {"norm.bias"}, {"turns"}], ids=str)
+def test_complex_parameters_beside_new_ones(skipped: set[str], tmp_path: Path) -> None:
+    path = tmp_path / "turning.pt"
+    trained = {**Turning().state_dict(), "turns": torch.tensor([1 + 2j, 3j])}
+    torch.save(trained, path)
+
+    def load(model: Any, path: str) -> Any:
+        made = Turning()  # marked as it is made
+        made.load_state_dict({k: v for k, v in torch.load(path).items() if k not in skipped}, strict=False)
+        return made
+
+    assert lost(verify(str(path), Turning, loader=load)) == skipped

@@ -63,7 +63,7 @@ def adapter(directory: Path, base: Any, *, rows: int | None = None, save: Any = 
         model = type(base).from_pretrained(where / "base")
         if rows is not None:
             model.resize_token_embeddings(rows, mean_resizing=False)
-        adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, **settings))
+        adapted = peft.get_peft_model(model, peft.LoraConfig(**{"r": 2, **settings}))
         for name, value in adapted.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(value, std=0.05)
@@ -217,3 +217,57 @@ def test_names_of_a_compiled_model_do_not_fit(tmp_path: Path) -> None:
     (finding,) = [item for item in coverage.findings if item.code == "CKD001"]
     assert "without `_orig_mod`" in finding.message
     assert "--select CKD304" in finding.message
+
+
+@pytest.mark.parametrize("mode", ["keys", "load"])
+@pytest.mark.parametrize("rank", [2, 3, 8])
+def test_a_lora_on_the_classifier_itself_is_no_classifier(rank: int, mode: str, tmp_path: Path) -> None:
+    settings = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = transformers.ViTConfig(**settings, image_size=16, patch_size=8, num_labels=3)
+    folder = adapter(
+        tmp_path, transformers.ViTForImageClassification(config), r=rank, target_modules=["q_proj", "classifier"]
+    )
+    coverage = verify(folder, mode=mode)
+    assert coverage.complete and not coverage.departures, [*coverage.findings, *coverage.departures]
+
+
+@pytest.mark.parametrize("mode", ["keys", "load"])
+def test_an_adapter_of_another_architecture_is_judged_in_every_mode(mode: str, tmp_path: Path) -> None:
+    folder = adapter(tmp_path, qwen(), task_type="CAUSAL_LM", target_modules=["q_proj"])
+    settings = {"vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32}
+    quiet(transformers.GPT2LMHeadModel(transformers.GPT2Config(**settings)).save_pretrained)(tmp_path / "other")
+    coverage = verify(folder, str(tmp_path / "other"), mode=mode)
+    assert (coverage.restored, coverage.expected) == (0, 4)
+    assert [item.code for item in coverage.findings] == ["CKD002"]
+    assert coverage.findings[0].message.endswith("Name the base that the adapter was trained on with --model.")
+
+
+@pytest.mark.parametrize("mode", ["keys", "load"])
+def test_a_lost_tensor_comes_with_a_next_step(mode: str, tmp_path: Path) -> None:
+    folder = adapter(tmp_path, qwen(), task_type="CAUSAL_LM", target_modules=["q_proj"])
+    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors.pop(min(tensors))
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    (finding,) = verify(folder, mode=mode).findings
+    assert finding.code == "CKD003" and "keeps its initial value. Save it again" in finding.message
+
+
+def test_a_base_that_cannot_be_saved_under_other_names(tmp_path: Path) -> None:
+    """As transformers keeps it for a base that was read in the quantised form of bitsandbytes."""
+    from transformers.core_model_loading import ConversionOps, WeightConverter
+
+    class OneWay(ConversionOps):  # type: ignore[misc]
+        def convert(self, *args: Any, **kwargs: Any) -> Any:
+            raise AssertionError("nothing is converted here")
+
+    folder = adapter(tmp_path, qwen(), task_type="CAUSAL_LM", target_modules=["q_proj"])
+
+    def load(path: str) -> Any:
+        model = peft.PeftModel.from_pretrained(
+            quiet(transformers.Qwen2ForCausalLM.from_pretrained)(tmp_path / "base"), path
+        )
+        model.get_base_model()._weight_conversions = [WeightConverter("absent.codes", "absent.weight", [OneWay()])]
+        return model
+
+    coverage = verify(folder, load)
+    assert coverage.complete, [*coverage.findings, *coverage.not_restored()]
