@@ -8,6 +8,7 @@ from typing import Any
 
 from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.knowledge.adapter_keys import base_module
 from ckpt_doctor.policy import Policy
 from ckpt_doctor.wording import counted, listed
 
@@ -19,7 +20,6 @@ from .rule import Rule
 _RANK_DIMENSION = {"lora_A.weight": 0, "lora_B.weight": 1, "lora_embedding_A": 0, "lora_embedding_B": 1}
 # Settings under which the shapes follow other rules.
 _OTHER_SHAPES = (
-    "target_parameters",
     "use_bdlora",
     "use_qalora",
     "megatron_config",
@@ -33,7 +33,7 @@ class RankMismatch(Rule):
 
     ## What it does
     For plain LoRA, compares the first dimension of `lora_A` and the second of `lora_B` with each other and with `r` or
-    `rank_pattern`. AdaLoRA, whose ranks are pruned, and `target_parameters` are not judged.
+    `rank_pattern`. AdaLoRA, whose ranks are pruned, and the modules of `target_parameters` are not judged.
 
     ## Why is this bad?
     PEFT creates parameters of the configured rank and raises `size mismatch for …lora_A`; a tolerant loader leaves
@@ -79,9 +79,11 @@ class RankMismatch(Rule):
             judged = 0
             exchanged = False
             modules = view.by_module
+            holders = [name.rpartition(".")[0] for name in view.names("target_parameters")]
             for module, parameters in modules.items():
-                if wraps_parameters(module, modules):
-                    continue  # of fused experts, the rank is that of all of them together
+                # Of fused experts, the rank is that of all of them together.
+                if wraps_parameters(module, modules) or any(_is_or_lies_in(module, holder) for holder in holders):
+                    continue
                 ranks = {
                     parameter: tensor.shape[_RANK_DIMENSION[parameter]]
                     for parameter, tensor in parameters.items()
@@ -119,6 +121,11 @@ class RankMismatch(Rule):
                     and not view.settings.get("rank_pattern")
                     else None,
                 )
+
+
+def _is_or_lies_in(module: str, holder: str) -> bool:
+    """Whether this is a module whose parameters are targets; where these have no path, it may be any."""
+    return not holder or f".{holder}." in f".{base_module(module)}."
 
 
 def _exceeds(shape: tuple[int, ...], rank: int) -> bool:

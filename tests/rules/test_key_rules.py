@@ -75,6 +75,20 @@ def test_a_magnitude_vector_alone(tmp_path: Path) -> None:
     assert finding.tensor_count == 2
 
 
+@pytest.mark.parametrize(
+    ("targets", "wrong"),
+    [
+        (["mlp.experts.gate_up_proj", "mlp.experts.down_proj"], True),
+        (["self_attn.q_proj.weight", "self_attn.v_proj.weight"], False),
+        (["q_proj.weight", "experts.w1"], True),
+        (["weight"], False),
+    ],
+)
+def test_ranks_beside_adapted_parameters_are_judged(targets: list[str], wrong: bool, tmp_path: Path) -> None:
+    adapter = adapter_with(tmp_path, r=16, target_parameters=targets)
+    assert ("CKD501" in {finding.code for finding in inspect(adapter).findings}) == wrong
+
+
 def test_parameters_need_no_module_in_target_modules(tmp_path: Path) -> None:
     adapter = adapter_with(tmp_path, target_modules=["q_proj"], target_parameters=["gate.weight"])
     assert "CKD308" not in {finding.code for finding in inspect(adapter).findings}
