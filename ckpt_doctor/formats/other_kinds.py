@@ -123,10 +123,11 @@ def recognise(source: Source, head: bytes, name: str) -> OtherKind | None:
 _HARMLESS = re.compile(
     r"(numpy(\._?core(\.\w+)?)? (_reconstruct|scalar|ndarray|dtype|_frombuffer|\w+\d+|bool_?))"
     r"|numpy\.(random|ma)\.\w+ \w+"
-    r"|(sklearn|scipy|pandas|xgboost|lightgbm)(\.\w+)* \w+"
+    # Of these only classes, and what their own pickles call: a function of theirs may open or evaluate something.
+    r"|(sklearn|scipy|pandas|xgboost|lightgbm)(\.\w+)* ([A-Z]\w*|newObj|_unpickle_block|_new_Index|__pyx_unpickle_\w+"
+    r"|[a-z]{3}_(matrix|array))"
     r"|joblib\.numpy_pickle(_compat)? \w+"
     r"|torch\.distributed\.checkpoint(\.\w+)* \w+|torch\.serialization _get_layout|pathlib (Pure)?(Posix|Windows)?Path"
-    r"|torch\.storage _load_from_bytes"
     r"|(collections|datetime|decimal|uuid|fractions) \w+"
     r"|copy_?reg (_reconstructor|__newobj__)"
     r"|_codecs encode"

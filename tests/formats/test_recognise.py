@@ -307,3 +307,21 @@ def test_anything_is_recognised_without_raising(head: bytes, data: bytes, tail: 
     assert file.nbytes == len(head + data + tail)
     assert file.format in ("safetensors", "torch-zip", "torch-legacy", "unknown")
     assert file.defects or file.format != "unknown"
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("sklearn.no_such_module NoSuchClass", True),
+        ("sklearn.no_such_module no_such_function", False),
+        ("pandas.no_such_module no_such_function", False),
+        ("numpy.ma.no_such_module no_such_function", True),
+        ("no_such_package_ckpt_doctor Thing", False),
+    ],
+)
+def test_a_pickle_of_another_program_holds_nothing_but_its_data(name: str, plain: bool, tmp_path: Path) -> None:
+    path = tmp_path / "estimator.pkl"
+    module, _, qualified = name.partition(" ")
+    path.write_bytes(b"\x80\x02c" + f"{module}\n{qualified}\n".encode() + b")R.")
+    file = read_weight_file(path, path.name)
+    assert file.has_defect(DefectKind.UNSAFE_GLOBAL) != plain
