@@ -124,7 +124,7 @@ def test_rules_say_what_their_fixes_are(tmp_path: Path) -> None:
     assert set(said) - set(offered) == UNSEEN
 
 
-OFTEN_SAFE = {"CKD304": {"unsafe"}, "CKD706": {"unsafe"}}
+OFTEN_SAFE = {"CKD304": {"unsafe"}, "CKD307": {"unsafe"}, "CKD706": {"unsafe"}}
 """Rules whose fix is safe, unless the loader may not want it or the files look incomplete."""
 
 UNSEEN = {"CKD508"}
