@@ -146,15 +146,22 @@ def test_to_bin(weaver: Path) -> None:
     assert same(load(Path("safe/weaver_lora/adapter_model.bin")), original)
 
 
+# The sync happens in a thread of its own, and takes until the interruption has arrived in the main one.
 INTERRUPTED = """
-    import os, time
+    import os, signal, threading
 
-    def wait(*_):
+    arrived = threading.Event()
+
+    def interrupted(*args):
+        arrived.set()
+        signal.default_int_handler(*args)
+
+    def sync(*_):
         print("ready", flush=True)
-        while True:  # a signal that comes before a long wait begins would not end it
-            time.sleep(0.05)
+        arrived.wait()
 
-    os.fsync = wait
+    signal.signal(signal.SIGINT, interrupted)
+    os.fsync = sync
     from ckpt_doctor.cli import main
     main()
 """
