@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from run import HERE, Command, Comparison
+from run import HERE, Command, Comparison, judged
 
 HEALTHY = HERE.parent / "fixtures" / "healthy"
 WEAVER = HEALTHY / "weaver_safetensors" / "weaver"
@@ -49,17 +49,8 @@ def comparisons(folder: Path) -> Iterator[Comparison]:
 
 def main() -> int:
     """Make the trees, measure, print the table."""
-    from tabulate import tabulate
-
-    results = []
     with tempfile.TemporaryDirectory(prefix="ckpt-doctor-benchmark-") as temporary:
-        for comparison in comparisons(Path(temporary)):
-            comparison.run()
-            results.append(comparison)
-            print(f"{comparison.what}: {comparison.measured.median:.3f} s", file=sys.stderr)
-    headers = ("what", "time", "peak RSS", "against", "ratio", "allowed", "")
-    print(tabulate([result.row() for result in results], headers, disable_numparse=True))
-    return 1 if any(result.missed for result in results) else 0
+        return judged(comparisons(Path(temporary)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -156,10 +156,22 @@ def _safetensors_print() -> str | None:
     return str(beside) if beside.exists() else shutil.which("safetensors-print")
 
 
-def main() -> int:
-    """Make the files, measure, print the table."""
+def judged(rows: Iterable[Comparison]) -> int:
+    """Measure each in turn and print the table; 1 where a bar is missed."""
     from tabulate import tabulate
 
+    results = []
+    for comparison in rows:
+        comparison.run()
+        results.append(comparison)
+        print(f"{comparison.what}: {comparison.measured.median:.3f} s", file=sys.stderr)
+    headers = ("what", "time", "peak RSS", "against", "ratio", "allowed", "")
+    print(tabulate([result.row() for result in results], headers, disable_numparse=True))
+    return 1 if any(result.missed for result in results) else 0
+
+
+def main() -> int:
+    """Make the files, measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--quick", action="store_true", help="a 0.26 GB file, whose --deep ratio is not judged, and no 100,000 tensors"
@@ -172,14 +184,7 @@ def main() -> int:
         folder = arguments.folder or Path(temporary)
         maker = (sys.executable, str(HERE / "make_files.py"), str(folder), "--gigabytes", str(gigabytes))
         subprocess.run([*maker, "--tensors", *map(str, counts)], check=True)
-        results = []
-        for comparison in comparisons(folder, counts):
-            comparison.run()
-            results.append(comparison)
-            print(f"{comparison.what}: {comparison.measured.median:.3f} s", file=sys.stderr)
-    headers = ("what", "time", "peak RSS", "against", "ratio", "allowed", "")
-    print(tabulate([result.row() for result in results], headers, disable_numparse=True))
-    return 1 if any(result.missed for result in results) else 0
+        return judged(comparisons(folder, counts))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from run import HERE, Command, Comparison
+from run import HERE, Command, Comparison, judged
 
 ADAPTER = HERE.parent / "fixtures" / "healthy" / "peft" / "lora"
 MODEL = HERE.parent / "fixtures" / "healthy" / "transformers" / "single_safetensors"
@@ -68,20 +68,11 @@ def comparisons(folder: Path, against: str | None) -> Iterator[Comparison]:
 
 def main() -> int:
     """Make the trees, measure, print the table."""
-    from tabulate import tabulate
-
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--against", help="the interpreter of another build")
     against = parser.parse_args().against
-    results = []
     with tempfile.TemporaryDirectory(prefix="ckpt-doctor-benchmark-") as temporary:
-        for comparison in comparisons(Path(temporary), against):
-            comparison.run()
-            results.append(comparison)
-            print(f"{comparison.what}: {comparison.measured.median:.3f} s", file=sys.stderr)
-    headers = ("what", "time", "peak RSS", "against", "ratio", "allowed", "")
-    print(tabulate([result.row() for result in results], headers, disable_numparse=True))
-    return 1 if any(result.missed for result in results) else 0
+        return judged(comparisons(Path(temporary), against))
 
 
 if __name__ == "__main__":

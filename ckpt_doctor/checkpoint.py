@@ -423,7 +423,7 @@ class Unread(NamedTuple):
     """What is, or may hold, weights and was not read: a file of another kind, a folder that was left out, a link.
 
     ``path`` is relative to the checkpoint, or where it belongs to none, as it is shown. ``kind`` and ``reason`` say in
-    words what it is and why nothing was judged. ``nbytes`` are those of ``files`` files; 0 where nobody counted.
+    words what it is and why nothing was judged. ``nbytes`` are those of ``files`` files; 0 where they were not counted.
     ``whole`` says that it is the checkpoint itself, which nothing here can judge as what it is.
     """
 

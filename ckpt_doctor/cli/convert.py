@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tensors-only",
     is_flag=True,
-    help="Take tensors and plain values out of a file that nobody should load: a pickled module, TorchScript.",
+    help="Take tensors and plain values out of an unsafe file: a pickled module, TorchScript.",
 )
 @click.option(
     "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."

@@ -82,7 +82,7 @@ def concerning(path: Path) -> Iterator[None]:
 
 
 TENSORS_ONLY = Edit(despite=DESPITE, plain=True)
-"""Everything is kept that has a plain form, of a file that nobody should load, too."""
+"""Everything that has a plain form is kept, also of an unsafe file."""
 
 
 def open_job(job: Job, to: str, *, drop_non_tensors: bool, tensors_only: bool = False) -> Opened:

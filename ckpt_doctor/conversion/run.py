@@ -48,7 +48,7 @@ def convert(
     tensors that share bytes: ``clone``, ``drop`` or ``error``; ``None`` means ``clone``, and ``drop`` for the tied
     embeddings of a whole transformers model. ``check`` compares every tensor with its source, and the source with its
     checksums. ``drop_non_tensors`` leaves out values that neither safetensors nor JSON can hold. ``tensors_only`` also
-    converts files that nobody should load (a pickled module, TorchScript): tensors under the names of the module's
+    converts unsafe files (a pickled module, TorchScript): tensors under the names of the module's
     ``state_dict()``, and plain values. ``layouts`` are those that a team has defined.
 
     Raises ``ConversionError``, ``PathNotFoundError``, ``NoCheckpointError``, ``UnknownNameError``, and

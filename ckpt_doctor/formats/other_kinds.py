@@ -119,8 +119,8 @@ def recognise(source: Source, head: bytes, name: str) -> OtherKind | None:
     )
 
 
-# Who makes what a pickled estimator consists of, and makes nothing else of it.
-_HARMLESS = re.compile(
+# Who makes what a pickled estimator consists of, and makes nothing else of it. Compiled where it is asked: few runs do.
+_HARMLESS = (
     r"(numpy(\._?core(\.\w+)?)? (_reconstruct|scalar|ndarray|dtype|_frombuffer|\w+\d+|bool_?))"
     r"|numpy\.(random|ma)\.\w+ \w+"
     # Of these only classes, and what their own pickles call: a function of theirs may open or evaluate something.
@@ -149,7 +149,7 @@ def plain_pickle(file: WeightFile, base: str) -> OtherKind | None:
         if defect.kind is DefectKind.UNSAFE_GLOBAL
         for entry in defect.evidence.get("globals", ())
     ]
-    if not all(_HARMLESS.fullmatch(name) for name in names):
+    if not all(re.fullmatch(_HARMLESS, name) for name in names):
         return None
     if any(name.startswith("torch.distributed.checkpoint.metadata ") for name in names):
         return OtherKind("DCP metadata (torch.distributed.checkpoint)")

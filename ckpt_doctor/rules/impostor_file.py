@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, WeightFile
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.findings import Severity
 
 from .kind_not_read import is_mistaken
-from .rule import DefectRule, sentence
+from .rule import DefectRule
 
 
 class ImpostorFile(DefectRule):
@@ -38,31 +35,24 @@ class ImpostorFile(DefectRule):
     kinds = (DefectKind.IMPOSTOR,)
     advice = "A loader that opens it by this name fails. Download or save the weights again."
 
-    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
-        """See :meth:`Rule.check`."""
-        for part in checkpoint.parts:
-            for file in part.files:
-                for defect in file.defects:
-                    if defect.kind in self.kinds and is_mistaken(part, file, defect):
-                        yield self.finding(
-                            f"{sentence(defect.message.partition(': this tool')[0])} {_advice(file, defect)}",
-                            path=file.path,
-                            tensors=defect.tensors,
-                            evidence=defect.evidence,
-                            severity=self.severity_in(part, file, defect),
-                            always_fails=not part.auxiliary and not file.readable,
-                        )
+    def concerns(self, part: Part, file: WeightFile, defect: Defect) -> bool:
+        """See :meth:`DefectRule.concerns`."""
+        return is_mistaken(part, file, defect)
+
+    def statement(self, defect: Defect) -> str:
+        """See :meth:`DefectRule.statement`."""
+        return defect.message.partition(": this tool")[0]
+
+    def advice_for(self, checkpoint: Checkpoint, file: WeightFile, defect: Defect) -> str:
+        """See :meth:`DefectRule.advice_for`."""
+        if file.content in _TEXTS:
+            return "Look at what the file says, remove it, and download or save the weights again."
+        if defect.other_kind is not None and defect.evidence["weights"]:
+            return (
+                f"A loader that opens it by this name fails. If the {defect.other_kind} is wanted, give it the name "
+                "that its own library uses; then save or download the weights that belong here."
+            )
+        return self.advice
 
 
 _TEXTS = ("HTML", "XML", "JSON", "text")
-
-
-def _advice(file: WeightFile, defect: Defect) -> str:
-    if file.content in _TEXTS:
-        return "Look at what the file says, remove it, and download or save the weights again."
-    if defect.other_kind is not None and defect.evidence["weights"]:
-        return (
-            f"A loader that opens it by this name fails. If the {defect.other_kind} is wanted, give it the name that "
-            "its own library uses; then save or download the weights that belong here."
-        )
-    return ImpostorFile.advice

@@ -141,9 +141,9 @@ class DefectRule(Rule):
         for part in checkpoint.parts:
             for file in part.files:
                 for defect in file.defects:
-                    if defect.kind in self.kinds:
+                    if defect.kind in self.kinds and self.concerns(part, file, defect):
                         yield self.finding(
-                            f"{sentence(defect.message)} {self.advice_for(checkpoint, file, defect)}",
+                            f"{sentence(self.statement(defect))} {self.advice_for(checkpoint, file, defect)}",
                             path=file.path,
                             tensors=defect.tensors,
                             evidence=defect.evidence,
@@ -152,6 +152,14 @@ class DefectRule(Rule):
                             # What nobody can read, or load, no setting makes healthy.
                             always_fails=not part.auxiliary and (not file.readable or defect.kind in _INCOMPLETE),
                         )
+
+    def concerns(self, part: Part, file: WeightFile, defect: Defect) -> bool:
+        """Whether a defect of one of the ``kinds`` is for this rule to report."""
+        return True
+
+    def statement(self, defect: Defect) -> str:
+        """What is wrong, as the reader says it."""
+        return defect.message
 
     def advice_for(self, checkpoint: Checkpoint, file: WeightFile, defect: Defect) -> str:
         """What to do next about this defect."""
