@@ -14,11 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.results import Diagnosis, Report, RuleInfo
 from ckpt_doctor.reporting import FORMATS, report_lines
 from ckpt_doctor.reporting.presentation import Presentation
-from ckpt_doctor.results import Diagnosis, Report, RuleInfo
 
 
 def rule(code: str) -> RuleInfo:

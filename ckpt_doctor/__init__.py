@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .version import __version__
+from .core.version import __version__
 
 if TYPE_CHECKING:
-    from .contract import Contract
     from .contracts import diff, inspect_against, lock
     from .conversion import Conversion, convert
-    from .coverage import Coverage
-    from .difference import Difference
-    from .errors import (
+    from .core.contract import Contract
+    from .core.coverage import Coverage
+    from .core.difference import Difference
+    from .core.errors import (
         CkptDoctorError,
         ContractError,
         ConversionError,
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
         UnknownNameError,
         VerificationError,
     )
+    from .core.policy import Policy
+    from .core.results import Report
     from .inspection import inspect, open_checkpoint
-    from .policy import Policy
     from .repair import Repairs, fix, undo
-    from .results import Report
     from .settings import Settings, load_settings
     from .verification import load_coverage, verify, watch_load
 
@@ -82,28 +82,28 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CkptDoctorError": "errors",
-    "Contract": "contract",
-    "ContractError": "errors",
+    "CkptDoctorError": "core.errors",
+    "Contract": "core.contract",
+    "ContractError": "core.errors",
     "Conversion": "conversion",
-    "ConversionError": "errors",
-    "Coverage": "coverage",
-    "Difference": "difference",
-    "GateError": "errors",
-    "IncompleteLoadError": "errors",
-    "LockRefusedError": "errors",
-    "MissingDependencyError": "errors",
-    "NoCheckpointError": "errors",
-    "OutputError": "errors",
-    "PathNotFoundError": "errors",
-    "Policy": "policy",
-    "RepairError": "errors",
+    "ConversionError": "core.errors",
+    "Coverage": "core.coverage",
+    "Difference": "core.difference",
+    "GateError": "core.errors",
+    "IncompleteLoadError": "core.errors",
+    "LockRefusedError": "core.errors",
+    "MissingDependencyError": "core.errors",
+    "NoCheckpointError": "core.errors",
+    "OutputError": "core.errors",
+    "PathNotFoundError": "core.errors",
+    "Policy": "core.policy",
+    "RepairError": "core.errors",
     "Repairs": "repair",
-    "Report": "results",
+    "Report": "core.results",
     "Settings": "settings",
-    "SettingsError": "errors",
-    "UnknownNameError": "errors",
-    "VerificationError": "errors",
+    "SettingsError": "core.errors",
+    "UnknownNameError": "core.errors",
+    "VerificationError": "core.errors",
     "convert": "conversion",
     "diff": "contracts",
     "fix": "repair",

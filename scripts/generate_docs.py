@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from ckpt_doctor.cli.root import cli  # noqa: E402
-from ckpt_doctor.results import RuleInfo  # noqa: E402
+from ckpt_doctor.core.results import RuleInfo  # noqa: E402
 from ckpt_doctor.rules import RULES  # noqa: E402
 
 MARK = "<!-- Written by scripts/generate_docs.py from the code. -->"

@@ -16,8 +16,8 @@ from typing import Any
 from hostile import foreign
 
 import ckpt_doctor
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Report
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Report
 
 HEALTHY = Path(__file__).parents[1] / "fixtures" / "healthy"
 ADAPTER = "weaver_lora/adapter_model.safetensors"

@@ -8,49 +8,22 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
-WORDS = {
-    "actions",
-    "errors",
-    "dtypes",
-    "version",
-    "wording",
-    "aliasing",
-    "salvage",
-    "sharding",
-    "tensor_names",
-    "checkpoint",
-    "contract",
-    "cores",
-    "coverage",
-    "difference",
-    "file_states",
-    "findings",
-    "layout_definition",
-    "path_ignores",
-    "policy",
-    "processes",
-    "results",
-}
+# Every room, and those that it may import from: nobody imports from a room that stands further down.
+FLOORS = ("core", "knowledge", "runtime", "sources", "formats", "layouts", "analysis", "scanning", "rules")
+BELOW = frozenset(FLOORS)
 MAY_IMPORT = {
-    **dict.fromkeys(WORDS, WORDS),
-    "knowledge": WORDS,
-    "formats": WORDS | {"knowledge"},
-    "layouts": WORDS | {"knowledge", "formats"},
-    "scanning": WORDS | {"formats"},
-    "rules": WORDS | {"knowledge"},
+    **{room: frozenset(FLOORS[:number]) for number, room in enumerate(FLOORS)},
     # Of the reports only the names of their formats.
-    "settings": WORDS | {"knowledge", "formats", "layouts", "rules", "reporting"},
-    "inspection": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules"},
-    "conversion": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection"},
-    "repair": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
-    "contracts": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection"},
-    "reporting": WORDS,
-    "verification": WORDS | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"},
-    "integrations": WORDS | {"rules", "inspection", "verification"},
-    "gate": WORDS | {"layouts", "rules", "inspection"},
-    "cli": WORDS
-    | {"knowledge", "formats", "layouts", "scanning", "rules", "inspection", "conversion"}
-    | {"repair", "verification", "contracts", "gate", "reporting", "settings"},
+    "settings": BELOW | {"reporting"},
+    "inspection": BELOW,
+    "conversion": BELOW | {"inspection"},
+    "repair": BELOW | {"inspection", "conversion"},
+    "contracts": BELOW | {"inspection"},
+    "reporting": frozenset(("core", "analysis")),
+    "verification": BELOW | {"inspection", "conversion"},
+    "integrations": frozenset(("core", "rules", "inspection", "verification")),
+    "gate": BELOW | {"inspection"},
+    "cli": BELOW | {"inspection", "conversion", "repair", "verification", "contracts", "gate", "reporting", "settings"},
 }
 # The package's own front door and `python -m` stand above all rooms.
 ABOVE_ALL = {"__init__", "__main__"}

@@ -8,8 +8,8 @@ import pytest
 from zoo import ZOO
 
 import ckpt_doctor
-from ckpt_doctor.findings import Severity
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.policy import Policy
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "healthy"
 

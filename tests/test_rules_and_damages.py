@@ -13,7 +13,7 @@ import pytest
 from damages import Damage
 
 import ckpt_doctor
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.rules import RULES
 
 DAMAGES: tuple[Damage, ...] = (

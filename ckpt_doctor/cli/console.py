@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ckpt_doctor.errors import OutputError
+from ckpt_doctor.core.errors import OutputError
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .runner import inert
 from .table import COMMANDS
 
 if TYPE_CHECKING:
-    from ckpt_doctor.results import RuleInfo
+    from ckpt_doctor.core.results import RuleInfo
 
 _COLOUR_CHOICES = ("auto", "always", "never")
 _WIDTH = 80
@@ -62,7 +62,7 @@ def presentation(
 
 
 def _rule_info(code: str) -> RuleInfo | None:
-    from ckpt_doctor.rules.choices import rule_info
+    from ckpt_doctor.rules._kit.choices import rule_info
 
     return rule_info(code)
 

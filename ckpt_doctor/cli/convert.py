@@ -91,8 +91,8 @@ def command(
 
 
 def _lines(result: Conversion) -> Iterator[str]:
+    from ckpt_doctor.core.wording import byte_size, counted
     from ckpt_doctor.reporting.escape import printable
-    from ckpt_doctor.wording import byte_size, counted
 
     for file in result.files:
         yield from map(printable, _file_lines(file))
@@ -113,7 +113,7 @@ def _lines(result: Conversion) -> Iterator[str]:
 
 
 def _file_lines(file: ConvertedFile) -> Iterator[str]:
-    from ckpt_doctor.wording import byte_size, counted, listed
+    from ckpt_doctor.core.wording import byte_size, counted, listed
 
     yield f"{file.target} · {counted(file.tensors, 'tensor')}, {byte_size(file.nbytes)}, from {file.source}"
     yield from (f"  {_alias_line(alias)}" for alias in file.aliases[:_SHOWN])
@@ -130,7 +130,7 @@ _SHOWN = 10  # groups of aliases; a whole model may have hundreds
 
 
 def _alias_line(alias: AliasOutcome) -> str:
-    from ckpt_doctor.wording import byte_size, listed
+    from ckpt_doctor.core.wording import byte_size, listed
 
     names = listed(alias.names)
     if alias.action == "dropped":

@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from ckpt_doctor.errors import CkptDoctorError
+from ckpt_doctor.core.errors import CkptDoctorError
+from ckpt_doctor.core.wording import complaint
 from ckpt_doctor.reporting.escape import printable
-from ckpt_doctor.wording import complaint
 
 from .runner import inert
 

@@ -32,7 +32,7 @@ def command(rule: str | None, everything: bool, color: str) -> None:
         raise click.UsageError("Give one rule or --all.")
     from ckpt_doctor.reporting.rule_pages import pages
     from ckpt_doctor.rules import RULES
-    from ckpt_doctor.rules.choices import find_rule
+    from ckpt_doctor.rules._kit.choices import find_rule
 
     chosen = RULES if rule is None else (find_rule(rule).load(),)
     write(pages([item.info() for item in chosen], presentation(color)))

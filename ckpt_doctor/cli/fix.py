@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON
+from ckpt_doctor.core.policy import EXPECTATIONS, FAIL_ON
 
 from .console import color_option, presentation, write
 from .errors import FAILED, FINDINGS, say
@@ -102,9 +102,9 @@ def command(
 
 
 def _put_back(backup: str) -> None:
+    from ckpt_doctor.core.wording import counted
     from ckpt_doctor.repair import undo
     from ckpt_doctor.reporting.escape import printable
-    from ckpt_doctor.wording import counted
 
     paths = undo(backup)
     write([*(printable(_shown(path)) for path in paths), f"{counted(len(paths), 'file')} put back"])
@@ -129,7 +129,7 @@ def _lines(result: Repairs, look: Presentation) -> Iterator[str]:
 
 
 def _repair_lines(repair: Repair, look: Presentation, *, dry_run: bool) -> Iterator[str]:
-    from ckpt_doctor.wording import counted, listed, shell
+    from ckpt_doctor.core.wording import counted, listed, shell
 
     done = "repair to do" if dry_run else "repair done"
     plural = "repairs to do" if dry_run else "repairs done"
@@ -151,7 +151,7 @@ def _repair_lines(repair: Repair, look: Presentation, *, dry_run: bool) -> Itera
 def _changed_files(repair: Repair) -> Iterator[str]:
     from tabulate import tabulate
 
-    from ckpt_doctor.wording import byte_size
+    from ckpt_doctor.core.wording import byte_size
 
     rows = []
     for change in repair.changes:

@@ -20,7 +20,7 @@ from .step_output import set_step_output
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from ckpt_doctor.coverage import Coverage
+    from ckpt_doctor.core.coverage import Coverage
     from ckpt_doctor.gate import Choice, PassedOver, Verdict
     from ckpt_doctor.reporting.presentation import Presentation
 
@@ -197,7 +197,7 @@ def _lines(verdict: Verdict, output_format: str, look: Presentation) -> Iterator
 
 
 def _start(words: list[str], verdict: Verdict, environment: dict[str, str]) -> None:
-    from ckpt_doctor.errors import CommandError
+    from ckpt_doctor.core.errors import CommandError
     from ckpt_doctor.gate import launch
 
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON, Policy
+from ckpt_doctor.core.policy import EXPECTATIONS, FAIL_ON, Policy
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import color_option, presentation
@@ -35,7 +35,7 @@ class InspectOptions(NamedTuple):
     @property
     def processes(self) -> int:
         """How many processes may inspect."""
-        from ckpt_doctor.cores import available_cores
+        from ckpt_doctor.runtime.cores import available_cores
 
         return self.jobs or available_cores()
 

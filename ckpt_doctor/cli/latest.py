@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpt_doctor.errors import NoCheckpointError, OutputError
+from ckpt_doctor.core.errors import NoCheckpointError, OutputError
 
 from .console import write
 from .gate import say_doubts, say_passed_over

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ckpt_doctor.coverage import MODES
+from ckpt_doctor.core.coverage import MODES
 
 if TYPE_CHECKING:
-    from ckpt_doctor.coverage import Coverage
-    from ckpt_doctor.policy import Policy
+    from ckpt_doctor.core.coverage import Coverage
+    from ckpt_doctor.core.policy import Policy
 
     from .progress import LoadProgress
 

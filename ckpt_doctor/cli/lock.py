@@ -13,7 +13,7 @@ from .errors import FAILED, FINDINGS, say
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
-    from ckpt_doctor.contract import Contract
+    from ckpt_doctor.core.contract import Contract
 
 
 @click.command("lock", short_help="Write down what a good checkpoint holds.")
@@ -41,7 +41,7 @@ def command(
     or only files of kinds that this tool does not read.
     """
     from ckpt_doctor.contracts import locked
-    from ckpt_doctor.errors import LockRefusedError
+    from ckpt_doctor.core.errors import LockRefusedError
     from ckpt_doctor.inspection import open_checkpoint
     from ckpt_doctor.reporting import report_lines
 
@@ -69,7 +69,7 @@ def command(
 
 
 def _summary(contract: Contract, output: str, *, values: bool) -> str:
-    from ckpt_doctor.wording import counted, shell
+    from ckpt_doctor.core.wording import counted, shell
 
     pinned = "names, shapes, dtypes and values" if values else "names, shapes and dtypes"
     next_step = shell("inspect", "PATH", *(["--deep"] if values else []), "--against", output)

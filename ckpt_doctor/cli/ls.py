@@ -12,7 +12,7 @@ from .errors import FAILED, FINDINGS, say
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
-    from ckpt_doctor.checkpoint import Checkpoint
+    from ckpt_doctor.core.checkpoint import Checkpoint
 
 
 @click.command("ls", short_help="List the tensors of checkpoints.")

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.errors import OutputError
+from ckpt_doctor.core.errors import OutputError
 
 if TYPE_CHECKING:
-    from ckpt_doctor.checkpoint import Checkpoint
+    from ckpt_doctor.core.checkpoint import Checkpoint
 
 
 def check_output_file(name: str, what: str = "report", *, read: str | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from ckpt_doctor.errors import OutputError
+from ckpt_doctor.core.errors import OutputError
 from ckpt_doctor.reporting import FORMATS
 
 from .console import write, write_aside
@@ -16,7 +16,7 @@ from .output_file import check_output_file, files_of, write_file
 from .step_summary import append_step_summary
 
 if TYPE_CHECKING:
-    from ckpt_doctor.checkpoint import Checkpoint
+    from ckpt_doctor.core.checkpoint import Checkpoint
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 import click
 
+from ckpt_doctor.core.version import __version__
 from ckpt_doctor.reporting.escape import printable
-from ckpt_doctor.version import __version__
 
 from .errors import FAILED, report_error
 from .table import COMMANDS

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from ckpt_doctor.wording import from_here
+from ckpt_doctor.core.wording import from_here
 
 from .console import write
 from .errors import say

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ckpt_doctor.wording import from_here
+from ckpt_doctor.core.wording import from_here
 
 from .errors import say
 
 if TYPE_CHECKING:
-    from ckpt_doctor.policy import Policy
+    from ckpt_doctor.core.policy import Policy
     from ckpt_doctor.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -75,7 +75,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     found = {name.replace("_", "-"): value for name, value in options.items() if value is not None and value != ()}
     for name in ("select", "ignore"):
         if name in found:
-            from ckpt_doctor.rules.choices import rule_choices
+            from ckpt_doctor.rules._kit.choices import rule_choices
 
             found[name] = rule_choices(found[name], f"--{name}")
     return found

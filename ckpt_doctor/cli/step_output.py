@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ckpt_doctor.wording import complaint
+from ckpt_doctor.core.wording import complaint
 
 from .errors import say
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ckpt_doctor.wording import complaint
+from ckpt_doctor.core.wording import complaint
 
 from .errors import say
 

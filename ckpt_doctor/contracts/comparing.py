@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.contract import Change, Comparison, Contract, PartComparison, PinnedPart, PinnedTensor, Setting
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.contract import Change, Comparison, Contract, PartComparison, PinnedPart, PinnedTensor, Setting
 from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
 
 from .contents import Contents, Held, changed, loaded_parts, pair_up

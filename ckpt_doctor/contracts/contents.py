@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
-from ckpt_doctor.dtypes import unpacked
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
+from ckpt_doctor.core.dtypes import unpacked
+from ckpt_doctor.core.wording import listed
 from ckpt_doctor.knowledge.adapter_settings import meaningful_settings
 from ckpt_doctor.knowledge.embeddings import INPUT_EMBEDDINGS
-from ckpt_doctor.wording import listed
 
 MAX_NESTING = 8
 """How deep a setting may be nested; real ones have two levels."""

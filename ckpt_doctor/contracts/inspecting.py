@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.contract import Contract
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.contract import Contract
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Report
 from ckpt_doctor.inspection import Progress, inspect
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Report
 
 from .comparing import compare
 from .reading import read_contract

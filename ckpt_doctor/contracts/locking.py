@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.contract import Contract, PinnedPart, PinnedTensor
-from ckpt_doctor.errors import LockRefusedError
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.contract import Contract, PinnedPart, PinnedTensor
+from ckpt_doctor.core.errors import LockRefusedError
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Diagnosis, Report
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.inspection import Progress, diagnose, open_checkpoint, scanned
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Diagnosis, Report
-from ckpt_doctor.wording import counted, listed
 
 from .contents import Contents, loaded_parts
 

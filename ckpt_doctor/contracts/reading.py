@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.contract import KIND, SCHEMA_VERSION, Contract, PinnedPart, PinnedTensor
-from ckpt_doctor.dtypes import BY_NAME
-from ckpt_doctor.errors import ContractError
+from ckpt_doctor.core.contract import KIND, SCHEMA_VERSION, Contract, PinnedPart, PinnedTensor
+from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.errors import ContractError
+from ckpt_doctor.core.wording import listed
 from ckpt_doctor.formats.json_text import repeated
 from ckpt_doctor.formats.text_file import read_json
-from ckpt_doctor.wording import listed
 
 from .contents import is_plain
 

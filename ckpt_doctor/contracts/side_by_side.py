@@ -6,17 +6,17 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.difference import Difference, Mismatch, OneSided, Problem, Side
-from ckpt_doctor.errors import NoCheckpointError
+from ckpt_doctor.analysis.sharding import indexed_shards, numbered_sets
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.difference import Difference, Mismatch, OneSided, Problem, Side
+from ckpt_doctor.core.errors import NoCheckpointError
+from ckpt_doctor.core.wording import listed
 from ckpt_doctor.inspection import Progress, open_checkpoint
-from ckpt_doctor.sharding import indexed_shards, numbered_sets
-from ckpt_doctor.wording import listed
 
 from .contents import Both, Contents, changed, complaint, loaded_parts, pair_up
 
 if TYPE_CHECKING:
-    from ckpt_doctor.layout_definition import LayoutDefinition
+    from ckpt_doctor.core.layout import LayoutDefinition
 
 
 def diff(

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpt_doctor.difference import Problem, ValueDifference
+from ckpt_doctor.core.difference import Problem, ValueDifference
 from ckpt_doctor.inspection import Progress
-from ckpt_doctor.scanning.crew import Crew
+from ckpt_doctor.runtime.crew import Crew
 from ckpt_doctor.scanning.strided import Budget
 from ckpt_doctor.scanning.sweep import Reader
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ckpt_doctor.aliasing import AliasGroup, alias_groups
-from ckpt_doctor.checkpoint import TensorInfo, WeightFile
-from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.analysis.aliasing import AliasGroup, alias_groups
+from ckpt_doctor.core.checkpoint import TensorInfo, WeightFile
+from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.wording import byte_size, counted, listed
 from ckpt_doctor.knowledge.embeddings import EMBEDDINGS, INPUT_EMBEDDINGS
-from ckpt_doctor.wording import byte_size, counted, listed
 
 from .outcome import AliasOutcome
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ckpt_doctor.checkpoint import TensorInfo
-from ckpt_doctor.dtypes import DType
-from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.core.checkpoint import TensorInfo
+from ckpt_doctor.core.dtypes import DType
+from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.wording import counted
 from ckpt_doctor.scanning.gather import gather
-from ckpt_doctor.wording import counted
 
 from .copying import read_exactly
 

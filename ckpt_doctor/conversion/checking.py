@@ -6,10 +6,10 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ckpt_doctor.checkpoint import Record
-from ckpt_doctor.cores import available_cores
-from ckpt_doctor.errors import ConversionError
-from ckpt_doctor.wording import listed
+from ckpt_doctor.core.checkpoint import Record
+from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.wording import listed
+from ckpt_doctor.runtime.cores import available_cores
 
 from .copying import Gather, fill
 from .slots import Slot

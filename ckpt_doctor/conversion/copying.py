@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 
-from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.core.errors import ConversionError
 
 from .slots import Slot
 

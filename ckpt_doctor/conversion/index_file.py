@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.checkpoint import ShardIndex
-from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.core.checkpoint import ShardIndex
+from ckpt_doctor.core.errors import ConversionError
 
 
 def index_text(

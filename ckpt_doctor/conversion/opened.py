@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import WeightFile
-from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.core.checkpoint import WeightFile
+from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.formats.recognise import recognise
-from ckpt_doctor.formats.source import FileSource
+from ckpt_doctor.sources.local_file import FileSource
 
 from .editing import NO_EDIT, Edit
 from .jobs import Job

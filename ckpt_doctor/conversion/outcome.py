@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ckpt_doctor.version import __version__
+from ckpt_doctor.core.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

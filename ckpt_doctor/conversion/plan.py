@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt_doctor.checkpoint import NOTHING, Defect, DefectKind, Record, TensorInfo, WeightFile
-from ckpt_doctor.dtypes import DType
-from ckpt_doctor.errors import ConversionError
-from ckpt_doctor.formats.source import Source
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.core.checkpoint import NOTHING, Defect, DefectKind, Record, TensorInfo, WeightFile
+from ckpt_doctor.core.dtypes import DType
+from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.wording import counted, listed
+from ckpt_doctor.sources.local_file import Source
 
 from .aliases import settle
 from .editing import NO_EDIT, PLAIN, Edit

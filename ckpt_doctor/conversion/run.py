@@ -10,10 +10,10 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ckpt_doctor.errors import ConversionError, PathNotFoundError, UnknownNameError
+from ckpt_doctor.core.errors import ConversionError, PathNotFoundError, UnknownNameError
+from ckpt_doctor.core.layout import LayoutDefinition
+from ckpt_doctor.core.wording import byte_size, complaint
 from ckpt_doctor.knowledge.weight_names import FORMATS
-from ckpt_doctor.layout_definition import LayoutDefinition
-from ckpt_doctor.wording import byte_size, complaint
 
 from .aliases import CHOICES
 from .copying import write_all

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ckpt_doctor.checkpoint import Record, TensorInfo
-from ckpt_doctor.dtypes import DType
-from ckpt_doctor.errors import ConversionError
-from ckpt_doctor.wording import listed
+from ckpt_doctor.core.checkpoint import Record, TensorInfo
+from ckpt_doctor.core.dtypes import DType
+from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.wording import listed
 
 
 class Slot(NamedTuple):

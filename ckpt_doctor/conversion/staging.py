@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.layouts.disk import OWN_FOLDER
 
 _PREFIX, _SUFFIX = "convert-", ".tmp"

@@ -15,9 +15,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.formats.pickle_values import DictNode, OpaqueNode, TensorNode
-from ckpt_doctor.wording import counted, listed
 
 STRUCTURE = "ckpt-doctor.structure"
 """The metadata entry that says how tensors and values are nested."""

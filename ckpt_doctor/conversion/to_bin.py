@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ckpt_doctor.checkpoint import NOTHING, TensorInfo, WeightFile
-from ckpt_doctor.dtypes import DType
-from ckpt_doctor.errors import ConversionError, MissingDependencyError
+from ckpt_doctor.core.checkpoint import NOTHING, TensorInfo, WeightFile
+from ckpt_doctor.core.dtypes import DType
+from ckpt_doctor.core.errors import ConversionError, MissingDependencyError
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.formats.recognise import recognise
-from ckpt_doctor.formats.source import FileSource
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.sources.local_file import FileSource
 
 from .header import torch_type
 from .slots import Slot, slot_of

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import accumulate
 
-from ckpt_doctor.errors import ConversionError
-from ckpt_doctor.formats.source import FileSource
+from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.sources.local_file import FileSource
 
 from .checking import compare
 from .copying import Copier, read_exactly, write_all, write_slots

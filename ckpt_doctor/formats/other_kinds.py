@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, WeightFile
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, WeightFile
+from ckpt_doctor.sources.local_file import Source
 
 from . import signatures
-from .source import Source
 
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """What the files of torch and safetensors end in: a file of such a name is meant to be one."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ckpt_doctor.checkpoint import DefectKind
-from ckpt_doctor.dtypes import DType
+from ckpt_doctor.core.checkpoint import DefectKind
+from ckpt_doctor.core.dtypes import DType
 
 from .limits import LIMITS, Limits
 

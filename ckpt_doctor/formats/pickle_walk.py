@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ckpt_doctor.checkpoint import DefectKind, OpaqueValue
+from ckpt_doctor.core.checkpoint import DefectKind, OpaqueValue
 
 from .pickle_modules import NO_CLASSES, Classes, module_parts
 from .pickle_values import SCALARS, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode

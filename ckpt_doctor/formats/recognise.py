@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, WeightFile
-from ckpt_doctor.wording import byte_size, counted
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, WeightFile
+from ckpt_doctor.core.wording import byte_size, counted
+from ckpt_doctor.sources.local_file import FileSource, Source
 
 from . import other_kinds, safetensors, signatures
 from .limits import LIMITS, Limits
-from .source import FileSource, Source
 
 _BLOCK = 1 << 20
 _ZERO_SAMPLES = 32

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, Storage, TensorInfo, WeightFile
-from ckpt_doctor.dtypes import BY_SAFETENSORS, DType
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, Storage, TensorInfo, WeightFile
+from ckpt_doctor.core.dtypes import BY_SAFETENSORS, DType
+from ckpt_doctor.core.wording import counted, listed
+from ckpt_doctor.sources.local_file import Source
 
 from .json_text import JsonError, has_lone_surrogate, parse, repeated, rust_refuses
 from .limits import LIMITS, Limits
-from .source import Source
 
 _LENGTH_FIELD = 8  # little-endian unsigned, the header's length in bytes
 _USIZE_END = 1 << 64

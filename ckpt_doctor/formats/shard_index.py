@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import ShardIndex
-from ckpt_doctor.wording import listed
+from ckpt_doctor.core.checkpoint import ShardIndex
+from ckpt_doctor.core.wording import listed
 
 from .json_text import repeated
 from .limits import LIMITS, Limits

@@ -5,7 +5,7 @@ The signatures are those that the formats' own specifications give; file extensi
 
 from __future__ import annotations
 
-from .source import Source
+from ckpt_doctor.sources.local_file import Source
 
 HEAD = 4096
 """Bytes from the start of a file that the functions here want to see, or all of it where it is shorter."""

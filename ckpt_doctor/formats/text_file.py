@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ckpt_doctor.wording import byte_size
+from ckpt_doctor.core.wording import byte_size
+from ckpt_doctor.sources.local_file import FileSource
 
 from .json_text import JsonError, parse
 from .limits import LIMITS
-from .source import FileSource
 
 
 class JsonFile(NamedTuple):

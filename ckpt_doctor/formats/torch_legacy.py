@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, Storage, TensorInfo, WeightFile
-from ckpt_doctor.wording import counted
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, Storage, TensorInfo, WeightFile
+from ckpt_doctor.core.wording import counted
+from ckpt_doctor.sources.local_file import Source
 
 from .limits import LIMITS, Limits
 from .pickle_machine import Outcome, run
 from .pickle_values import Budget, DictNode, StorageRef
-from .source import Source
 from .torch_pickle import outcome_defects, walk
 from .torch_tensors import describe
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, Refusal
-from ckpt_doctor.wording import capital, counted, listed
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, Refusal
+from ckpt_doctor.core.wording import capital, counted, listed
 
 from .pickle_machine import Outcome, UnsafeUse, run
 from .pickle_modules import NO_CLASSES, SCRIPT_PREFIX, Classes

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from struct import Struct
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, Storage, WeightFile
-from ckpt_doctor.wording import byte_size, counted
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, Storage, WeightFile
+from ckpt_doctor.core.wording import byte_size, counted
+from ckpt_doctor.sources.local_file import Source
 
 from .limits import LIMITS, Limits
 from .pickle_machine import run
 from .pickle_values import Budget, StorageRef
-from .source import Source
 from .torch_pickle import outcome_defects, walk
 from .torch_tensors import describe
 

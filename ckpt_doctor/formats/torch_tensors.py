@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from operator import mul
 from typing import Any
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, Storage, TensorInfo
-from ckpt_doctor.wording import counted
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, Storage, TensorInfo
+from ckpt_doctor.core.wording import counted
 
 from .pickle_values import StorageRef, TensorNode, clipped
 from .pickle_walk import Harvest

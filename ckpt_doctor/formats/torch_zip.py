@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
-from ckpt_doctor.wording import byte_size, listed
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
+from ckpt_doctor.core.wording import byte_size, listed
+from ckpt_doctor.sources.local_file import Source
 
 from . import other_kinds
 from .limits import LIMITS, Limits
 from .pickle_machine import Outcome, run
 from .pickle_modules import Classes, script_classes
 from .pickle_values import Budget, PickleError, StorageRef, clipped
-from .source import Source
 from .torch_pickle import PickleReading, of_script, outcome_defects, read_pickle
 from .torch_tensors import describe
 from .zip_directory import DEFLATED, STORED, Directory, Member, read_directory

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
+from ckpt_doctor.sources.local_file import Source
+
 from .limits import LIMITS, Limits
 from .pickle_values import clipped
-from .source import Source
 
 _END = Struct("<4s4H2IH")
 _LOCATOR = Struct("<4sIQI")

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
-from ckpt_doctor.errors import CommandError
+from ckpt_doctor.core.errors import CommandError
 
 CHECKPOINT_VARIABLE = "CKPT_DOCTOR_CHECKPOINT"
 """In the environment of the command: the absolute path of what was judged."""

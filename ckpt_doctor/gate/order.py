@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ckpt_doctor.errors import GateError
-from ckpt_doctor.wording import listed
+from ckpt_doctor.core.errors import GateError
+from ckpt_doctor.core.wording import listed
 
 from .names import counter_of, time_of
 from .saves import Save

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ckpt_doctor.checkpoint import Unread
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.errors import CkptDoctorError, NoCheckpointError, VerificationError
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.checkpoint import Unread
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.errors import CkptDoctorError, NoCheckpointError, VerificationError
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Report
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.inspection import Progress, Standard, at, judge
 from ckpt_doctor.layouts import Found
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Report
-from ckpt_doctor.wording import counted, listed
 
 from .seal import Seal
 from .verdict import Choice, PassedOver, Verdict

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpt_doctor.errors import NoCheckpointError
+from ckpt_doctor.core.errors import NoCheckpointError
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.layouts import Found, nothing_found, survey, trackers
 from ckpt_doctor.layouts.disk import DISK
 from ckpt_doctor.layouts.folder import Folder
 from ckpt_doctor.layouts.names import has_weight_ending, is_training_state
-from ckpt_doctor.policy import Policy
 
 from .bases import with_bases
 from .names import counter_of, family_of

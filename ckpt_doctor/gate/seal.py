@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.errors import GateError
-from ckpt_doctor.file_states import file_state, judged_files
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.errors import GateError
 from ckpt_doctor.layouts import Found
 from ckpt_doctor.layouts.folder import Folder
+from ckpt_doctor.runtime.file_states import file_state, judged_files
 
 # In the name of whatever a loader opens, and of what a saver calls it until it is whole. Anything else may come and go:
 # the log of the evaluation often lies beside its checkpoint.

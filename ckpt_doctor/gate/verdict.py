@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.errors import CkptDoctorError
-from ckpt_doctor.results import Report
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.errors import CkptDoctorError
+from ckpt_doctor.core.results import Report
 from ckpt_doctor.rules.not_judged import NotJudged
 
 from .seal import Seal

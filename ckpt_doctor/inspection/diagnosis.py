@@ -6,17 +6,17 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.errors import NoCheckpointError
-from ckpt_doctor.findings import Finding
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.errors import NoCheckpointError
+from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Diagnosis
+from ckpt_doctor.core.wording import listed
 from ckpt_doctor.layouts import Found, discover
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Diagnosis
 from ckpt_doctor.rules import rules_for
-from ckpt_doctor.wording import listed
 
 if TYPE_CHECKING:
-    from ckpt_doctor.layout_definition import LayoutDefinition
+    from ckpt_doctor.core.layout import LayoutDefinition
 
 Progress = Callable[[int, int], None]
 """Called with what is done so far and what there is to do: bytes, or checkpoints."""

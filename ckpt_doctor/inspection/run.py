@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import Unread
-from ckpt_doctor.errors import NoCheckpointError
+from ckpt_doctor.core.checkpoint import Unread
+from ckpt_doctor.core.errors import NoCheckpointError
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Report
 from ckpt_doctor.layouts import Found, nothing_found, survey
 from ckpt_doctor.layouts.lone_file import unread_folder
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Report
 
 from .diagnosis import Progress, Standard, judge_one
 

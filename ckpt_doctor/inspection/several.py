@@ -6,10 +6,10 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Diagnosis
 from ckpt_doctor.layouts import Found
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Diagnosis
 from ckpt_doctor.rules.file_unreadable import FileUnreadable
 
 from .diagnosis import Progress, Standard, judge_one

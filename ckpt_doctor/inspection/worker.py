@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 
-from ckpt_doctor.processes import answers, receive, send
+from ckpt_doctor.runtime.processes import answers, receive, send
 
 READY = b"ready"
 """The first answer."""

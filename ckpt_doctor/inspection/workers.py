@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from types import TracebackType
 
-from ckpt_doctor.cores import available_cores
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Diagnosis
 from ckpt_doctor.layouts import Found
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.processes import how_it_ended, receive, send, start
-from ckpt_doctor.results import Diagnosis
+from ckpt_doctor.runtime.cores import available_cores
+from ckpt_doctor.runtime.processes import how_it_ended, receive, send, start
 
 from .diagnosis import Standard
 from .worker import READY, UNABLE

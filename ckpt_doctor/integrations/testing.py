@@ -6,14 +6,14 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.errors import IncompleteLoadError
+from ckpt_doctor.core.errors import IncompleteLoadError
 from ckpt_doctor.verification import load_coverage
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ckpt_doctor.coverage import Coverage
-    from ckpt_doctor.layout_definition import LayoutDefinition
+    from ckpt_doctor.core.coverage import Coverage
+    from ckpt_doctor.core.layout import LayoutDefinition
 
 
 def assert_fully_loaded(

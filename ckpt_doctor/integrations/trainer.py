@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback  # noqa: TID253 - the class below is one
 
-from ckpt_doctor.errors import CkptDoctorError
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.errors import CkptDoctorError
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted
 from ckpt_doctor.inspection import inspect
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted
 
 from .warning import CheckpointWarning
 
 if TYPE_CHECKING:
-    from ckpt_doctor.results import Report
+    from ckpt_doctor.core.results import Report
 
 # A run that has diverged saves NaN, and no header shows that. What was just written is read from memory.
 _POLICY = Policy(deep=True)

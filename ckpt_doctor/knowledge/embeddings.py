@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ckpt_doctor.checkpoint import Part, TensorInfo
+    from ckpt_doctor.core.checkpoint import Part, TensorInfo
 
 INPUT_EMBEDDINGS = (
     "shared.weight",

@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-from ckpt_doctor.checkpoint import Checkpoint, DefectKind, KnownSize, Part
-from ckpt_doctor.layout_definition import LayoutDefinition, PartDefinition, SizeDefinition
-from ckpt_doctor.wording import listed
+from ckpt_doctor.core.checkpoint import Checkpoint, DefectKind, KnownSize, Part
+from ckpt_doctor.core.layout import LayoutDefinition, PartDefinition, SizeDefinition
+from ckpt_doctor.core.wording import listed
 
 from .adapters import adapter_part, adapters_below, hidden_sizes, holds_adapter
 from .folder import Folder

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.checkpoint import Checkpoint, Unread
-from ckpt_doctor.errors import NoCheckpointError, PathNotFoundError, UnknownNameError
-from ckpt_doctor.wording import listed
+from ckpt_doctor.core.checkpoint import Checkpoint, Unread
+from ckpt_doctor.core.errors import NoCheckpointError, PathNotFoundError, UnknownNameError
+from ckpt_doctor.core.wording import listed
 
 from . import lone_file
 from .disk import DISK, Disk
 from .match import Found, Survey
 
 if TYPE_CHECKING:
-    from ckpt_doctor.layout_definition import LayoutDefinition
+    from ckpt_doctor.core.layout import LayoutDefinition
 
 LAYOUTS = ("weaver", "trigger", "memgen", "peft", "transformers", "file")
 """Names of the layouts, as ``--layout`` takes them."""

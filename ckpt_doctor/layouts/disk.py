@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import ConfigFile, ShardIndex, WeightFile
+from ckpt_doctor.core.checkpoint import ConfigFile, ShardIndex, WeightFile
 from ckpt_doctor.formats import read_config, read_shard_index, read_weight_file
-from ckpt_doctor.formats.source import FileSource
+from ckpt_doctor.sources.local_file import FileSource
 
 OWN_FOLDER = ".ckpt-doctor"
 """Where this tool keeps backups, journals and temporaries; no scan looks inside."""

@@ -6,7 +6,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, WeightFile
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, WeightFile
 
 from .disk import DISK, Disk
 

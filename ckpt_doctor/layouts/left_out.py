@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import Unread
+from ckpt_doctor.core.checkpoint import Unread
 
 from .folder import Folder
 

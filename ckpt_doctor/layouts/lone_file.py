@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import Checkpoint, Part, Unread, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, Unread, WeightFile
 
 from .disk import Disk
 from .match import Found

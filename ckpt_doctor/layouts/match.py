@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpt_doctor.checkpoint import Checkpoint, Unread
+from ckpt_doctor.core.checkpoint import Checkpoint, Unread
 
 from .reading import CheckpointReader
 

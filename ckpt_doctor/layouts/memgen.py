@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, Entry, Part
+from ckpt_doctor.core.checkpoint import Checkpoint, Entry, Part
 
 from .adapters import adapters_below, holds_adapter
 from .folder import Folder

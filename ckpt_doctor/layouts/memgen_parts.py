@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ckpt_doctor.checkpoint import ConfigFile, Entry, KnownSize, Part
+from ckpt_doctor.core.checkpoint import ConfigFile, Entry, KnownSize, Part
 
 from .adapters import hidden_sizes
 from .reading import CheckpointReader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.core.checkpoint import Checkpoint
 
 from .adapters import CONFIG_NAME, WEIGHT_NAMES, adapter_part, holds_adapter
 from .folder import Folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Unread
+from ckpt_doctor.core.checkpoint import Unread
 
 from .folder import Folder
 from .model_files import holds_model

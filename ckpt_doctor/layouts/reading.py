@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import (
+from ckpt_doctor.core.checkpoint import (
     Checkpoint,
     ConfigFile,
     DefectKind,
@@ -23,13 +23,7 @@ from ckpt_doctor.knowledge.weight_names import is_opened_by_name
 from .disk import DISK, Disk
 from .folder import Folder
 from .left_out import grouped
-from .names import (
-    has_weight_ending,
-    is_named_like_weights,
-    is_pickle_name,
-    is_training_state,
-    may_hide_a_pickle,
-)
+from .names import has_weight_ending, is_named_like_weights, is_pickle_name, is_training_state, may_hide_a_pickle
 from .unfinished import signs
 
 

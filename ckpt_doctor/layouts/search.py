@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.checkpoint import Checkpoint, Part, Unread
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, Unread
 
 from . import lone_file, memgen, peft, transformers, trigger, weaver
 from .disk import Disk
@@ -21,7 +21,7 @@ from .reading import CheckpointReader
 from .trackers import absent_saves
 
 if TYPE_CHECKING:
-    from ckpt_doctor.layout_definition import LayoutDefinition
+    from ckpt_doctor.core.layout import LayoutDefinition
 
 # In the order in which they are asked. What upstream MemGen writes contains folders that look like a weaver's, and a
 # folder can be a weaver and a trigger at once; PEFT and transformers take what is left. A team's own come before all.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.core.checkpoint import Checkpoint
 
 from .disk import Disk
 from .folder import Folder

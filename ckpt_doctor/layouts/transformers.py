@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint, Part
 
 from . import memgen
 from .adapters import holds_adapter

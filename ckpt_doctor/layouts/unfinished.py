@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckpt_doctor.wording import listed
+from ckpt_doctor.core.wording import listed
 
 from .disk import Disk
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.actions import Action, Copy, EditJson, Move, Rewrite, SetAside, WriteIndex
 from ckpt_doctor.conversion.editing import Edit
-from ckpt_doctor.errors import RepairError
+from ckpt_doctor.core.actions import Action, Copy, EditJson, Move, Rewrite, SetAside, WriteIndex
+from ckpt_doctor.core.errors import RepairError
 from ckpt_doctor.formats.text_file import parse_json
 
 from .draft import Document, Draft, Moved, Rewritten

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.conversion.staging import sync_folder
-from ckpt_doctor.errors import RepairError
+from ckpt_doctor.core.errors import RepairError
 
 COMMITTING, DONE, UNDOING = "committing", "done", "undoing"
 _NAME = "journal.json"

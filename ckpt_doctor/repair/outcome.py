@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt_doctor.findings import Finding
-from ckpt_doctor.results import Report
-from ckpt_doctor.version import __version__
+from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.results import Report
+from ckpt_doctor.core.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,21 +8,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ckpt_doctor.actions import Rewrite
-from ckpt_doctor.checkpoint import Checkpoint, WeightFile
-from ckpt_doctor.errors import (
+from ckpt_doctor.core.actions import Rewrite
+from ckpt_doctor.core.checkpoint import Checkpoint, WeightFile
+from ckpt_doctor.core.errors import (
     ConversionError,
     MissingDependencyError,
     NoCheckpointError,
     PathNotFoundError,
     RepairError,
 )
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.layout import LayoutDefinition
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Diagnosis
 from ckpt_doctor.inspection import diagnose
-from ckpt_doctor.layout_definition import LayoutDefinition
 from ckpt_doctor.layouts import discover
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Diagnosis
 
 from .applying import apply
 from .draft import Draft

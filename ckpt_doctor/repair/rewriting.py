@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.checkpoint import Storage, TensorInfo, WeightFile
 from ckpt_doctor.conversion.checking import compare
 from ckpt_doctor.conversion.copying import SourceEndedError
 from ckpt_doctor.conversion.editing import Edit
@@ -27,9 +26,10 @@ from ckpt_doctor.conversion.structure import STRUCTURE
 from ckpt_doctor.conversion.to_bin import StateOf, import_torch, torch_dtype, write_bin, written_tensors
 from ckpt_doctor.conversion.torch_state import build, check_buildable, nested
 from ckpt_doctor.conversion.writing import Advance, gathered, write_content
-from ckpt_doctor.dtypes import DType
-from ckpt_doctor.errors import ConversionError
-from ckpt_doctor.formats.source import FileSource
+from ckpt_doctor.core.checkpoint import Storage, TensorInfo, WeightFile
+from ckpt_doctor.core.dtypes import DType
+from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.sources.local_file import FileSource
 
 from .draft import Rewritten
 

@@ -9,19 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpt_doctor.checkpoint import Checkpoint, TensorInfo
 from ckpt_doctor.conversion.copying import Copier, write_all
 from ckpt_doctor.conversion.opened import concerning
 from ckpt_doctor.conversion.staging import NO_LINKS
-from ckpt_doctor.errors import ConversionError, MissingDependencyError, PathNotFoundError, RepairError
+from ckpt_doctor.core.checkpoint import Checkpoint, TensorInfo
+from ckpt_doctor.core.errors import ConversionError, MissingDependencyError, PathNotFoundError, RepairError
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Diagnosis, Report
+from ckpt_doctor.core.wording import byte_size, complaint, listed
 from ckpt_doctor.formats import read_weight_file
-from ckpt_doctor.formats.source import FileSource
 from ckpt_doctor.inspection import diagnose, inspect, scanned
 from ckpt_doctor.layouts import discover
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Diagnosis, Report
-from ckpt_doctor.rules.rule import documents
-from ckpt_doctor.wording import byte_size, complaint, listed
+from ckpt_doctor.rules._kit.rule import documents
+from ckpt_doctor.sources.local_file import FileSource
 
 from .draft import Document, Draft, Entry, Moved, Rewritten
 from .journal import Identity

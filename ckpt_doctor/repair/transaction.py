@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ckpt_doctor.conversion.staging import NO_LINKS, is_real_folder, sync_folder
-from ckpt_doctor.errors import RepairError
+from ckpt_doctor.core.errors import RepairError
 from ckpt_doctor.layouts.disk import OWN_FOLDER
 
 from .journal import COMMITTING, DONE, UNDOING, Identity, Journal, Replacement, read_journal

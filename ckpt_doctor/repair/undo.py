@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 from ckpt_doctor.conversion.staging import is_real_folder
-from ckpt_doctor.errors import PathNotFoundError, RepairError
+from ckpt_doctor.core.errors import PathNotFoundError, RepairError
+from ckpt_doctor.core.wording import complaint
 from ckpt_doctor.layouts.disk import OWN_FOLDER
-from ckpt_doctor.wording import complaint
 
 from .journal import DONE, read_journal
 from .transaction import PREFIX, locked, roll_back, take_back

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ckpt_doctor.coverage import Coverage
-    from ckpt_doctor.results import Report
+    from ckpt_doctor.core.coverage import Coverage
+    from ckpt_doctor.core.results import Report
 
     from .presentation import Presentation
     from .sections import Judged

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.findings import Severity
-from ckpt_doctor.wording import counted
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.wording import counted
 
 from .escape import printable
 from .presentation import Presentation

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from ckpt_doctor.difference import Difference, Mismatch, OneSided, Side, ValueDifference
-from ckpt_doctor.wording import counted, listed, shape
+from ckpt_doctor.core.difference import Difference, Mismatch, OneSided, Side, ValueDifference
+from ckpt_doctor.core.wording import counted, listed, shape
 
 from .escape import printable
 from .presentation import Presentation

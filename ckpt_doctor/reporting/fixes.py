@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from ckpt_doctor.findings import Fix
+from ckpt_doctor.core.findings import Fix
 
 from .escape import printable
 from .presentation import Presentation

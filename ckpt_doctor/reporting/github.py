@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.findings import Finding, Severity
 
 from . import fixes
 from .escape import printable, shortened

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.results import Report
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.results import Report
 
 from .presentation import Presentation
 

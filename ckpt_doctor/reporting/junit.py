@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
-from ckpt_doctor.findings import Finding
+from ckpt_doctor.core.findings import Finding
 
 from . import fixes
 from .escape import printable, shortened

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ckpt_doctor.aliasing import alias_groups
-from ckpt_doctor.checkpoint import Checkpoint, TensorInfo
-from ckpt_doctor.findings import MAX_TENSORS
-from ckpt_doctor.version import __version__
-from ckpt_doctor.wording import byte_size, counted, listed, scaled, shape
+from ckpt_doctor.analysis.aliasing import alias_groups
+from ckpt_doctor.core.checkpoint import Checkpoint, TensorInfo
+from ckpt_doctor.core.findings import MAX_TENSORS
+from ckpt_doctor.core.version import __version__
+from ckpt_doctor.core.wording import byte_size, counted, listed, scaled, shape
 
 from .escape import printable
 from .presentation import Presentation

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ckpt_doctor.findings import Finding
+from ckpt_doctor.core.findings import Finding
 
 from . import fixes
 from .escape import shortened

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.findings import Severity
 
 if TYPE_CHECKING:
-    from ckpt_doctor.results import RuleInfo
+    from ckpt_doctor.core.results import RuleInfo
 
 _SGR = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _SEVERITY_STYLES = {Severity.ERROR: ("bold", "red"), Severity.WARNING: ("bold", "yellow"), Severity.NOTE: ("cyan",)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckpt_doctor.results import RuleInfo
-from ckpt_doctor.version import __version__
+from ckpt_doctor.core.results import RuleInfo
+from ckpt_doctor.core.version import __version__
 
 from .markdown_text import rendered
 from .presentation import Presentation

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ckpt_doctor.findings import Finding
-from ckpt_doctor.results import RuleInfo
-from ckpt_doctor.version import __version__
+from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.results import RuleInfo
+from ckpt_doctor.core.version import __version__
 
 from .escape import printable
 from .markdown_text import rendered

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ckpt_doctor.coverage import Component, Coverage
-from ckpt_doctor.findings import MAX_TENSORS, Finding, Severity
-from ckpt_doctor.results import Diagnosis, Report
-from ckpt_doctor.wording import counted
-from ckpt_doctor.wording import healthy as word_for_healthy
+from ckpt_doctor.core.coverage import Component, Coverage
+from ckpt_doctor.core.findings import MAX_TENSORS, Finding, Severity
+from ckpt_doctor.core.results import Diagnosis, Report
+from ckpt_doctor.core.wording import counted
+from ckpt_doctor.core.wording import healthy as word_for_healthy
 
 from .text import contents
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ckpt_doctor.results import SettingInfo
-from ckpt_doctor.version import __version__
+from ckpt_doctor.core.results import SettingInfo
+from ckpt_doctor.core.version import __version__
 
 from .escape import printable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.findings import Finding, Severity
 
 from .presentation import Presentation
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.results import Diagnosis, Report
-from ckpt_doctor.wording import byte_size, counted, healthy, scaled, shell
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.results import Diagnosis, Report
+from ckpt_doctor.core.wording import byte_size, counted, healthy, scaled, shell
 
 from . import fixes
 from .escape import printable, shortened

@@ -12,10 +12,10 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.core.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from .rule import Rule
+    from ._kit.rule import Rule
 
     RULES: tuple[type[Rule], ...]
     """Every rule, in the order of the codes; imports them all."""

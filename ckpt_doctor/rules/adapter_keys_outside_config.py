@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.adapter_keys import base_module
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
 
-from .adapter_view import AdapterView, adapters, lies_in, names_module, wraps_parameters
-from .repairs import setting
-from .rule import Rule
+from ._kit.adapter_view import AdapterView, adapters, lies_in, names_module, wraps_parameters
+from ._kit.repairs import setting
+from ._kit.rule import Rule
 
 
 class AdapterKeysOutsideConfig(Rule):

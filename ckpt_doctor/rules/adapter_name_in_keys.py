@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted
 
-from .adapter_view import adapters
-from .repairs import renaming
-from .rule import Rule
+from ._kit.adapter_view import adapters
+from ._kit.repairs import renaming
+from ._kit.rule import Rule
 
 
 class AdapterNameInKeys(Rule):

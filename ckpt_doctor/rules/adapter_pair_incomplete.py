@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .adapter_view import AdapterView, adapters
-from .rule import Rule
+from ._kit.adapter_view import AdapterView, adapters
+from ._kit.rule import Rule
 
 _MAGNITUDE = "lora_magnitude_vector"
 

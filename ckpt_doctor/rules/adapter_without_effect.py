@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.findings import Severity
 
-from .rule import LoadRule
+from ._kit.rule import LoadRule
 
 
 class AdapterWithoutEffect(LoadRule):

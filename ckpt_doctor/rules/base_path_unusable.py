@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, Part
-from ckpt_doctor.findings import Finding, Fix, Severity
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.findings import Finding, Fix, Severity
+from ckpt_doctor.core.policy import Policy
 
-from .repairs import setting
-from .rule import Rule
+from ._kit.repairs import setting
+from ._kit.rule import Rule
 
 # What cannot be a hub id: absolute paths of either system, the home directory, and paths that start with dots.
 _LOCAL = re.compile(r"/|~|\.\.?(/|\\|$)|[A-Za-z]:[\\/]|\\\\")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import Rewrite
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.actions import Rewrite
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.adapter_keys import AdapterKey, base_module
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
 
-from .adapter_view import AdapterView, adapters, lies_in
+from ._kit.adapter_view import AdapterView, adapters, lies_in
+from ._kit.rule import Rule
 from .modules_to_save_missing import automatic_heads
-from .rule import Rule
 
 # Names of input and output embeddings: PEFT saves them whole where they are targeted or were resized, and that they
 # were resized stands nowhere in the files.

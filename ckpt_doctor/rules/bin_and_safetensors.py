@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import SetAside
-from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.core.actions import SetAside
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .copies import compare, indexes_of
-from .rule import Rule
+from ._kit.copies import compare, indexes_of
+from ._kit.rule import Rule
 
 _NUMBER = r"-\d+-of-\d+"
 _NAME = r"(?P<folder>.*/)?(?P<stem>[^/]+?)(?:-\d+-of-\d+)?(?P<variant>\.[\w-]+)?\.(?P<ending>safetensors|bin|pt|pth)"

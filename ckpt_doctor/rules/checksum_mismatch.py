@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.checkpoint import DefectKind
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.checkpoint import DefectKind
+from ckpt_doctor.core.findings import Severity
 
-from .rule import DefectRule
+from ._kit.rule import DefectRule
 
 
 class ChecksumMismatch(DefectRule):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import EditJson
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.actions import EditJson
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PEFT_VERSION
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
 
+from ._kit.rule import Rule
 from .peft_version import is_newer
-from .rule import Rule
 
 
 class ConfigUnknownKeys(Rule):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import shell
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import shell
 
-from .contract_rule import ContractRule, contract_file
+from ._kit.contract_rule import ContractRule, contract_file
 
 
 class ContractLayoutDiffers(ContractRule):

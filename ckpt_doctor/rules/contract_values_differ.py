@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.contract import PartComparison
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.contract import PartComparison
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .contract_rule import ContractRule
+from ._kit.contract_rule import ContractRule
 
 
 class ContractValuesDiffer(ContractRule):

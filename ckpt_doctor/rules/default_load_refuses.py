@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ckpt_doctor.checkpoint import Checkpoint, DefectKind, Part, Refusal, WeightFile
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.checkpoint import Checkpoint, DefectKind, Part, Refusal, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.packages import package_of
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
 
-from .repairs import left_out_of_plain, plain_only
-from .rule import Rule
+from ._kit.repairs import left_out_of_plain, plain_only
+from ._kit.rule import Rule
 
 # What somebody must not load at all, or cannot read, is the subject of another rule.
 _OTHER_RULES = (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, WeightFile
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, shell
+from ckpt_doctor.core.checkpoint import Checkpoint, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, shell
 
-from .repairs import renaming
-from .rule import Rule
+from ._kit.repairs import renaming
+from ._kit.rule import Rule
 
 PREFIX = "base_model.model."
 _MEMGENS = "base_model.model.model.model."

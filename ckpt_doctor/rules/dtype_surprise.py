@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import Rewrite
-from ckpt_doctor.checkpoint import Checkpoint, Part
-from ckpt_doctor.findings import Finding, Fix, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import byte_size, counted, listed
+from ckpt_doctor.core.actions import Rewrite
+from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.findings import Finding, Fix, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import byte_size, counted, listed
 
-from .repairs import casting
-from .rule import Rule
+from ._kit.repairs import casting
+from ._kit.rule import Rule
 
 _WIDE = ("float64", "float32", "float16", "bfloat16")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import Rewrite
-from ckpt_doctor.checkpoint import Checkpoint, Part, ShardIndex, TensorInfo, WeightFile
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import indexed_shards, numbered_sets, with_siblings
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.analysis.sharding import indexed_shards, numbered_sets, with_siblings
+from ckpt_doctor.core.actions import Rewrite
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, ShardIndex, TensorInfo, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 _Copy = tuple[WeightFile, TensorInfo]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, Tokenizer
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.checkpoint import Checkpoint, Tokenizer
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.embeddings import embedding_rows, makes_up, rows_needed, vocabulary_size
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 
 class EmbeddingResized(Rule):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 if TYPE_CHECKING:
     from ckpt_doctor.knowledge.adapter_keys import AdapterKey
@@ -60,7 +60,7 @@ class EmptyAdapter(Rule):
         if next(checkpoint.parts_with("adapter"), None) is None:
             return
         # Imported here because a checkpoint without adapters should not pay for what is known about them.
-        from .adapter_view import adapters
+        from ._kit.adapter_view import adapters
 
         for view in adapters(checkpoint):
             if view.kind is not None and view.file.tensors and not any(_is_of(key, view.kind) for key in view.keys):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import posixpath
 
-from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
-from ckpt_doctor.findings import Severity
-from ckpt_doctor.wording import counted, shell
+from ckpt_doctor.core.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.wording import counted, shell
 
-from .rule import DefectRule
+from ._kit.rule import DefectRule
 
 
 class ExecutableArchive(DefectRule):

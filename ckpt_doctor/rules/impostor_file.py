@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.core.findings import Severity
 
+from ._kit.rule import DefectRule
 from .kind_not_read import is_mistaken
-from .rule import DefectRule
 
 
 class ImpostorFile(DefectRule):

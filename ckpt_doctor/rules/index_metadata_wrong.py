@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import WriteIndex
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import indexed_shards, possible_total_sizes, successor
+from ckpt_doctor.analysis.sharding import indexed_shards, possible_total_sizes, successor
+from ckpt_doctor.core.actions import WriteIndex
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 
 class IndexMetadataWrong(Rule):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, Part, ShardIndex
-from ckpt_doctor.findings import Finding, Fix, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import NumberedSet, ending_of, index_path, numbered_sets
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.analysis.sharding import NumberedSet, ending_of, index_path, numbered_sets
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, ShardIndex
+from ckpt_doctor.core.findings import Finding, Fix, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .repairs import rebuilding
-from .rule import Rule, sentence
+from ._kit.repairs import rebuilding
+from ._kit.rule import Rule, sentence
 
 
 class IndexUnreadable(Rule):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, Defect, Part, Unread, WeightFile
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.checkpoint import Checkpoint, Defect, Part, Unread, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.weight_names import is_opened_by_name
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 
 class KindNotRead(Rule):

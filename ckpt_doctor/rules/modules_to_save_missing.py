@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import listed
 from ckpt_doctor.knowledge.peft_types import AUTOMATIC_HEADS
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import listed
 
-from .adapter_view import adapters, lies_in
-from .rule import Rule
+from ._kit.adapter_view import adapters, lies_in
+from ._kit.rule import Rule
 
 _HEADS = frozenset(("classifier", "score", "pre_classifier", "qa_outputs", "lm_head", "embed_tokens", "wte", "pooler"))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import Copy
-from ckpt_doctor.checkpoint import Checkpoint, Part
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.actions import Copy
+from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 
 class NestedAdapterDir(Rule):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, TensorInfo, TensorScan, WeightFile
-from ckpt_doctor.findings import MAX_TENSORS, Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.tensor_names import may_be_infinite
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.analysis.tensor_names import may_be_infinite
+from ckpt_doctor.core.checkpoint import Checkpoint, TensorInfo, TensorScan, WeightFile
+from ckpt_doctor.core.findings import MAX_TENSORS, Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 
 class NonFinite(Rule):

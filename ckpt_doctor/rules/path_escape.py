@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.core.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .rule import DefectRule
+from ._kit.rule import DefectRule
 
 # huggingface_hub names a blob after its hash: SHA-1 for small files, SHA-256 for large ones.
 _BLOB = re.compile(r"(\.\./)+blobs/[0-9a-f]{40}([0-9a-f]{24})?")

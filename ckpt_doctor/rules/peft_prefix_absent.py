@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import Action
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.actions import Action
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted
 from ckpt_doctor.knowledge.adapter_keys import ROOT
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted
 
-from .adapter_view import AdapterView, adapters
-from .repairs import renaming
-from .rule import Rule
+from ._kit.adapter_view import AdapterView, adapters
+from ._kit.repairs import renaming
+from ._kit.rule import Rule
 
 _WITH_HEAD = ("CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS")
 # What lies directly in a bare model of transformers: layers in a row, or the two towers of an encoder-decoder.

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.adapter_keys import base_module
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
 
-from .adapter_view import AdapterView, adapters, names_module, wraps_parameters
-from .repairs import setting
-from .rule import Rule
+from ._kit.adapter_view import AdapterView, adapters, names_module, wraps_parameters
+from ._kit.repairs import setting
+from ._kit.rule import Rule
 
 # Parameter, dimension that is the rank: in lora_A and lora_embedding_A the first, in their counterparts the second.
 _RANK_DIMENSION = {"lora_A.weight": 0, "lora_B.weight": 1, "lora_embedding_A": 0, "lora_embedding_B": 1}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
-from ckpt_doctor.findings import Fix, Severity
+from ckpt_doctor.core.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.core.findings import Fix, Severity
 
-from .repairs import salvaging
-from .rule import DefectRule
+from ._kit.repairs import salvaging
+from ._kit.rule import DefectRule
 
 
 class SafetensorsTruncated(DefectRule):

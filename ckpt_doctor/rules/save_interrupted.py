@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, ConfigFile, WeightFile
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.core.checkpoint import Checkpoint, ConfigFile, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .rule import Rule, documents
+from ._kit.rule import Rule, documents
 
 _FINAL = r"(?P<final>[^/]+?\.(?:safetensors|bin|pt|pth|ckpt|json))"
 # Names that savers, copiers and downloaders give to a file until it is whole. Locks and metadata of a download are

@@ -5,14 +5,14 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import WriteIndex
-from ckpt_doctor.checkpoint import Checkpoint, Part
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import IndexedShards, indexed_shards, successor, with_siblings
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.analysis.sharding import IndexedShards, indexed_shards, successor, with_siblings
+from ckpt_doctor.core.actions import WriteIndex
+from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 
 class ShardKeyUnlisted(Rule):

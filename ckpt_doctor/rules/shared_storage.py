@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import Rewrite
-from ckpt_doctor.aliasing import AliasGroup, alias_groups
-from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.analysis.aliasing import AliasGroup, alias_groups
+from ckpt_doctor.core.actions import Rewrite
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.core.findings import Finding, Fix, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import byte_size, counted, listed, shell
 from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import byte_size, counted, listed, shell
 
-from .rule import Rule, is_impossible
+from ._kit.rule import Rule, is_impossible
 
 
 class SharedStorage(Rule):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import Action, SetAside
-from ckpt_doctor.checkpoint import Checkpoint, WeightFile
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import indexed_shards, plausible, successor
-from ckpt_doctor.wording import capital, counted, listed
+from ckpt_doctor.analysis.sharding import indexed_shards, plausible, successor
+from ckpt_doctor.core.actions import Action, SetAside
+from ckpt_doctor.core.checkpoint import Checkpoint, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import capital, counted, listed
 
-from .repairs import rebuilding
-from .rule import Rule
+from ._kit.repairs import rebuilding
+from ._kit.rule import Rule
 
 
 class StaleIndex(Rule):

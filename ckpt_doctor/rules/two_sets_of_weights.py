@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ckpt_doctor.actions import SetAside
-from ckpt_doctor.checkpoint import Checkpoint, Part, ShardIndex, WeightFile
-from ckpt_doctor.findings import Finding, Fix, Severity
+from ckpt_doctor.analysis.sharding import ending_of, indexed_shards, numbered_sets
+from ckpt_doctor.core.actions import SetAside
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, ShardIndex, WeightFile
+from ckpt_doctor.core.findings import Finding, Fix, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import ending_of, indexed_shards, numbered_sets
-from ckpt_doctor.wording import counted, listed
 
-from .copies import Copies, compare
-from .rule import Rule
+from ._kit.copies import Copies, compare
+from ._kit.rule import Rule
 
 # Older versions saved these, every model of transformers computes them by itself, and none of them was trained.
 _MADE_ANEW = re.compile(r"(rotary_emb\.inv_freq|(^|\.)position_ids)$")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from ckpt_doctor.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
-from ckpt_doctor.findings import Fix, Severity
-from ckpt_doctor.wording import listed
+from ckpt_doctor.core.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.core.findings import Fix, Severity
+from ckpt_doctor.core.wording import listed
 
-from .repairs import left_out_of_plain, plain_only
-from .rule import DefectRule
+from ._kit.repairs import left_out_of_plain, plain_only
+from ._kit.rule import DefectRule
 
 # Not in the standard library of every Python, or not of it at all, but able to run what a pickle says.
 _NEVER_HARMLESS = frozenset(

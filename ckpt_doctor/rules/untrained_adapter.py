@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.checkpoint import Checkpoint, Part, TensorInfo, TensorScan
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorInfo, TensorScan
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted, listed
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 
 class UntrainedAdapter(Rule):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import Rewrite
-from ckpt_doctor.checkpoint import Checkpoint, TensorInfo, WeightFile
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import byte_size, counted, listed
+from ckpt_doctor.core.actions import Rewrite
+from ckpt_doctor.core.checkpoint import Checkpoint, TensorInfo, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import byte_size, counted, listed
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 # Less than this is what allocators round up, not a view that somebody forgot to clone.
 _MIN_WASTED_BYTES = 4096

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ckpt_doctor.actions import Action, Rewrite, SetAside, WriteIndex
-from ckpt_doctor.aliasing import alias_groups
-from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.analysis.aliasing import alias_groups
+from ckpt_doctor.analysis.sharding import indexed_shards
+from ckpt_doctor.core.actions import Action, Rewrite, SetAside, WriteIndex
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted
 from ckpt_doctor.knowledge.weight_names import converted_index, converted_name
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.sharding import indexed_shards
-from ckpt_doctor.wording import counted
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 _ENDINGS = {"safetensors": ".safetensors", "bin": ".bin"}
 

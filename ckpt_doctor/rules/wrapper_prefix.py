@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from ckpt_doctor.checkpoint import Checkpoint, Part
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.wording import counted
+from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.wording import counted
 
-from .repairs import renaming
-from .rule import Rule
+from ._kit.repairs import renaming
+from ._kit.rule import Rule
 
 # torch.compile, FSDP, activation checkpointing and Lightning's Fabric put these anywhere in a name; nobody calls a
 # module so by hand.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.actions import Move, Rewrite
-from ckpt_doctor.checkpoint import Checkpoint, Part, WeightFile
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.actions import Move, Rewrite
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
 
-from .rule import Rule
+from ._kit.rule import Rule
 
 # Names under which PEFT and transformers look for weights; both choose their reader by the ending of the name.
 _READ_BY_NAME = ("adapter_model.", "model", "pytorch_model")

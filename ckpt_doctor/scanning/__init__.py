@@ -1,4 +1,4 @@
-"""Tensor bytes to :class:`~ckpt_doctor.checkpoint.TensorScan`: what ``--deep`` adds. Imports numpy: import it late."""
+"""Tensor bytes to :class:`~ckpt_doctor.core.checkpoint.TensorScan`: what ``--deep`` adds. It imports numpy."""
 
 from .run import bytes_to_scan, scan
 

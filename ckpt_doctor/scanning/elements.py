@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ckpt_doctor.dtypes import DType
+from ckpt_doctor.core.dtypes import DType
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # takes as long to import as a tenth of numpy

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, TensorInfo, TensorScan, WeightFile
-from ckpt_doctor.wording import counted, listed
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, TensorInfo, TensorScan, WeightFile
+from ckpt_doctor.core.wording import counted, listed
+from ckpt_doctor.runtime.crew import Stopped
 
-from .crew import Stopped
 from .elements import kind_of
 from .strided import Budget, BudgetExceededError, digest_view, scan_view
 from .sweep import ChecksumRun, Consumer, Reader, TensorRun, stretches, sweep

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ckpt_doctor.errors import SettingsError, UnknownNameError
-from ckpt_doctor.findings import Severity
-from ckpt_doctor.layout_definition import LayoutDefinition
+from ckpt_doctor.core.errors import SettingsError, UnknownNameError
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.layout import LayoutDefinition
+from ckpt_doctor.core.path_ignores import PathIgnore
+from ckpt_doctor.core.policy import EXPECTATIONS, FAIL_ON
 from ckpt_doctor.layouts import LAYOUTS
-from ckpt_doctor.path_ignores import PathIgnore
-from ckpt_doctor.policy import EXPECTATIONS, FAIL_ON
-from ckpt_doctor.rules.choices import codes_of, find_rule, rule_choices
+from ckpt_doctor.rules._kit.choices import codes_of, find_rule, rule_choices
 
 from .layout_tables import layouts
 from .loading import PREFIX

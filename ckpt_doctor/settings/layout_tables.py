@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor.layout_definition import RESERVED_ROLES, LayoutDefinition, PartDefinition, SizeDefinition
+from ckpt_doctor.core.layout import RESERVED_ROLES, LayoutDefinition, PartDefinition, SizeDefinition
+from ckpt_doctor.core.policy import EXPECTATIONS
 from ckpt_doctor.layouts import LAYOUTS
 from ckpt_doctor.layouts.names import has_weight_ending, is_text_name
-from ckpt_doctor.policy import EXPECTATIONS
 
 from .entry_tables import entries
 from .paths import below, relative_path

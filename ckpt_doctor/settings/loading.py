@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.policy import Policy
 
 from .search import Search, read, search
 
@@ -49,7 +49,7 @@ class Settings(NamedTuple):
         """
         merged = {**self.values, **values}
         if "select" in values and "ignore" not in values and "ignore" in merged:
-            from ckpt_doctor.rules.choices import codes_of
+            from ckpt_doctor.rules._kit.choices import codes_of
 
             asked = [codes_of(choice) for choice in values["select"]]
             merged["ignore"] = tuple(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from ckpt_doctor.results import SettingInfo
+from ckpt_doctor.core.results import SettingInfo
 
 from .keys import KEYS
 from .loading import CONFIG_VARIABLE, PREFIX, Settings

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ckpt_doctor.errors import SettingsError
-from ckpt_doctor.wording import from_here
+from ckpt_doctor.core.errors import SettingsError
+from ckpt_doctor.core.wording import from_here
 
 OWN_FILE = "ckpt-doctor.toml"
 PROJECT_FILE = "pyproject.toml"
@@ -100,7 +100,7 @@ def _is_below(folder: Path, paths: Iterable[str | os.PathLike[str]]) -> bool:
 
 
 def _data(path: Path) -> bytes:
-    from ckpt_doctor.formats.source import FileSource
+    from ckpt_doctor.sources.local_file import FileSource
 
     try:
         with FileSource(path) as source:

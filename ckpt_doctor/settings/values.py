@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from ckpt_doctor.errors import SettingsError
+from ckpt_doctor.core.errors import SettingsError
 
 _KINDS = (
     (bool, "true or false"),

@@ -1,4 +1,4 @@
-"""A model, a loader and a checkpoint to :class:`ckpt_doctor.coverage.Coverage`.
+"""A model, a loader and a checkpoint to :class:`ckpt_doctor.core.coverage.Coverage`.
 
 This room alone imports torch, peft and transformers, and only once a load is to be judged.
 """

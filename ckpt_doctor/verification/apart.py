@@ -18,15 +18,15 @@ import traceback
 from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Any
 
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.errors import CkptDoctorError, VerificationError
-from ckpt_doctor.processes import answers, how_it_ended, kill, receive, send, start
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.errors import CkptDoctorError, VerificationError
+from ckpt_doctor.runtime.processes import answers, how_it_ended, kill, receive, send, start
 
-from .isolation import said
+from .hosting.isolation import said
 from .run import ended, untold, verify
 
 if TYPE_CHECKING:
-    from .assess import Progress
+    from .proof.assess import Progress
     from .run import Stage
 
 _ANSWER, _PROGRESS = "answer", "progress"

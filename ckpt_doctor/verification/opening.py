@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint, Part
 from ckpt_doctor.inspection import the_one
 from ckpt_doctor.layouts import discover
 
 if TYPE_CHECKING:
-    from ckpt_doctor.layout_definition import LayoutDefinition
+    from ckpt_doctor.core.layout import LayoutDefinition
 
 
 def opened(path: str | os.PathLike[str], layout: str | None, layouts: Sequence[LayoutDefinition] = ()) -> Checkpoint:

@@ -7,30 +7,30 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.coverage import MEMGEN_FORK, MEMGEN_UPSTREAM, MISSING, MODES, Coverage
-from ckpt_doctor.errors import IncompleteLoadError, UnknownNameError, VerificationError
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.coverage import MEMGEN_FORK, MEMGEN_UPSTREAM, MISSING, MODES, Coverage
+from ckpt_doctor.core.errors import IncompleteLoadError, UnknownNameError, VerificationError
+from ckpt_doctor.core.findings import Finding, Severity
 
-from . import findings as words
-from . import loaders
-from .assess import assess, nothing_arrived
-from .builders import Plan, plan
-from .dependencies import require
-from .isolation import run, surroundings_put_back
-from .marks import Marks
+from .hosting.dependencies import require
+from .hosting.isolation import run, surroundings_put_back
+from .hosting.specs import UserCode, given, loader_spec, model_spec
+from .model import loaders
+from .model.builders import Plan, plan
 from .opening import opened
-from .safety import Unchanged, broken, unsafe
-from .specs import UserCode, given, loader_spec, model_spec
+from .proof import findings as words
+from .proof.assess import assess, nothing_arrived
+from .proof.safety import Unchanged, broken, unsafe
+from .values.marks import Marks
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ckpt_doctor.layout_definition import LayoutDefinition
+    from ckpt_doctor.core.layout import LayoutDefinition
 
-    from .assess import Progress
-    from .merging import Reference
-    from .specs import ModelSpec
+    from .hosting.specs import ModelSpec
+    from .proof.assess import Progress
+    from .proof.merging import Reference
 
     Stage = Callable[[str, str], None]
 
@@ -144,7 +144,7 @@ def _memgens(loader: str, checkpoint: Checkpoint, mode: str) -> UserCode:
     if mode == "keys":
         raise VerificationError(f"--mode keys runs no loader: judge --loader {loader} with --mode load")
     require("torch")
-    from .memgen_theirs import LOADERS
+    from .memgen.their_loaders import LOADERS
 
     return UserCode(loader, lambda model, _: LOADERS[loader](model, checkpoint), None)
 
@@ -299,7 +299,7 @@ class _Job:
         if marks is not None:
             marks.lift()
         if self.mode == "forward":
-            from .forward import forward_findings, same_random_state
+            from .proof.forward import forward_findings, same_random_state
 
             parameters = [tensor.parameter for tensor in tensors if tensor.expected and tensor.parameter]
             with same_random_state():

@@ -7,19 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.errors import VerificationError
 
-from .assess import assess
-from .marks import Fates, Marks
 from .opening import opened
-from .safety import Unchanged, broken, unsafe
+from .proof.assess import assess
+from .proof.safety import Unchanged, broken, unsafe
+from .values.marks import Fates, Marks
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ckpt_doctor.checkpoint import Checkpoint
-    from ckpt_doctor.layout_definition import LayoutDefinition
+    from ckpt_doctor.core.checkpoint import Checkpoint
+    from ckpt_doctor.core.layout import LayoutDefinition
 
 
 def load_coverage(

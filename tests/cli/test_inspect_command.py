@@ -9,10 +9,10 @@ import pytest
 from command_line import BROKEN, FAILURES, FIXTURES, HEALTHY, run
 
 import ckpt_doctor.inspection
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Diagnosis, Report
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Diagnosis, Report
 
 
 def report_with(*findings: Finding) -> Report:

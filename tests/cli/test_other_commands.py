@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import BROKEN, FAILURES, HEALTHY, run
 
+from ckpt_doctor.core.version import __version__
 from ckpt_doctor.rules import RULES
-from ckpt_doctor.version import __version__
 
 
 def test_version() -> None:

@@ -15,12 +15,12 @@ from command_line import BROKEN, HEALTHY, process, run
 from test_processes import safetensors_file
 
 import ckpt_doctor.inspection
-from ckpt_doctor.checkpoint import Checkpoint
 from ckpt_doctor.cli.outputs import Output, Outputs
 from ckpt_doctor.cli.step_summary import LIMIT, fitting
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.results import Diagnosis, Report
 from ckpt_doctor.reporting import FORMATS
-from ckpt_doctor.results import Diagnosis, Report
 
 sys.path.append(str(Path(__file__).parents[1] / "reporting"))
 import strict

@@ -14,8 +14,8 @@ import pytest
 from children import LIMIT, running
 from command_line import BROKEN, FIXTURES, HEALTHY, process, start
 
+from ckpt_doctor.core.version import __version__
 from ckpt_doctor.reporting import FORMATS
-from ckpt_doctor.version import __version__
 
 NOT_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals, pipes and file names")
 

@@ -13,9 +13,9 @@ import torch
 from running import HEALTHY, copied, run, save
 
 import ckpt_doctor
-from ckpt_doctor.errors import ContractError
-from ckpt_doctor.findings import Severity
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.errors import ContractError
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.policy import Policy
 
 FIXTURE = "weaver_safetensors/weaver"
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ckpt_doctor
-from ckpt_doctor.contract import Contract, PinnedPart, PinnedTensor
 from ckpt_doctor.contracts import reading
 from ckpt_doctor.contracts.reading import read_contract
-from ckpt_doctor.dtypes import BY_NAME
-from ckpt_doctor.errors import ContractError
+from ckpt_doctor.core.contract import Contract, PinnedPart, PinnedTensor
+from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.errors import ContractError
 
 names = st.text(max_size=8)
 scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)

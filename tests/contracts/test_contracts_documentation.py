@@ -12,7 +12,7 @@ import torch
 import transcripts
 from running import FAILURES, HEALTHY, REPOSITORY, run
 
-from ckpt_doctor.contract import KIND
+from ckpt_doctor.core.contract import KIND
 
 PAGE = REPOSITORY / "docs" / "contracts.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -9,11 +9,11 @@ import pytest
 from zoo import ZOO
 
 import ckpt_doctor
-from ckpt_doctor.contract import Contract
 from ckpt_doctor.contracts import read_contract
-from ckpt_doctor.errors import ConversionError, LockRefusedError
-from ckpt_doctor.findings import Finding, Severity
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.contract import Contract
+from ckpt_doctor.core.errors import ConversionError, LockRefusedError
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.policy import Policy
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "healthy"
 HEALTHY = sorted(path.parent for path in FIXTURES.rglob("*") if path.name in ("adapter_config.json", "config.json"))

@@ -13,7 +13,7 @@ from running import FAILURES, HEALTHY, copied, run, save
 from safetensors.torch import load_file
 
 import ckpt_doctor
-from ckpt_doctor.errors import NoCheckpointError
+from ckpt_doctor.core.errors import NoCheckpointError
 
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(2), "c": torch.ones(4)}
 

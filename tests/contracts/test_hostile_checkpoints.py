@@ -9,10 +9,10 @@ from hostile import hostile_files
 from running import run
 
 import ckpt_doctor
-from ckpt_doctor.contract import Contract, PinnedPart, PinnedTensor
-from ckpt_doctor.errors import LockRefusedError
+from ckpt_doctor.core.contract import Contract, PinnedPart, PinnedTensor
+from ckpt_doctor.core.errors import LockRefusedError
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.formats.limits import LIMITS
-from ckpt_doctor.policy import Policy
 
 # Those with limits of their own are harmless to whoever reads them with the usual ones.
 CASES = {name: case for name, case in hostile_files().items() if case.limits == LIMITS}

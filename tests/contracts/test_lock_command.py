@@ -16,7 +16,7 @@ from running import FAILURES, HEALTHY, copied, run, save
 
 import ckpt_doctor
 from ckpt_doctor.contracts import read_contract
-from ckpt_doctor.errors import LockRefusedError
+from ckpt_doctor.core.errors import LockRefusedError
 
 WEAVER = HEALTHY / "weaver_bin" / "weaver"
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import ckpt_doctor
 from ckpt_doctor.contracts import inspect_against
-from ckpt_doctor.findings import Finding
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.policy import Policy
 
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64),

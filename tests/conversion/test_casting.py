@@ -15,11 +15,11 @@ import torch
 from hypothesis import given, settings
 from states import bits
 
-from ckpt_doctor.checkpoint import Storage, TensorInfo
 from ckpt_doctor.conversion.casting import cast, refuse_overflow
 from ckpt_doctor.conversion.editing import FLOATS
-from ckpt_doctor.dtypes import BY_NAME
-from ckpt_doctor.errors import ConversionError
+from ckpt_doctor.core.checkpoint import Storage, TensorInfo
+from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.errors import ConversionError
 
 PAIRS = list(itertools.permutations(FLOATS, 2))
 INTEGERS = {8: torch.int64, 4: torch.int32, 2: torch.int16}

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from states import filled, load, save, snapshot
 
 from ckpt_doctor import ConversionError, convert
-from ckpt_doctor.errors import CkptDoctorError
+from ckpt_doctor.core.errors import CkptDoctorError
 
 CALLS: list[tuple[ModuleType, str]] = [
     *(

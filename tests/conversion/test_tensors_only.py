@@ -20,8 +20,8 @@ from torch import nn
 
 import ckpt_doctor
 from ckpt_doctor.cli.root import cli
-from ckpt_doctor.errors import ConversionError
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix
 
 

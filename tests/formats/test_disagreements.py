@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from hostile import archive, call, foreign, legacy, legacy_saved, saved, tensor, text
 
-from ckpt_doctor.checkpoint import DefectKind, WeightFile
+from ckpt_doctor.core.checkpoint import DefectKind, WeightFile
 from ckpt_doctor.formats import signatures
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.recognise import recognise
-from ckpt_doctor.formats.source import BytesSource, FileSource
+from ckpt_doctor.sources.local_file import BytesSource, FileSource
 
 
 def read(data: bytes, limits: Limits = LIMITS) -> WeightFile:

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from hostile import PACKAGE, HostileCase, archive, hostile_files, legacy, legacy_saved, saved, tensor, text
 
-from ckpt_doctor.checkpoint import DefectKind, Storage, WeightFile
-from ckpt_doctor.dtypes import BY_NAME
+from ckpt_doctor.core.checkpoint import DefectKind, Storage, WeightFile
+from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.pickle_machine import run
 from ckpt_doctor.formats.pickle_values import Budget, TensorNode
 from ckpt_doctor.formats.pickle_walk import Harvest
 from ckpt_doctor.formats.recognise import recognise
-from ckpt_doctor.formats.source import BytesSource
 from ckpt_doctor.formats.torch_tensors import describe
+from ckpt_doctor.sources.local_file import BytesSource
 
 TESTS = Path(__file__).parents[1]
 KINDS = {

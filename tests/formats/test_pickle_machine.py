@@ -17,16 +17,16 @@ from hostile import PACKAGE, call, foreign, tensor, text
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ckpt_doctor.checkpoint import OpaqueValue
+from ckpt_doctor.core.checkpoint import OpaqueValue
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.pickle_machine import Outcome, run
 from ckpt_doctor.formats.pickle_values import REFUSED, Budget
 from ckpt_doctor.formats.pickle_walk import Harvest, harvest
 from ckpt_doctor.formats.recognise import recognise
-from ckpt_doctor.formats.source import BytesSource
 from ckpt_doctor.formats.torch_objects import known_global
 from ckpt_doctor.knowledge.inert_globals import CALLABLES, ENUMS, MAPPINGS, OBJECTS, SEQUENCES
 from ckpt_doctor.knowledge.pickle_globals import TORCH_ALLOWED
+from ckpt_doctor.sources.local_file import BytesSource
 
 
 def machine(data: bytes) -> Outcome:

@@ -18,11 +18,11 @@ from hostile import PACKAGE
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ckpt_doctor.checkpoint import DefectKind, WeightFile
+from ckpt_doctor.core.checkpoint import DefectKind, WeightFile
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.formats.limits import Limits
 from ckpt_doctor.formats.recognise import recognise
-from ckpt_doctor.formats.source import BytesSource
+from ckpt_doctor.sources.local_file import BytesSource
 
 NAME = f"c{PACKAGE}\nthing\n".encode()
 SAFETENSORS = struct.pack("<Q", 2) + b"{}"

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ckpt_doctor.checkpoint import DefectKind, WeightFile
-from ckpt_doctor.dtypes import BY_SAFETENSORS
+from ckpt_doctor.core.checkpoint import DefectKind, WeightFile
+from ckpt_doctor.core.dtypes import BY_SAFETENSORS
 from ckpt_doctor.formats import read_weight_file, safetensors
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.recognise import recognise
-from ckpt_doctor.formats.source import BytesSource
+from ckpt_doctor.sources.local_file import BytesSource
 
 library = pytest.importorskip("safetensors")
 torch = pytest.importorskip("torch")

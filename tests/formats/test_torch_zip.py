@@ -14,10 +14,10 @@ from hostile import archive, saved, tensor, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpt_doctor.checkpoint import DefectKind, TensorInfo, WeightFile
-from ckpt_doctor.dtypes import BY_NAME
+from ckpt_doctor.core.checkpoint import DefectKind, TensorInfo, WeightFile
+from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.formats import read_weight_file, torch_zip
-from ckpt_doctor.formats.source import BytesSource
+from ckpt_doctor.sources.local_file import BytesSource
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 REAL = sorted(path for pattern in ("*.bin", "*.pt") for path in FIXTURES.rglob(pattern))

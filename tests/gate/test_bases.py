@@ -13,7 +13,7 @@ from trees import aged, copied, light, weaver
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from command_line import run
 
-from ckpt_doctor.errors import NoCheckpointError
+from ckpt_doctor.core.errors import NoCheckpointError
 from ckpt_doctor.gate import decide, latest
 
 

@@ -15,7 +15,7 @@ from children import LIMIT
 from children import running as beside
 from trees import HEALTHY, REPOSITORY, broken, ckpt_doctor, light, weaver
 
-from ckpt_doctor.errors import CommandError
+from ckpt_doctor.core.errors import CommandError
 from ckpt_doctor.gate import launch
 from ckpt_doctor.gate.command import run_as_child
 

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 from trees import MODEL, broken, ckpt_doctor, light, weaver
 
+from ckpt_doctor.core.version import __version__
 from ckpt_doctor.verification import verify
-from ckpt_doctor.version import __version__
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from command_line import run

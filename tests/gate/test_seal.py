@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from trees import copied, light, weaver
 
-from ckpt_doctor.errors import GateError
+from ckpt_doctor.core.errors import GateError
 from ckpt_doctor.gate import decide
 from ckpt_doctor.gate.verdict import Verdict
 

@@ -22,12 +22,12 @@ from command_line import run, start
 from damages import DAMAGES
 from hostile import hostile_files
 
-from ckpt_doctor.checkpoint import Checkpoint
-from ckpt_doctor.cores import available_cores
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Report
 from ckpt_doctor.inspection import inspect, judge, several
 from ckpt_doctor.layouts import Found, Survey, find
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.results import Report
+from ckpt_doctor.runtime.cores import available_cores
 
 REPOSITORY = Path(__file__).parents[2]
 HEALTHY = REPOSITORY / "fixtures" / "healthy"

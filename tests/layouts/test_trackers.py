@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ckpt_doctor
-from ckpt_doctor.errors import NoCheckpointError
+from ckpt_doctor.core.errors import NoCheckpointError
 from ckpt_doctor.gate import decide, latest
 
 SAVED = Path(__file__).parents[2] / "fixtures/healthy/peft/lora_bin"

@@ -10,8 +10,8 @@ from zoo.common import quiet
 from zoo.upstream import ORDER, Upstream, base
 
 import ckpt_doctor
-from ckpt_doctor.findings import Severity
-from ckpt_doctor.results import Report
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.results import Report
 
 _COMPLETE = ORDER.index("trigger/trigger/adapter_config.json") + 1
 """Files up to which the tensors are not all there; what follows concerns no load."""

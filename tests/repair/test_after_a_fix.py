@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 
 from ckpt_doctor import inspect
 from ckpt_doctor.cli.root import cli
-from ckpt_doctor.path_ignores import PathIgnore
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.path_ignores import PathIgnore
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.results import Report
 from ckpt_doctor.repair import Repairs, fix
-from ckpt_doctor.results import Report
 
 ALL: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *damages_keys.DAMAGES)
 

@@ -14,8 +14,8 @@ from repaired import content, copied, own_files
 from safetensors.torch import load_file, save_file
 from scenes import shards, weaver
 
-from ckpt_doctor.errors import RepairError
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.errors import RepairError
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix, run, undo
 from ckpt_doctor.repair.journal import Identity, Journal, Replacement
 from ckpt_doctor.repair.transaction import locked

@@ -12,9 +12,9 @@ from repaired import assert_loads, bits, content, copied, own_files, tensors_of
 from safetensors.torch import load_file, save_file
 
 from ckpt_doctor import inspect
-from ckpt_doctor.actions import Rewrite
-from ckpt_doctor.errors import ConversionError
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.actions import Rewrite
+from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import Repairs, fix, undo
 from ckpt_doctor.repair.applying import apply
 from ckpt_doctor.repair.draft import Draft, Rewritten

@@ -14,7 +14,7 @@ from repaired import bits, content, copied, tensors_of
 from safetensors.torch import load_file, save_file
 
 from ckpt_doctor import inspect
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import Repairs, fix
 
 

@@ -13,8 +13,8 @@ from damages import Damage
 from repaired import assert_loads, content, own_files, values
 
 from ckpt_doctor import inspect
-from ckpt_doctor.findings import Severity
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import Repairs, fix, undo
 from ckpt_doctor.rules import RULES
 

@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from ckpt_doctor import inspect
 from ckpt_doctor.cli.root import cli
-from ckpt_doctor.findings import Finding
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix
 
 ALL: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *damages_keys.DAMAGES)

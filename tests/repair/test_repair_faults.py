@@ -17,8 +17,8 @@ import pytest
 from repaired import content, own_files
 from scenes import SCENES, shards
 
-from ckpt_doctor.errors import CkptDoctorError
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.errors import CkptDoctorError
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix, undo
 from ckpt_doctor.repair.run import _Work
 

@@ -17,7 +17,7 @@ from children import LIMIT, running
 from repaired import content
 from scenes import SCENES, shards
 
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix, undo
 
 CHANGING = [

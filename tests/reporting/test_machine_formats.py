@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_text_forms import check_golden, text_of
 
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.findings import Finding, Severity
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.results import Diagnosis, Report
 from ckpt_doctor.reporting import FORMATS, coverage_lines, report_lines
 from ckpt_doctor.reporting.escape import printable
 from ckpt_doctor.reporting.presentation import Presentation
-from ckpt_doctor.results import Diagnosis, Report
-from ckpt_doctor.rules.choices import rule_info
+from ckpt_doctor.rules._kit.choices import rule_info
 
 PLAIN = Presentation()
 ENDINGS = {"text": "txt", "json": "json", "sarif": "sarif.json", "junit": "xml", "markdown": "md"}

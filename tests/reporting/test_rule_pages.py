@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.results import RuleInfo
 from ckpt_doctor.reporting.markdown_text import rendered
 from ckpt_doctor.reporting.presentation import Presentation
 from ckpt_doctor.reporting.rule_pages import document, page, table
-from ckpt_doctor.results import RuleInfo
 
 PLAIN = Presentation()
 MARKDOWN = """Sums it up.

@@ -7,11 +7,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.checkpoint import Checkpoint, OtherFile, Part, Storage, TensorInfo, TensorScan, WeightFile
-from ckpt_doctor.dtypes import BY_NAME
-from ckpt_doctor.findings import Finding
-from ckpt_doctor.policy import Policy
-from ckpt_doctor.rules.rule import Rule
+from ckpt_doctor.core.checkpoint import Checkpoint, OtherFile, Part, Storage, TensorInfo, TensorScan, WeightFile
+from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.rules._kit.rule import Rule
 
 
 def strides(shape: tuple[int, ...]) -> tuple[int, ...]:

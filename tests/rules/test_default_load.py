@@ -30,7 +30,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 import ckpt_doctor
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.findings import Severity
 
 
 class Colour(enum.Enum):

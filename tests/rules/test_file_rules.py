@@ -8,13 +8,13 @@ import pytest
 from builders import checkpoint, file, part, run, scan, severities, tensor
 
 import ckpt_doctor
-from ckpt_doctor.checkpoint import ConfigFile, Defect, DefectKind, OtherFile, ShardIndex
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.checkpoint import ConfigFile, Defect, DefectKind, OtherFile, ShardIndex
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.rules import RULES
+from ckpt_doctor.rules._kit.rule import DefectRule
 from ckpt_doctor.rules.bin_and_safetensors import BinAndSafetensors
 from ckpt_doctor.rules.file_unreadable import FileUnreadable
 from ckpt_doctor.rules.format_metadata_missing import FormatMetadataMissing
-from ckpt_doctor.rules.rule import DefectRule
 from ckpt_doctor.rules.safetensors_truncated import SafetensorsTruncated
 from ckpt_doctor.rules.save_interrupted import SaveInterrupted
 from ckpt_doctor.rules.torch_legacy_format import TorchLegacyFormat

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from builders import checkpoint, file, part, run, severities
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, OtherFile, ShardIndex
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, OtherFile, ShardIndex
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.rules.path_escape import PathEscape
 from ckpt_doctor.rules.unsafe_pickle import UnsafePickle
 

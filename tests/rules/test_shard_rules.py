@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from builders import checkpoint, file, part, run, scan, severities, tensor
 
-from ckpt_doctor.checkpoint import Defect, DefectKind, Part, ShardIndex, WeightFile
-from ckpt_doctor.policy import Policy
+from ckpt_doctor.analysis.sharding import numbered_sets
+from ckpt_doctor.core.checkpoint import Defect, DefectKind, Part, ShardIndex, WeightFile
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.rules import RULES
 from ckpt_doctor.rules.duplicate_across_shards import DuplicateAcrossShards
 from ckpt_doctor.rules.index_key_absent import IndexKeyAbsent
@@ -17,7 +18,6 @@ from ckpt_doctor.rules.index_unreadable import IndexUnreadable
 from ckpt_doctor.rules.shard_key_unlisted import ShardKeyUnlisted
 from ckpt_doctor.rules.shard_missing import ShardMissing
 from ckpt_doctor.rules.stale_index import StaleIndex
-from ckpt_doctor.sharding import numbered_sets
 
 SHARD_RULES = [rule for rule in RULES if rule.code.startswith("CKD7")]
 INDEX = "model.safetensors.index.json"

@@ -12,7 +12,7 @@ from settings_lines import FIXTURES, enter_project, run
 
 import ckpt_doctor
 from ckpt_doctor import Policy, load_settings
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.findings import Severity
 
 FAILURE = FIXTURES / "failures" / "both" / "weaver"
 

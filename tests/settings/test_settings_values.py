@@ -9,7 +9,7 @@ from settings_lines import FIXTURES, enter_project, run
 
 import ckpt_doctor
 from ckpt_doctor import Policy, SettingsError, load_settings
-from ckpt_doctor.findings import Severity
+from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.settings.keys import KEYS
 
 BROKEN = FIXTURES / "failures" / "both" / "weaver"

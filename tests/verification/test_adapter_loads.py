@@ -19,8 +19,8 @@ from zoo import adapters, models
 from loads import ONE_OF_EACH, SAVED, edited, leaves_out, names, save
 from peft_variants import Variant
 
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.verification import load_coverage, verify
 
 # Computed from the weights of the base while they are built, so that there is nothing to compare without memory.

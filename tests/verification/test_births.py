@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from zoo.common import quiet
 
 import ckpt_doctor
-from ckpt_doctor.coverage import Coverage
+from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.verification import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")

@@ -16,7 +16,7 @@ from zoo import models
 from zoo.common import quiet
 
 import ckpt_doctor
-from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.verification import verify
 
 BROKEN: list[Any] = [

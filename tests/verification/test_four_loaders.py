@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.coverage import Coverage
+from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.verification import verify
 
 REPOSITORY = Path(__file__).parents[2]

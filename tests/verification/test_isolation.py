@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ckpt_doctor.verification.isolation import run
+from ckpt_doctor.verification.hosting.isolation import run
 
 
 class Mute:

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ckpt_doctor
-from ckpt_doctor.verification import marks, verify
+from ckpt_doctor.verification import verify
+from ckpt_doctor.verification.values import marks
 
 # PEFT asks transformers for a property that will have another name some day.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")

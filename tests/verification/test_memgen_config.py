@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.errors import PathNotFoundError, VerificationError
-from ckpt_doctor.verification.memgen_config import MemGenSettings, read_memgen_yaml
+from ckpt_doctor.core.errors import PathNotFoundError, VerificationError
+from ckpt_doctor.verification.memgen.config import MemGenSettings, read_memgen_yaml
 
 pytest.importorskip("yaml")
 

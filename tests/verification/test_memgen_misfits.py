@@ -14,7 +14,7 @@ import pytest
 from hostile import Foreign, foreign_package
 
 import ckpt_doctor
-from ckpt_doctor.errors import IncompleteLoadError, VerificationError
+from ckpt_doctor.core.errors import IncompleteLoadError, VerificationError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -22,8 +22,8 @@ transformers = pytest.importorskip("transformers")
 
 from tiny_models import REASONER_HIDDEN, WEAVER_HIDDEN, qwen2  # noqa: E402
 
-from ckpt_doctor.verification import memgen  # noqa: E402
-from ckpt_doctor.verification.memgen import MemGenSettings  # noqa: E402
+from ckpt_doctor.verification.memgen import building as memgen  # noqa: E402
+from ckpt_doctor.verification.memgen.building import MemGenSettings  # noqa: E402
 
 HEALTHY = Path(__file__).resolve().parents[2] / "fixtures/healthy"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import ckpt_doctor
-from ckpt_doctor.checkpoint import Checkpoint
+from ckpt_doctor.core.checkpoint import Checkpoint
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -21,7 +21,7 @@ safetensors_torch = pytest.importorskip("safetensors.torch")
 import memgen as fixture  # noqa: E402
 from tiny_models import REASONER_HIDDEN, WEAVER_HIDDEN, adapted, lora_config, qwen2  # noqa: E402
 
-from ckpt_doctor.verification import memgen  # noqa: E402
+from ckpt_doctor.verification.memgen import building as memgen  # noqa: E402
 
 HEALTHY = Path(__file__).resolve().parents[2] / "fixtures/healthy"
 SEPARATE = [

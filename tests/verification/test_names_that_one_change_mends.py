@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ckpt_doctor.verification.segments import one_edit
+from ckpt_doctor.verification.names.segments import one_edit
 
 THERE = {
     **{f"model.layers.{layer}.self_attn.{word}_proj.weight": (8, 8) for layer in range(3) for word in "qkv"},

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ckpt_doctor
-from ckpt_doctor.coverage import Coverage
+from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.verification import verify
 
 

@@ -19,8 +19,8 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from zoo.common import quiet
 
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.verification import verify
 
 _PATIENCE = 120.0

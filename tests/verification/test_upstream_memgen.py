@@ -16,8 +16,8 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from command_line import run as ckpt
 
 import ckpt_doctor
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.errors import VerificationError
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.verification import load_coverage, verify
 
 

@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ckpt_doctor
+from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.integrations import CheckpointCallback, CheckpointWarning, assert_fully_loaded
-from ckpt_doctor.policy import Policy
 from ckpt_doctor.verification import verify
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

@@ -22,8 +22,8 @@ from loads import SAVED, names, save
 from peft_variants import BASES, Variant
 
 import ckpt_doctor
-from ckpt_doctor.coverage import Coverage
-from ckpt_doctor.errors import IncompleteLoadError, VerificationError
+from ckpt_doctor.core.coverage import Coverage
+from ckpt_doctor.core.errors import IncompleteLoadError, VerificationError
 from ckpt_doctor.verification import verify
 
 HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"

@@ -1,0 +1,73 @@
+"""What the user expects: which format, which rules, how severe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from .findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .layout import LayoutDefinition
+    from .path_ignores import PathIgnore
+
+EXPECTATIONS = ("safetensors", "bin", "any")
+"""Values of ``--expect``."""
+
+FAIL_ON = ("error", "warning", "note", "never")
+"""Values of ``--fail-on``."""
+
+
+class Policy(NamedTuple):
+    """Immutable settings of one run.
+
+    ``expect`` and ``layout`` are ``None`` where the layout decides. ``select`` and ``ignore`` hold codes, code prefixes
+    or rule names; an empty ``select`` means every stable rule. ``per_path_ignores`` are further rules to leave out,
+    each where a path fits, and ``layouts`` are those that a team has defined.
+    """
+
+    expect: str | None = None
+    layout: str | None = None
+    deep: bool = False
+    preview: bool = False
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    fail_on: str = "error"
+    severity: Mapping[str, Severity] = {}
+    per_path_ignores: tuple[PathIgnore, ...] = ()
+    layouts: tuple[LayoutDefinition, ...] = ()
+
+    def expected_format(self, layout: str) -> str:
+        """``safetensors``, ``bin`` or ``any``: what the weights of a checkpoint of this layout should be."""
+        if self.expect is not None:
+            return self.expect
+        for definition in self.layouts:
+            if definition.name == layout:
+                return definition.expect
+        return "safetensors" if layout in ("weaver", "trigger") else "any"
+
+    def runs(self, code: str, name: str, *, stable: bool) -> bool:
+        """Whether the rule of this code and name is to run."""
+        if is_chosen(self.ignore, code, name):
+            return False
+        if self.select:
+            return is_chosen(self.select, code, name) and (stable or self.preview)
+        return stable or self.preview
+
+    def adjusted(self, finding: Finding) -> Finding:
+        """The finding with the severity that the user gave its rule, if any; what was not judged stays as it is."""
+        severity = self.severity.get(finding.code, self.severity.get(finding.name))
+        return finding if severity is None or finding.always_fails else finding._replace(severity=severity)
+
+    def ignores(self, finding: Finding, checkpoint: Checkpoint) -> bool:
+        """Whether the finding is to be left out because of where it was made."""
+        return any(
+            is_chosen(item.rules, finding.code, finding.name) and item.covers(checkpoint, finding.path)
+            for item in self.per_path_ignores
+        )
+
+
+def is_chosen(choices: Iterable[str], code: str, name: str) -> bool:
+    """Whether one of the codes, code prefixes and names means the rule of this code and name."""
+    return any(choice == name or code.startswith(choice.upper()) for choice in choices)

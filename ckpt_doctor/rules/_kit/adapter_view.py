@@ -1,0 +1,78 @@
+"""An adapter part as the rules on its keys see it: type, settings, and every name taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
+from ckpt_doctor.knowledge.adapter_keys import AdapterKey, base_module, parse_all
+from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PeftType
+
+
+class AdapterView(NamedTuple):
+    """One weight file of an adapter together with its configuration.
+
+    ``kind`` is ``None`` where the configuration is absent or names a type that is not known here; ``settings`` is empty
+    then.
+    """
+
+    part: Part
+    file: WeightFile
+    settings: Mapping[str, Any]
+    kind: PeftType | None
+    keys: tuple[AdapterKey, ...]
+
+    @property
+    def by_module(self) -> dict[str, dict[str, TensorInfo]]:
+        """Module to parameter to tensor, for the parameters that belong to a module."""
+        tensors = self.file.by_name
+        modules: dict[str, dict[str, TensorInfo]] = {}
+        for key in self.keys:
+            if key.parameter is not None and not key.shared:
+                modules.setdefault(key.module, {})[key.parameter] = tensors[key.name]
+        return modules
+
+    def names(self, setting: str) -> tuple[str, ...]:
+        """A setting that lists names; empty where it is absent or something else."""
+        value = self.settings.get(setting)
+        return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def adapters(checkpoint: Checkpoint) -> Iterator[AdapterView]:
+    """Every readable weight file of every adapter."""
+    for part in checkpoint.parts_with("adapter"):
+        settings = (part.config.data if part.config else None) or {}
+        peft_type = settings.get("peft_type")
+        kind = PEFT_TYPES.get(peft_type) if isinstance(peft_type, str) else None
+        for file in part.files:
+            if file.readable:
+                names = tuple(tensor.name for tensor in file.tensors)
+                yield AdapterView(part, file, settings, kind, _keys(names, peft_type if kind is not None else None))
+
+
+@lru_cache(maxsize=4)
+def _keys(names: tuple[str, ...], peft_type: str | None) -> tuple[AdapterKey, ...]:
+    """The names taken apart; ten rules ask for those of one adapter, and adapters beside each other have the same."""
+    return tuple(parse_all(names, None if peft_type is None else PEFT_TYPES[peft_type]))
+
+
+def names_module(module: str, pattern: str) -> bool:
+    """Whether an entry of ``target_modules`` means this module: it is its path or the end of it."""
+    bare = base_module(module)
+    return bare == pattern or bare.endswith(f".{pattern}") or module == pattern or module.endswith(f".{pattern}")
+
+
+def lies_in(name: str, module: str) -> bool:
+    """Whether a tensor belongs to a module of this name, at any depth."""
+    return f".{module}." in f".{name}"
+
+
+def wraps_parameters(path: str, paths: Collection[str]) -> bool:
+    """Whether an adapter was trained on parameters of the module at ``path``, rather than on the module.
+
+    PEFT nests the second and each further one of a module below ``base_layer``; ``paths`` are all adapted modules.
+    Experts whose weights are fused hold parameters, and no modules that ``target_modules`` could name.
+    """
+    return path.rpartition(".")[2] in ("base_layer", "experts") or f"{path}.base_layer" in paths

@@ -1,0 +1,1 @@
+"""The machine: its cores, other processes, threads, the state of files."""

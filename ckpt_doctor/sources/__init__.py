@@ -1,0 +1,1 @@
+"""Where a reader gets its bytes from, behind one Protocol."""

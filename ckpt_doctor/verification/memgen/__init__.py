@@ -1,0 +1,1 @@
+"""MemGen: its model, its configuration, and its loaders."""

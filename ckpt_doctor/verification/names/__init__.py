@@ -1,0 +1,1 @@
+"""Names of a checkpoint to parameters of a live model."""

@@ -1,0 +1,41 @@
+"""Which tensors of a checkpoint a load must restore, and what each is called in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
+from ckpt_doctor.verification.memgen.names import LAYOUTS, components
+
+
+class Wanted(NamedTuple):
+    """One tensor of the checkpoint, with the file and the part that it is of."""
+
+    part: Part
+    file: WeightFile
+    tensor: TensorInfo
+
+
+def wanted(checkpoint: Checkpoint) -> dict[str, list[Wanted]]:
+    """By part, the tensors of the files that a loader reads; training state and stray files are none.
+
+    Where two files of one part hold a tensor of one name, the last one counts, as it does for transformers.
+    """
+    found: dict[str, list[Wanted]] = {}
+    for number, part in enumerate(checkpoint.parts):
+        if part.auxiliary:
+            continue
+        by_name: dict[str, Wanted] = {}
+        for file in part.preferred:
+            for tensor in file.state:
+                by_name[tensor.name] = Wanted(part, file, tensor)
+        found[f"{number}"] = list(by_name.values())
+    return found
+
+
+def component_names(checkpoint: Checkpoint) -> Mapping[tuple[str, str], str]:
+    """``(file, tensor name)`` to the part of the model, where that is more than the part of the checkpoint."""
+    if checkpoint.layout not in LAYOUTS:
+        return {}
+    return components(checkpoint)

@@ -1,0 +1,1 @@
+"""What became of each tensor of a load, and which findings follow."""

@@ -1,0 +1,126 @@
+"""Parameters and statistics that the checkpoint should hold and does not: CKD003."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.verification.memgen.names import LAYOUTS
+from ckpt_doctor.verification.model.live import Place, live_tensors, parameter_names, place, plain_name
+from ckpt_doctor.verification.names.matching import PartMatch
+
+from . import findings as words
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def uncovered(
+    model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], *, whole: bool, exact: bool
+) -> Iterator[Finding]:
+    """The parameters of the adapters that were loaded, of the modules that the layout names, and of whole models.
+
+    ``whole`` says that the model was built for this checkpoint, so that all that is trained in it must be there. Else a
+    part of the model of which the checkpoint has nothing, such as a new head, is left alone. ``exact`` says that the
+    ecosystem's own loader must find every name that it asks for.
+    """
+    tensors = live_tensors(model)
+    held: set[Place] = set()
+    for part in found:
+        for target in part.targets.values():
+            held |= {place(tensors[name]) for name in target.names if name in tensors}
+    for part in found:
+        if part.part.role == "adapter" and not part.part.secondary and part.naming.adapter is not None:
+            names = _of_adapter(part, tensors, held, exact=exact)
+            if names:
+                yield words.not_covered(names, f"the adapter {part.naming.adapter!r}")
+    named = list(_of_layout(checkpoint, model, tensors, held))
+    if named:
+        yield words.not_covered(named, "the modules that belong to the checkpoint")
+    if checkpoint.layout == "transformers" and any(part.targets for part in found):
+        names = _of_model(model, tensors, held, whole=whole or _is_what_was_saved(model, checkpoint))
+        names += [name for part in found for name in _slices_left_out(part)]
+        if names:
+            yield words.not_covered(names, "the model")
+
+
+def _is_what_was_saved(model: nn.Module, checkpoint: Checkpoint) -> bool:
+    """Whether the model is of the class that the checkpoint's config names: then a head of its own is no new one."""
+    for part in checkpoint.parts_with("model"):
+        named = (part.config.data or {}).get("architectures") if part.config is not None else None
+        if isinstance(named, list) and type(model).__name__ in named:
+            return True
+    return False
+
+
+def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Place], *, exact: bool) -> list[str]:
+    hit = {id(target) for target in part.targets.values()}
+    names = []
+    for key in sorted(part.naming.owns):
+        target = part.naming.targets[key]
+        # Of a pair that is computed from the same parameters, one alone is not enough; nor is one of two tied modules,
+        # which PEFT asks for by their names.
+        alone = target.computed or (exact and ".modules_to_save." in target.name)
+        elsewhere = not alone and any(place(tensors[name]) in held for name in target.names)
+        if id(target) not in hit and not elsewhere:
+            names.append(target.name)
+    return names
+
+
+def _of_layout(
+    checkpoint: Checkpoint, model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place]
+) -> Iterator[str]:
+    """The entries that the layout says a side file must have, as far as the model has parameters of these names.
+
+    Only MemGen's names are known to mean nothing else: a team's own head may have a ``weight``, as every module has.
+    """
+    if checkpoint.layout not in LAYOUTS:
+        return
+    entries = {
+        entry.name
+        for part in checkpoint.parts
+        if part.role not in ("adapter", "file") and not part.secondary
+        for entry in part.entries
+        if entry.required
+    }
+    trained = parameter_names(model)
+    for name in sorted(trained):
+        own = plain_name(name)
+        fits = any(own == entry or own.endswith(f".{entry}") for entry in entries)
+        if fits and place(tensors[name]) not in held:
+            yield name
+
+
+def _slices_left_out(part: PartMatch) -> Iterator[str]:
+    """What the checkpoint lacks of fused parameters that it has other slices of, such as single experts of a layer."""
+    hit = {id(target) for target in part.targets.values()}
+    whole = {target.name for target in part.targets.values() if target.whole}
+    for naming in part.namings:
+        begun = {name for target in naming.targets.values() if id(target) in hit for name in target.names} - whole
+        for key, target in naming.targets.items():
+            if id(target) not in hit and target.trained and not begun.isdisjoint(target.names):
+                yield key
+
+
+def _of_model(model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place], *, whole: bool) -> list[str]:
+    ignored = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_missing", None) or ()]
+    unsaved = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    parameters = parameter_names(model)
+    covered = {name.partition(".")[0] for name, value in tensors.items() if place(value) in held}
+    names = []
+    seen: set[Place] = set()
+    for name in sorted(tensors):
+        # Statistics are learnt as parameters are; a count of batches or a table of positions is not.
+        if name in unsaved or not (name in parameters or tensors[name].is_floating_point()):
+            continue
+        where = place(tensors[name])
+        if where in held or where in seen or any(pattern.search(name) for pattern in ignored):
+            continue
+        seen.add(where)
+        if whole or name.partition(".")[0] in covered:
+            names.append(name)
+    return names

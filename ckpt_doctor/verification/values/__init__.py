@@ -1,0 +1,1 @@
+"""Values of a checkpoint against those of a live model, and the marks that prove a load."""
