@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ckpt_doctor.core.checkpoint import TensorInfo, WeightFile
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 
 
 class AliasGroup(NamedTuple):

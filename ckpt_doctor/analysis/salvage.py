@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.checkpoint import DefectKind, WeightFile
+from ckpt_doctor.core.defects import DefectKind
+from ckpt_doctor.core.weight_file import WeightFile
 
 
 def whole_tensors(file: WeightFile) -> tuple[str, ...]:

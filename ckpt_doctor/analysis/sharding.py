@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ckpt_doctor.core.checkpoint import Part, ShardIndex, TensorInfo, WeightFile
+from ckpt_doctor.core.parts import Part, ShardIndex
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 
 # transformers writes model-00001-of-00003.safetensors; diffusers puts a variant before the number or after it.
 _NUMBERED = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?P<ending>(?:\.[\w-]+)*?\.(?:safetensors|bin))")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.core.contract import Change, Comparison, Contract, PartComparison, PinnedPart, PinnedTensor, Setting
+from ckpt_doctor.core.comparison import Change, Comparison, PartComparison, Setting
+from ckpt_doctor.core.contract import Contract, PinnedPart, PinnedTensor
 from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
 
 from .contents import Contents, Held, changed, loaded_parts, pair_up

@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.dtypes import unpacked
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.core.wording import listed
 from ckpt_doctor.knowledge.adapter_settings import meaningful_settings
 from ckpt_doctor.knowledge.embeddings import INPUT_EMBEDDINGS

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ckpt_doctor.core.checkpoint import TensorInfo, WeightFile
 from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.runtime.crew import Stopped
 from ckpt_doctor.scanning.elements import kind_of
 from ckpt_doctor.scanning.gather import gather

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ckpt_doctor.analysis.aliasing import AliasGroup, alias_groups
-from ckpt_doctor.core.checkpoint import TensorInfo, WeightFile
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.core.wording import byte_size, counted, listed
 from ckpt_doctor.knowledge.embeddings import EMBEDDINGS, INPUT_EMBEDDINGS
 

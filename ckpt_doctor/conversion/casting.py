@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ckpt_doctor.core.checkpoint import TensorInfo
 from ckpt_doctor.core.dtypes import DType
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.core.wording import counted
 from ckpt_doctor.scanning.gather import gather
 

@@ -6,8 +6,8 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ckpt_doctor.core.checkpoint import Record
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import Record
 from ckpt_doctor.core.wording import listed
 from ckpt_doctor.runtime.cores import available_cores
 

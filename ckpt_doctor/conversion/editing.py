@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import DefectKind, TensorInfo, WeightFile
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import BY_NAME, DType
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.formats.pickle_values import DictNode, TensorNode
 
 from .structure import MAX_DEPTH

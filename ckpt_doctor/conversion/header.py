@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from ckpt_doctor.core.checkpoint import TensorInfo
 from ckpt_doctor.core.dtypes import PACKED_FLOAT4, DType, unpacked
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.formats.limits import LIMITS
 
 METADATA = "__metadata__"

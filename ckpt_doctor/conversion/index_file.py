@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import ShardIndex
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.parts import ShardIndex
 
 
 def index_text(

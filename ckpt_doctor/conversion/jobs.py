@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckpt_doctor.analysis.sharding import ending_of, indexed_shards, numbered_sets, with_siblings
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, ShardIndex, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import ConversionError, NoCheckpointError
 from ckpt_doctor.core.layout import LayoutDefinition
+from ckpt_doctor.core.parts import Part, ShardIndex
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import listed
 from ckpt_doctor.knowledge.weight_names import ENDINGS, converted_index, converted_name
 from ckpt_doctor.layouts import discover

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpt_doctor.core.checkpoint import WeightFile
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.sources.local_file import FileSource
 

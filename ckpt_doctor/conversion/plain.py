@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import DefectKind, TensorInfo, WeightFile
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.formats.pickle_modules import SCRIPT_PREFIX, module_parts
 from ckpt_doctor.formats.pickle_values import SCALARS, DictNode, Global, OpaqueNode, TensorNode
 

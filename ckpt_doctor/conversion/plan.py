@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import NOTHING, Defect, DefectKind, Record, TensorInfo, WeightFile
+from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.dtypes import DType
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.nothing import NOTHING
+from ckpt_doctor.core.weight_file import Record, TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.sources.local_file import Source
 

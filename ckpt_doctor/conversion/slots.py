@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ckpt_doctor.core.checkpoint import Record, TensorInfo
 from ckpt_doctor.core.dtypes import DType
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import Record, TensorInfo
 from ckpt_doctor.core.wording import listed
 
 

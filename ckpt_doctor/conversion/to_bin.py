@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import NOTHING, TensorInfo, WeightFile
 from ckpt_doctor.core.dtypes import DType
 from ckpt_doctor.core.errors import ConversionError, MissingDependencyError
+from ckpt_doctor.core.nothing import NOTHING
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.sources.local_file import FileSource

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import TensorInfo
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.formats.pickle_values import SCALARS, DictNode, Global, OpaqueNode, TensorNode
 
 from .structure import MAX_DEPTH

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Union
 
-from .checkpoint import NOTHING, DefectKind
+from .defects import DefectKind
+from .nothing import NOTHING
 
 
 class Rewrite(NamedTuple):

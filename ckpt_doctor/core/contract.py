@@ -1,4 +1,4 @@
-"""The words for what a checkpoint is held to: a contract, and where a checkpoint departs from one."""
+"""The words for what a checkpoint is held to: its contract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .checkpoint import NOTHING
+from .nothing import NOTHING
 from .version import __version__
 
 SCHEMA_VERSION = 1
@@ -102,58 +102,3 @@ def _block(name: str, entries: Mapping[str, Any], end: str) -> Iterator[str]:
 
 def _tensor(pin: PinnedTensor) -> dict[str, Any]:
     return {name: value for name, value in pin._asdict().items() if value is not None}
-
-
-class Change(NamedTuple):
-    """A shape or dtype of which the contract says ``pinned``, and the file at ``path`` in the checkpoint ``found``."""
-
-    name: str
-    path: str
-    pinned: Any
-    found: Any
-
-
-class Setting(NamedTuple):
-    """A setting of which the contract says ``pinned`` and the checkpoint ``found``; ``None`` where it is not set."""
-
-    name: str
-    pinned: Any
-    found: Any
-
-
-class PartComparison(NamedTuple):
-    """One part of a checkpoint beside what a contract says of it.
-
-    ``contract`` is how messages name that. ``path`` is the part's only file, or the folder of several, relative to the
-    checkpoint; ``None`` where nothing says where it would lie. ``pinned`` counts the tensors of the contract, and
-    ``valued`` those whose values it pins. ``missing`` are names that are not there, and ``tied`` others that loaders
-    restore, each with the tensor of the same values that is there. ``differing`` holds the tensors whose values are
-    others, each with its file, and ``unread_values`` those whose bytes were not read. ``unread`` says why the tensors,
-    and ``unread_config`` why the settings could not be compared, which stand in ``config_path``.
-    """
-
-    contract: str
-    name: str
-    role: str
-    path: str | None
-    pinned: int
-    valued: int
-    missing: tuple[str, ...] = ()
-    tied: tuple[tuple[str, str], ...] = ()
-    unexpected: tuple[str, ...] = ()
-    shapes: tuple[Change, ...] = ()
-    dtypes: tuple[Change, ...] = ()
-    differing: tuple[tuple[str, str], ...] = ()
-    unread_values: tuple[str, ...] = ()
-    config: tuple[Setting, ...] = ()
-    config_path: str | None = None
-    unread: str | None = None
-    unread_config: str | None = None
-
-
-class Comparison(NamedTuple):
-    """A checkpoint beside a contract: ``contract`` is how messages name that, ``layout`` the one that it pins."""
-
-    contract: str
-    layout: str
-    parts: tuple[PartComparison, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .checkpoint import Entry
+from .entries import Entry
 
 RESERVED_ROLES = ("file", "training-state", "extra")
 """Roles that files get from what they are, and that no layout can give."""

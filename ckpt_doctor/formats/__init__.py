@@ -1,4 +1,4 @@
-"""Bytes to :class:`~ckpt_doctor.core.checkpoint.WeightFile`: headers only, chosen by content, executing nothing."""
+"""Bytes to :class:`~ckpt_doctor.core.weight_file.WeightFile`: headers only, chosen by content, executing nothing."""
 
 from .config_file import read_config
 from .recognise import read_weight_file

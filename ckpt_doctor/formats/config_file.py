@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckpt_doctor.core.checkpoint import ConfigFile
+from ckpt_doctor.core.parts import ConfigFile
 
 from .limits import LIMITS, Limits
 from .text_file import JsonFile, read_json

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, WeightFile
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.sources.local_file import Source
 
 from . import signatures

@@ -13,8 +13,10 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import NOTHING, DefectKind, Refusal
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import DType
+from ckpt_doctor.core.nothing import NOTHING
+from ckpt_doctor.core.weight_file import Refusal
 
 from .pickle_opcodes import RARE
 from .pickle_state import COSTLY, LONG_TEXT, UNSET, State

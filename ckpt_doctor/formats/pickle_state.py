@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import DefectKind, Refusal
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import DType
+from ckpt_doctor.core.weight_file import Refusal
 
 from .pickle_values import REFUSED, SIZED, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
 from .torch_objects import default_allows, dtype_class, known_global, refused_name, unsafe_global

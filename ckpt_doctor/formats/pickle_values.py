@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import DefectKind
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import DType
 
 from .limits import LIMITS, Limits

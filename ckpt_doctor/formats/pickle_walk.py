@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import DefectKind, OpaqueValue
+from ckpt_doctor.core.defects import DefectKind
+from ckpt_doctor.core.weight_file import OpaqueValue
 
 from .pickle_modules import NO_CLASSES, Classes, module_parts
 from .pickle_values import SCALARS, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, WeightFile
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import byte_size, counted
 from ckpt_doctor.sources.local_file import FileSource, Source
 

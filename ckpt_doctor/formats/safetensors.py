@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, Storage, TensorInfo, WeightFile
+from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.dtypes import BY_SAFETENSORS, DType
+from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.sources.local_file import Source
 

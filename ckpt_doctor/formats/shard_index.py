@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckpt_doctor.core.checkpoint import ShardIndex
+from ckpt_doctor.core.parts import ShardIndex
 from ckpt_doctor.core.wording import listed
 
 from .json_text import repeated

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import DefectKind
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import BY_NAME, BY_STORAGE_CLASS, DType
 from ckpt_doctor.knowledge.inert_globals import CALLABLES, ENUMS, MAPPINGS, OBJECTS, SEQUENCES
 from ckpt_doctor.knowledge.pickle_globals import RENAMED, RENAMED_MODULES, TORCH_ALLOWED, TORCH_IMPORTED

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, Refusal
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.weight_file import Refusal
 from ckpt_doctor.core.wording import capital, counted, listed
 
 from .pickle_machine import Outcome, UnsafeUse, run

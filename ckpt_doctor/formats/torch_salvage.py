@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from struct import Struct
 
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, Storage, WeightFile
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.weight_file import Storage, WeightFile
 from ckpt_doctor.core.wording import byte_size, counted
 from ckpt_doctor.sources.local_file import Source
 

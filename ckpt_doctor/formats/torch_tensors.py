@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from operator import mul
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, Storage, TensorInfo
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.weight_file import Storage, TensorInfo
 from ckpt_doctor.core.wording import counted
 
 from .pickle_values import StorageRef, TensorNode, clipped

@@ -1,6 +1,6 @@
 """The object that a torch file holds, as the nodes of :mod:`.pickle_values`: for who must write it down again.
 
-:class:`~ckpt_doctor.core.checkpoint.WeightFile` names every tensor and value, and that is enough to judge a file. It
+:class:`~ckpt_doctor.core.weight_file.WeightFile` names every tensor and value, and that is enough to judge a file. It
 does not tell a list from a dictionary with the keys 0, 1, 2: that needs the tree itself.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import WeightFile
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.sources.local_file import Source
 
 from .pickle_machine import run

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, Record, Storage, TensorInfo, WeightFile
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.weight_file import Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.core.wording import byte_size, listed
 from ckpt_doctor.sources.local_file import Source
 

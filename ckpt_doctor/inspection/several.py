@@ -6,9 +6,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Diagnosis
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.layouts import Found
 from ckpt_doctor.rules.file_unreadable import FileUnreadable
 

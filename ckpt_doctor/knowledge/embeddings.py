@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ckpt_doctor.core.checkpoint import Part, TensorInfo
+    from ckpt_doctor.core.parts import Part
+    from ckpt_doctor.core.weight_file import TensorInfo
 
 INPUT_EMBEDDINGS = (
     "shared.weight",

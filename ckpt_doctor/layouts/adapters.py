@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import ConfigFile, KnownSize, Part
+from ckpt_doctor.core.entries import KnownSize
+from ckpt_doctor.core.parts import ConfigFile, Part
 from ckpt_doctor.formats import read_config
 from ckpt_doctor.knowledge.embeddings import rows_needed, vocabulary_size
 

@@ -8,8 +8,11 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Checkpoint, DefectKind, KnownSize, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.defects import DefectKind
+from ckpt_doctor.core.entries import KnownSize
 from ckpt_doctor.core.layout import LayoutDefinition, PartDefinition, SizeDefinition
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.wording import listed
 
 from .adapters import adapter_part, adapters_below, hidden_sizes, holds_adapter

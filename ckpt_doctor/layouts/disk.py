@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ckpt_doctor.core.checkpoint import ConfigFile, ShardIndex, WeightFile
+from ckpt_doctor.core.parts import ConfigFile, ShardIndex
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import read_config, read_shard_index, read_weight_file
 from ckpt_doctor.sources.local_file import FileSource
 

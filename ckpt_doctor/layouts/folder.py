@@ -6,7 +6,8 @@ import os
 from functools import cached_property
 from pathlib import Path
 
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, WeightFile
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.weight_file import WeightFile
 
 from .disk import DISK, Disk
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, Unread, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint, Unread
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import WeightFile
 
 from .disk import Disk
 from .match import Found

@@ -6,7 +6,9 @@ import os
 import re
 from collections.abc import Iterator
 
-from ckpt_doctor.core.checkpoint import DefectKind, Unread, WeightFile
+from ckpt_doctor.core.checkpoint import Unread
+from ckpt_doctor.core.defects import DefectKind
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats.other_kinds import NAMED_ENDINGS, begins_as_torch_zip, begins_like_weights
 
 from . import lone_file

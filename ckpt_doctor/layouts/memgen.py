@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Entry, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.entries import Entry
+from ckpt_doctor.core.parts import Part
 
 from .adapters import adapters_below, holds_adapter
 from .folder import Folder

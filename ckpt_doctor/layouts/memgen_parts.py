@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ckpt_doctor.core.checkpoint import ConfigFile, Entry, KnownSize, Part
+from ckpt_doctor.core.entries import Entry, KnownSize
+from ckpt_doctor.core.parts import ConfigFile, Part
 
 from .adapters import hidden_sizes
 from .reading import CheckpointReader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ckpt_doctor.core.checkpoint import Part, ShardIndex
+from ckpt_doctor.core.parts import Part, ShardIndex
 
 from .folder import Folder
 from .reading import CheckpointReader, join

@@ -6,17 +6,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ckpt_doctor.core.checkpoint import (
-    Checkpoint,
-    ConfigFile,
-    DefectKind,
-    KnownSize,
-    OtherFile,
-    Part,
-    ShardIndex,
-    Unread,
-    WeightFile,
-)
+from ckpt_doctor.core.checkpoint import Checkpoint, OtherFile, Unread
+from ckpt_doctor.core.defects import DefectKind
+from ckpt_doctor.core.entries import KnownSize
+from ckpt_doctor.core.parts import ConfigFile, Part, ShardIndex
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats.other_kinds import NAMED_ENDINGS, begins_like_weights
 from ckpt_doctor.knowledge.weight_names import is_opened_by_name
 

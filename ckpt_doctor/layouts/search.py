@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, Unread
+from ckpt_doctor.core.checkpoint import Checkpoint, Unread
+from ckpt_doctor.core.parts import Part
 
 from . import lone_file, memgen, peft, transformers, trigger, weaver
 from .disk import Disk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Tokenizer
+from ckpt_doctor.core.parts import Tokenizer
 from ckpt_doctor.formats.text_file import read_json
 
 CONFIG_NAME = "tokenizer_config.json"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.parts import Part
 
 from . import memgen
 from .adapters import holds_adapter

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckpt_doctor.conversion.editing import Edit
-from ckpt_doctor.core.checkpoint import ConfigFile, ShardIndex, WeightFile
+from ckpt_doctor.core.parts import ConfigFile, ShardIndex
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats.config_file import config_of
 from ckpt_doctor.formats.shard_index import index_of
 from ckpt_doctor.formats.text_file import parse_json

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ckpt_doctor.core.actions import Rewrite
-from ckpt_doctor.core.checkpoint import Checkpoint, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import (
     ConversionError,
     MissingDependencyError,
@@ -21,6 +21,7 @@ from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.layout import LayoutDefinition
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Diagnosis
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.inspection import diagnose
 from ckpt_doctor.layouts import discover
 

@@ -26,9 +26,9 @@ from ckpt_doctor.conversion.structure import STRUCTURE
 from ckpt_doctor.conversion.to_bin import StateOf, import_torch, torch_dtype, write_bin, written_tensors
 from ckpt_doctor.conversion.torch_state import build, check_buildable, nested
 from ckpt_doctor.conversion.writing import Advance, gathered, write_content
-from ckpt_doctor.core.checkpoint import Storage, TensorInfo, WeightFile
 from ckpt_doctor.core.dtypes import DType
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
 from ckpt_doctor.sources.local_file import FileSource
 
 from .draft import Rewritten

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from ckpt_doctor.conversion.copying import Copier, write_all
 from ckpt_doctor.conversion.opened import concerning
 from ckpt_doctor.conversion.staging import NO_LINKS
-from ckpt_doctor.core.checkpoint import Checkpoint, TensorInfo
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import ConversionError, MissingDependencyError, PathNotFoundError, RepairError
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Diagnosis, Report
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.core.wording import byte_size, complaint, listed
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.inspection import diagnose, inspect, scanned

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ckpt_doctor.analysis.aliasing import alias_groups
-from ckpt_doctor.core.checkpoint import Checkpoint, TensorInfo
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import MAX_TENSORS
 from ckpt_doctor.core.version import __version__
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.core.wording import byte_size, counted, listed, scaled, shape
 
 from .escape import printable

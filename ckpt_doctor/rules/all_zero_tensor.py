@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.analysis.tensor_names import may_be_zero
-from ckpt_doctor.core.checkpoint import Checkpoint, TensorInfo, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted, listed
 
 from ._kit.rule import Rule

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 
 from ckpt_doctor.core.actions import SetAside
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import counted, listed
 
 from ._kit.copies import compare, indexes_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.core.contract import PartComparison
+from ckpt_doctor.core.comparison import PartComparison
 from ckpt_doctor.core.findings import MAX_TENSORS, Finding, Severity
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ckpt_doctor.core.checkpoint import Checkpoint, DefectKind, Part, Refusal, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import Refusal, WeightFile
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.packages import package_of
 

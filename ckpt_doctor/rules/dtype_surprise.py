@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ckpt_doctor.core.actions import Rewrite
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Fix, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import byte_size, counted, listed
 

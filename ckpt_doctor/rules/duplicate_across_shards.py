@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from ckpt_doctor.analysis.sharding import indexed_shards, numbered_sets, with_siblings
 from ckpt_doctor.core.actions import Rewrite
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, ShardIndex, TensorInfo, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import Part, ShardIndex
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted, listed
 
 from ._kit.rule import Rule

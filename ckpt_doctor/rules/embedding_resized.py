@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Tokenizer
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import Tokenizer
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.embeddings import embedding_rows, makes_up, rows_needed, vocabulary_size

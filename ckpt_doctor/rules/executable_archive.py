@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import posixpath
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import counted, shell
 
 from ._kit.rule import DefectRule

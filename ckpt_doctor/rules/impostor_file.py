@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import WeightFile
 
 from ._kit.rule import DefectRule
 from .kind_not_read import is_mistaken

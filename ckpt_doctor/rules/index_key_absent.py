@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ckpt_doctor.analysis.sharding import IndexedShards, indexed_shards, plausible, possible_total_sizes, successor
-from ckpt_doctor.core.checkpoint import Checkpoint, ConfigFile, ShardIndex
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import ConfigFile, ShardIndex
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import byte_size, counted, listed
 from ckpt_doctor.knowledge.embeddings import EMBEDDINGS

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.analysis.sharding import NumberedSet, ending_of, index_path, numbered_sets
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, ShardIndex
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Fix, Severity
+from ckpt_doctor.core.parts import Part, ShardIndex
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 

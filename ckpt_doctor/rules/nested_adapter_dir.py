@@ -6,8 +6,9 @@ import posixpath
 from collections.abc import Iterator
 
 from ckpt_doctor.core.actions import Copy
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
 
 from ._kit.rule import Rule

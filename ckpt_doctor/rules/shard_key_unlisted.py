@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from ckpt_doctor.analysis.sharding import IndexedShards, indexed_shards, successor, with_siblings
 from ckpt_doctor.core.actions import WriteIndex
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 

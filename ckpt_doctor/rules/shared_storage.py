@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from ckpt_doctor.analysis.aliasing import AliasGroup, alias_groups
 from ckpt_doctor.core.actions import Rewrite
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Fix, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import byte_size, counted, listed, shell
 from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
 

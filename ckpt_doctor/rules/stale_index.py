@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from ckpt_doctor.analysis.sharding import indexed_shards, plausible, successor
 from ckpt_doctor.core.actions import Action, SetAside
-from ckpt_doctor.core.checkpoint import Checkpoint, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import capital, counted, listed
 
 from ._kit.repairs import rebuilding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.checkpoint import DefectKind
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.findings import Severity
 
 from ._kit.rule import DefectRule

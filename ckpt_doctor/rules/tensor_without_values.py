@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.core.checkpoint import Checkpoint, TensorInfo
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.core.wording import counted, listed
 
 from ._kit.rule import Rule

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from ckpt_doctor.analysis.sharding import ending_of, indexed_shards, numbered_sets
 from ckpt_doctor.core.actions import SetAside
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, ShardIndex, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Fix, Severity
+from ckpt_doctor.core.parts import Part, ShardIndex
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.embeddings import EMBEDDINGS
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorInfo, TensorScan
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import TensorInfo, TensorScan
 from ckpt_doctor.core.wording import counted, listed
 
 from ._kit.rule import Rule

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from ckpt_doctor.analysis.aliasing import alias_groups
 from ckpt_doctor.analysis.sharding import indexed_shards
 from ckpt_doctor.core.actions import Action, Rewrite, SetAside, WriteIndex
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import counted
 from ckpt_doctor.knowledge.weight_names import converted_index, converted_name
 

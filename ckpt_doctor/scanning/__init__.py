@@ -1,4 +1,4 @@
-"""Tensor bytes to :class:`~ckpt_doctor.core.checkpoint.TensorScan`: what ``--deep`` adds. It imports numpy."""
+"""Tensor bytes to :class:`~ckpt_doctor.core.weight_file.TensorScan`: what ``--deep`` adds. It imports numpy."""
 
 from .run import bytes_to_scan, scan
 

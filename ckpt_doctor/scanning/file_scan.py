@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, TensorInfo, TensorScan, WeightFile
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.weight_file import TensorInfo, TensorScan, WeightFile
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.runtime.crew import Stopped
 

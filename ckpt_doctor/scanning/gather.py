@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ckpt_doctor.core.checkpoint import TensorInfo
+from ckpt_doctor.core.weight_file import TensorInfo
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # takes as long to import as a tenth of numpy

@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Defect, DefectKind, Part, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.runtime.crew import Crew
 
 from .file_scan import FileScan

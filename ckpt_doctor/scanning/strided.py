@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ckpt_doctor.core.checkpoint import TensorInfo
+from ckpt_doctor.core.weight_file import TensorInfo
 
 from .elements import ElementKind
 from .gather import ReadRange, gather

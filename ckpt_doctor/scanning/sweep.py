@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ckpt_doctor.core.checkpoint import Record
+from ckpt_doctor.core.weight_file import Record
 
 from .tally import Tally
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ckpt_doctor.core.checkpoint import TensorScan
+from ckpt_doctor.core.weight_file import TensorScan
 
 from .elements import ElementKind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Entry
+from ckpt_doctor.core.entries import Entry
 
 from .values import Place, flag, table, text, texts
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.inspection import the_one
 from ckpt_doctor.layouts import discover
 

@@ -19,9 +19,9 @@ from running import save
 import ckpt_doctor
 from ckpt_doctor.contracts.contents import Both, Held
 from ckpt_doctor.contracts.values import compare_values
-from ckpt_doctor.core.checkpoint import Storage, TensorInfo, WeightFile
 from ckpt_doctor.core.difference import Difference
 from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
 
 REAL = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),

@@ -17,8 +17,8 @@ from states import DTYPES, bits, filled, same, save
 
 from ckpt_doctor import convert
 from ckpt_doctor.conversion.copying import read_exactly
-from ckpt_doctor.core.checkpoint import Storage, TensorInfo
 from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.weight_file import Storage, TensorInfo
 from ckpt_doctor.scanning import gather as gather_module
 
 MATRIX = filled((37, 53), torch.float32)

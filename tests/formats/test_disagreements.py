@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hostile import archive, call, foreign, legacy, legacy_saved, saved, tensor, text
 
-from ckpt_doctor.core.checkpoint import DefectKind, WeightFile
+from ckpt_doctor.core.defects import DefectKind
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import signatures
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.recognise import recognise

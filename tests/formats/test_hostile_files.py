@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from hostile import PACKAGE, HostileCase, archive, hostile_files, legacy, legacy_saved, saved, tensor, text
 
-from ckpt_doctor.core.checkpoint import DefectKind, Storage, WeightFile
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.weight_file import Storage, WeightFile
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.pickle_machine import run

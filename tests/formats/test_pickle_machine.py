@@ -17,7 +17,7 @@ from hostile import PACKAGE, call, foreign, tensor, text
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ckpt_doctor.core.checkpoint import OpaqueValue
+from ckpt_doctor.core.weight_file import OpaqueValue
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.pickle_machine import Outcome, run
 from ckpt_doctor.formats.pickle_values import REFUSED, Budget

@@ -18,7 +18,8 @@ from hostile import PACKAGE
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ckpt_doctor.core.checkpoint import DefectKind, WeightFile
+from ckpt_doctor.core.defects import DefectKind
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.formats.limits import Limits
 from ckpt_doctor.formats.recognise import recognise

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ckpt_doctor.core.checkpoint import DefectKind, WeightFile
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import BY_SAFETENSORS
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import read_weight_file, safetensors
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.recognise import recognise

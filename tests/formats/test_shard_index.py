@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpt_doctor.core.checkpoint import ConfigFile, ShardIndex
+from ckpt_doctor.core.parts import ConfigFile, ShardIndex
 from ckpt_doctor.formats import read_config, read_shard_index
 from ckpt_doctor.formats.limits import Limits
 

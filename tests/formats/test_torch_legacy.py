@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_torch_zip import CLASSIC, assert_same, kinds, tensors
 
-from ckpt_doctor.core.checkpoint import DefectKind, WeightFile
+from ckpt_doctor.core.defects import DefectKind
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import torch_legacy
 from ckpt_doctor.sources.local_file import BytesSource
 

@@ -14,8 +14,9 @@ from hostile import archive, saved, tensor, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpt_doctor.core.checkpoint import DefectKind, TensorInfo, WeightFile
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.formats import read_weight_file, torch_zip
 from ckpt_doctor.sources.local_file import BytesSource
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import ckpt_doctor
-from ckpt_doctor.core.checkpoint import DefectKind, WeightFile
+from ckpt_doctor.core.defects import DefectKind
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import read_weight_file
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch.jit is deprecated, and still what many files are made by

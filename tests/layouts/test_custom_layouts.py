@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 import ckpt_doctor
 from ckpt_doctor import NoCheckpointError, Policy, Report, UnknownNameError, load_settings, open_checkpoint
-from ckpt_doctor.core.checkpoint import Entry
+from ckpt_doctor.core.entries import Entry
 from ckpt_doctor.core.layout import LayoutDefinition
 from ckpt_doctor.layouts import discover
 

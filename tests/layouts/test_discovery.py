@@ -13,8 +13,9 @@ import pytest
 from hostile import foreign
 
 from ckpt_doctor import NoCheckpointError, PathNotFoundError, UnknownNameError, inspect, open_checkpoint
-from ckpt_doctor.core.checkpoint import Checkpoint, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.layouts import discover
 from ckpt_doctor.layouts.disk import Disk
 

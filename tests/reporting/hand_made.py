@@ -5,10 +5,12 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, Storage, TensorInfo, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.core.findings import Finding, Fix, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.results import Diagnosis
+from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
 
 # What a terminal would act upon: a newline, an ANSI escape, a bidirectional override, C1 and invisible characters.
 HOSTILE = "a\nb\r\x1b[31m\x1b]0;title\x07\u202egnp.\u2066\x9b2J\u2028\u200b\x7f"

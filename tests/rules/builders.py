@@ -7,10 +7,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Checkpoint, OtherFile, Part, Storage, TensorInfo, TensorScan, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint, OtherFile
 from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import Storage, TensorInfo, TensorScan, WeightFile
 from ckpt_doctor.rules._kit.rule import Rule
 
 

@@ -8,7 +8,9 @@ import pytest
 from builders import checkpoint, file, part, run, scan, severities, tensor
 
 import ckpt_doctor
-from ckpt_doctor.core.checkpoint import ConfigFile, Defect, DefectKind, OtherFile, ShardIndex
+from ckpt_doctor.core.checkpoint import OtherFile
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.parts import ConfigFile, ShardIndex
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.rules import RULES
 from ckpt_doctor.rules._kit.rule import DefectRule

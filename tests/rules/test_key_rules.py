@@ -12,7 +12,7 @@ from builders import file, part, run
 from damages_keys import HEALTHY, edit_tensors
 
 from ckpt_doctor import inspect
-from ckpt_doctor.core.checkpoint import ConfigFile
+from ckpt_doctor.core.parts import ConfigFile
 from ckpt_doctor.rules.adapter_pair_incomplete import AdapterPairIncomplete
 
 

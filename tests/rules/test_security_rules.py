@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from builders import checkpoint, file, part, run, severities
 
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, OtherFile, ShardIndex
+from ckpt_doctor.core.checkpoint import OtherFile
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.parts import ShardIndex
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.rules.path_escape import PathEscape
 from ckpt_doctor.rules.unsafe_pickle import UnsafePickle

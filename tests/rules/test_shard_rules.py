@@ -8,8 +8,10 @@ import pytest
 from builders import checkpoint, file, part, run, scan, severities, tensor
 
 from ckpt_doctor.analysis.sharding import numbered_sets
-from ckpt_doctor.core.checkpoint import Defect, DefectKind, Part, ShardIndex, WeightFile
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.parts import Part, ShardIndex
 from ckpt_doctor.core.policy import Policy
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.rules import RULES
 from ckpt_doctor.rules.duplicate_across_shards import DuplicateAcrossShards
 from ckpt_doctor.rules.index_key_absent import IndexKeyAbsent

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from builders import file, part, run, scan, severities, tensor
 
-from ckpt_doctor.core.checkpoint import ConfigFile, Defect, DefectKind, Part, TensorScan
+from ckpt_doctor.core.defects import Defect, DefectKind
+from ckpt_doctor.core.parts import ConfigFile, Part
+from ckpt_doctor.core.weight_file import TensorScan
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES
 from ckpt_doctor.rules.all_zero_tensor import AllZeroTensor
 from ckpt_doctor.rules.non_finite import NonFinite

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.core.checkpoint import Checkpoint, DefectKind, Part, Record, Storage, TensorInfo, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.scanning import bytes_to_scan, scan
 

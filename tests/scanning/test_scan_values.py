@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorScan, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import TensorScan, WeightFile
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.scanning import scan
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_doctor import Policy, SettingsError
-from ckpt_doctor.core.checkpoint import Entry
+from ckpt_doctor.core.entries import Entry
 from ckpt_doctor.core.layout import LayoutDefinition, PartDefinition, SizeDefinition
 from ckpt_doctor.settings.keys import KEYS, parse_file
 from ckpt_doctor.settings.layout_tables import _FILE_KEYS, _LAYOUT_KEYS, layouts

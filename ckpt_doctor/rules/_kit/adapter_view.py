@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.knowledge.adapter_keys import AdapterKey, base_module, parse_all
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PeftType
 

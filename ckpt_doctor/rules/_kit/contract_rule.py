@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.core.contract import UNNAMED, Change, PartComparison
+from ckpt_doctor.core.comparison import Change, PartComparison
+from ckpt_doctor.core.contract import UNNAMED
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import shell

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ckpt_doctor.analysis.sharding import indexed_shards
-from ckpt_doctor.core.checkpoint import Part, TensorInfo, WeightFile
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted, listed
 
 

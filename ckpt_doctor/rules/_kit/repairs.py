@@ -8,8 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from ckpt_doctor.analysis.salvage import whole_tensors
 from ckpt_doctor.analysis.sharding import indexed_shards
 from ckpt_doctor.core.actions import Action, EditJson, Rewrite, WriteIndex
-from ckpt_doctor.core.checkpoint import Checkpoint, DefectKind, OpaqueValue, Part, ShardIndex, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import BY_NAME
+from ckpt_doctor.core.parts import Part, ShardIndex
+from ckpt_doctor.core.weight_file import OpaqueValue, WeightFile
 from ckpt_doctor.knowledge.inert_globals import PLAIN_FORMS
 
 

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from ckpt_doctor.core.actions import Action, Rewrite
-from ckpt_doctor.core.checkpoint import Checkpoint, ConfigFile, Defect, DefectKind, Part, ShardIndex, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.findings import MAX_TENSORS, Finding, Fix, Severity
+from ckpt_doctor.core.parts import ConfigFile, Part, ShardIndex
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import RuleInfo
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import capital, shell
 
 

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.layouts.adapters import hidden_sizes
 from ckpt_doctor.verification.model.bases import base_config
 

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import Checkpoint, DefectKind, Part, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.errors import IncompleteLoadError, VerificationError
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import counted, shape
 
 from .names import adapter_of, is_whole, read_by_a_loader

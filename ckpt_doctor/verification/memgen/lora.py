@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
+from ckpt_doctor.core.parts import Part
 
 from .config import MemGenSettings
 from .names import adapter_of, is_whole, lora_shape

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 
 LAYOUTS = ("weaver", "trigger", "memgen")
 """The layouts that this room can build a model for."""

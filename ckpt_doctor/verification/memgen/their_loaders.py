@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.coverage import MEMGEN_FORK, MEMGEN_UPSTREAM
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.wording import shape
 
 from .config import MemGenSettings

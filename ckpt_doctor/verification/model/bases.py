@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Part
 from ckpt_doctor.core.errors import CkptDoctorError, VerificationError
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.knowledge.adapter_keys import parse_all
 from ckpt_doctor.verification.hosting.dependencies import require
 from ckpt_doctor.verification.hosting.isolation import run

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import Part
 from ckpt_doctor.core.coverage import ModelClass
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.adapter_keys import base_module, parse_all
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import Part, Tokenizer
 from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.parts import Part, Tokenizer
 from ckpt_doctor.knowledge.adapter_keys import base_module, parse_all
 from ckpt_doctor.knowledge.embeddings import embedding_rows, makes_up, rows_needed
 from ckpt_doctor.layouts.tokenizer import CONFIG_NAME

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.layouts import LAYOUTS
 from ckpt_doctor.verification.hosting.dependencies import require
 from ckpt_doctor.verification.values.reading import TensorReader

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.core.checkpoint import TensorInfo
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.verification.model.live import plain_name
 
 from .namings import transformers_models

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.verification.model.live import Target, plain_name
 
 from .adapter_conversions import fused_adapter_tensors

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorInfo
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.verification.model.live import Target
 from ckpt_doctor.verification.values.coded import is_code, is_float8
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ckpt_doctor.core.checkpoint import Checkpoint, Part, TensorInfo, WeightFile
+from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.verification.memgen.names import LAYOUTS, components
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Part
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.wording import counted, listed, shape
 from ckpt_doctor.rules import TABLE
 from ckpt_doctor.verification.names.wanted import Wanted

@@ -12,7 +12,7 @@ from ckpt_doctor.verification.model.bases import hollow_model
 from ckpt_doctor.verification.names.segments import Edit, one_edit
 
 if TYPE_CHECKING:
-    from ckpt_doctor.core.checkpoint import Part
+    from ckpt_doctor.core.parts import Part
     from ckpt_doctor.verification.names.matching import PartMatch
     from ckpt_doctor.verification.names.wanted import Wanted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import TensorInfo
+from ckpt_doctor.core.weight_file import TensorInfo
 
 from .reading import TensorReader, torch_dtype
 

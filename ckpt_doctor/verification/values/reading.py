@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.core.checkpoint import TensorInfo
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.sources.local_file import FileSource
 
 if TYPE_CHECKING:

@@ -1,0 +1,9 @@
+"""The empty mapping that stands for none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NOTHING: Mapping[str, Any] = {}
+"""The default of every mapping here; nobody writes to it."""

@@ -1,0 +1,121 @@
+"""The words for what a checkpoint consists of: adapters, models, side files, and the JSON files beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from .entries import Entry
+from .nothing import NOTHING
+from .weight_file import TensorInfo, WeightFile
+
+
+class ConfigFile(NamedTuple):
+    """A JSON file beside the weights. ``data`` is ``None`` where ``error`` says why it could not be read."""
+
+    path: str
+    data: Mapping[str, Any] | None
+    error: str | None = None
+    unreadable: bool = False
+
+
+class ShardIndex(NamedTuple):
+    """A ``*.index.json``: which tensor lies in which file.
+
+    ``weight_map`` maps tensor names to file names in the index's own folder; names that would leave the folder stand
+    in ``escaping`` and are never opened. ``error`` says why the file could not be read as an index; then the map is
+    empty. ``unreadable`` is set where the operating system refused, rather than the content. ``total_size`` is the
+    value in ``metadata``, in bytes, or ``None`` where it is absent or not a number.
+    """
+
+    path: str
+    format: str
+    weight_map: Mapping[str, str] = NOTHING
+    total_size: int | None = None
+    error: str | None = None
+    escaping: tuple[str, ...] = ()
+    unreadable: bool = False
+
+    @property
+    def shards(self) -> frozenset[str]:
+        """The files it names, without those that would leave its folder."""
+        return frozenset(self.weight_map.values()).difference(self.escaping)
+
+
+class Tokenizer(NamedTuple):
+    """A tokenizer beside an adapter. ``length`` is the number of its tokens, or ``None`` where that is not known."""
+
+    length: int | None
+
+
+class Part(NamedTuple):
+    """One loadable unit of a checkpoint: an adapter, a model, a side file.
+
+    ``role`` is ``adapter``, ``model``, ``file`` (a lone weight file), ``training-state`` (optimizer and the like),
+    ``extra`` (weight files that no loader of the layout asks for), or for a side file any other word, such as
+    ``projections``, ``latents`` or ``trigger-head``.
+    ``files`` are all weight files of the unit, in every format that is there; ``active`` names those that the
+    ecosystem's own loader would read. ``expected_files`` are the names,
+    relative to the checkpoint, under which a loader would look for them, the preferred one first. ``config`` is the
+    ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie. ``secondary`` marks an
+    adapter that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists all.
+    ``nested_from`` is the folder where a loader would look, if the unit lies in a folder below that one.
+    ``base_config`` is the ``config.json`` of an adapter's base model, where that is a local folder. ``tokenizer`` is
+    the one beside an adapter whose embedding has other rows than that base.
+    """
+
+    name: str
+    role: str
+    directory: str = ""
+    files: tuple[WeightFile, ...] = ()
+    active: tuple[str, ...] = ()
+    expected_files: tuple[str, ...] = ()
+    config: ConfigFile | None = None
+    config_expected: str | None = None
+    indexes: tuple[ShardIndex, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    complete_entries: bool = False
+    required: bool = True
+    secondary: bool = False
+    nested_from: str | None = None
+    base_config: Mapping[str, Any] | None = None
+    tokenizer: Tokenizer | None = None
+
+    @property
+    def preferred(self) -> tuple[WeightFile, ...]:
+        """The files that a loader would read: the active ones, or where none is named those that come first."""
+        if self.active:
+            return tuple(file for file in self.files if file.path in self.active)
+        return self.files[:1]
+
+    @property
+    def auxiliary(self) -> bool:
+        """Whether no evaluation reads this: training state, or files that merely lie there."""
+        return self.role in ("training-state", "extra")
+
+    @property
+    def beside(self) -> bool:
+        """Whether this is a side file: one that a loader must read beside an adapter or a model."""
+        return self.role not in ("adapter", "model", "file") and not self.auxiliary
+
+    def entries_of(self, names: Iterable[str]) -> dict[str, Entry]:
+        """The entry that means each of ``names``, for those that any means; an exact one goes before a ``*``."""
+        exact = {entry.name: entry for entry in self.entries}
+        patterns = [entry for entry in self.entries if entry.is_pattern]
+        found = {}
+        for name in names:
+            entry = exact.get(name) or next((entry for entry in patterns if entry.matches(name)), None)
+            if entry is not None:
+                found[name] = entry
+        return found
+
+    @property
+    def tensors(self) -> Iterator[TensorInfo]:
+        """The tensors of the preferred files."""
+        for file in self.preferred:
+            yield from file.tensors
+
+    @property
+    def readable(self) -> bool:
+        """Whether the tensors of the preferred files are all known."""
+        return bool(self.preferred) and all(file.readable for file in self.preferred)
