@@ -16,7 +16,7 @@ from ckpt_doctor.inspection import Progress, open_checkpoint
 from .contents import Both, Contents, changed, complaint, loaded_parts, pair_up
 
 if TYPE_CHECKING:
-    from ckpt_doctor.core.layout import LayoutDefinition
+    from ckpt_doctor.core.layout import Layout
 
 
 def diff(
@@ -24,7 +24,7 @@ def diff(
     b: str | os.PathLike[str],
     *,
     values: bool = False,
-    layouts: Sequence[LayoutDefinition] = (),
+    layouts: Sequence[Layout] = (),
     progress: Progress | None = None,
 ) -> Difference:
     """Compare the checkpoints or files at ``a`` and ``b`` by the names of their tensors, part by part.

@@ -10,7 +10,7 @@ from pathlib import Path
 from ckpt_doctor.analysis.sharding import ending_of, indexed_shards, numbered_sets, with_siblings
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import ConversionError, NoCheckpointError
-from ckpt_doctor.core.layout import LayoutDefinition
+from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.parts import Part, ShardIndex
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import listed
@@ -53,9 +53,7 @@ class Jobs:
     make_folder: Path | None = None
 
 
-def plan_jobs(
-    source: Path, target: Path | None, to: str, shared: str | None, layouts: Sequence[LayoutDefinition] = ()
-) -> Jobs:
+def plan_jobs(source: Path, target: Path | None, to: str, shared: str | None, layouts: Sequence[Layout] = ()) -> Jobs:
     """What converting ``source`` means. Reads headers where it is a folder. ``layouts`` are those of a team.
 
     Raises ``PathNotFoundError``, ``NoCheckpointError`` and ``ConversionError``.

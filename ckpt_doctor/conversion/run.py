@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ckpt_doctor.core.errors import ConversionError, PathNotFoundError, UnknownNameError
-from ckpt_doctor.core.layout import LayoutDefinition
+from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.wording import byte_size, complaint
 from ckpt_doctor.knowledge.weight_names import FORMATS
 
@@ -38,7 +38,7 @@ def convert(
     check: bool = True,
     drop_non_tensors: bool = False,
     tensors_only: bool = False,
-    layouts: Sequence[LayoutDefinition] = (),
+    layouts: Sequence[Layout] = (),
     progress: Progress | None = None,
 ) -> Conversion:
     """Convert one weight file, or every adapter and model weight file of a checkpoint with its index.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .comparison import Comparison
 from .defects import DefectKind
 from .entries import KnownSize
+from .layout import Layout
 from .parts import ConfigFile, Part
 from .weight_file import TensorInfo, WeightFile
 
@@ -66,7 +67,7 @@ class Checkpoint(NamedTuple):
 
     root: Path
     path: str
-    layout: str
+    kind: Layout
     variant: str
     parts: tuple[Part, ...]
     others: tuple[OtherFile, ...] = ()
@@ -75,6 +76,11 @@ class Checkpoint(NamedTuple):
     comparison: Comparison | None = None
     unread: tuple[Unread, ...] = ()
     unfinished: tuple[str, ...] = ()
+
+    @property
+    def layout(self) -> str:
+        """The name of its kind, as ``--layout`` takes it."""
+        return self.kind.name
 
     @property
     def files(self) -> tuple[WeightFile, ...]:

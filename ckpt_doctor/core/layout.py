@@ -1,16 +1,19 @@
-"""The words for a layout that a team defines: which files belong to it, what each must hold, how it is recognised."""
+"""A kind of checkpoint as a record: which files belong to it, what each must hold, how it is recognised and loaded."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from .entries import Entry
+
+Expectation = Literal["safetensors", "bin", "any"]
+"""What ``--expect`` takes: the format that weights should be in."""
 
 RESERVED_ROLES = ("file", "training-state", "extra")
 """Roles that files get from what they are, and that no layout can give."""
 
 
-class PartDefinition(NamedTuple):
+class LayoutPart(NamedTuple):
     """One adapter, model or side file of a layout.
 
     ``role`` is ``adapter``, ``model``, or for a side file any other word. ``paths`` are the places where the part may
@@ -41,7 +44,7 @@ class PartDefinition(NamedTuple):
         return path if self.form == "folder" else path.rpartition("/")[0]
 
 
-class SizeDefinition(NamedTuple):
+class LayoutSize(NamedTuple):
     """Where the size of a dimension stands: a JSON file of the checkpoint, and the keys that lead to the number."""
 
     dim: str
@@ -49,18 +52,30 @@ class SizeDefinition(NamedTuple):
     keys: tuple[str, ...]
 
 
-class LayoutDefinition(NamedTuple):
-    """A kind of checkpoint.
+class Layout(NamedTuple):
+    """A kind of checkpoint: one of those that are built in, or one that a team defines.
 
-    A folder is one if any of ``markers`` lies in it, or, where ``folder`` (a glob) fits its name, any part.
-    ``expect`` is the format of adapter and model weights, ``any`` where both will do. ``title`` is what the reports
-    say. Paths have at most three folders, so that the checkpoint is found from each of them.
+    A folder is one if any of ``markers`` lies in it, or, where ``folder`` (a glob) fits its name, any part. Paths have
+    at most three folders, so that the checkpoint is found from each of them. ``title`` is what the reports say.
+    ``expects`` is the format of adapter and model weights, ``any`` where both will do.
+
+    ``grain`` is ``file`` where one file is a whole checkpoint. ``family`` names those that one training saves side by
+    side, so that together they are one save. ``nests`` says that others of the kind in the folders below belong to the
+    same save. ``loads`` is the entry of verification's table that loads it, empty where only the user's own code can.
+    ``covers`` is ``model`` where a load must set every parameter of the model, and ``adapter`` where it adds to a base
+    model that lies elsewhere. ``resumes`` says that a training run can go on from it.
     """
 
     name: str
-    parts: tuple[PartDefinition, ...]
-    markers: tuple[str, ...]
+    parts: tuple[LayoutPart, ...] = ()
+    markers: tuple[str, ...] = ()
     folder: str | None = None
     title: str = ""
-    expect: str = "any"
-    sizes: tuple[SizeDefinition, ...] = ()
+    expects: Expectation = "any"
+    sizes: tuple[LayoutSize, ...] = ()
+    grain: Literal["file", "folder"] = "folder"
+    family: str = ""
+    nests: bool = False
+    loads: str = ""
+    covers: Literal["model", "adapter", ""] = ""
+    resumes: bool = False

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from .findings import Finding, Severity
+from .layout import Expectation
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
-    from .layout import LayoutDefinition
+    from .layout import Layout
     from .path_ignores import PathIgnore
 
-EXPECTATIONS = ("safetensors", "bin", "any")
+EXPECTATIONS: tuple[Expectation, ...] = ("safetensors", "bin", "any")
 """Values of ``--expect``."""
 
 FAIL_ON = ("error", "warning", "note", "never")
@@ -36,16 +37,11 @@ class Policy(NamedTuple):
     fail_on: str = "error"
     severity: Mapping[str, Severity] = {}
     per_path_ignores: tuple[PathIgnore, ...] = ()
-    layouts: tuple[LayoutDefinition, ...] = ()
+    layouts: tuple[Layout, ...] = ()
 
-    def expected_format(self, layout: str) -> str:
-        """``safetensors``, ``bin`` or ``any``: what the weights of a checkpoint of this layout should be."""
-        if self.expect is not None:
-            return self.expect
-        for definition in self.layouts:
-            if definition.name == layout:
-                return definition.expect
-        return "safetensors" if layout in ("weaver", "trigger") else "any"
+    def expected_format(self, kind: Layout) -> str:
+        """``safetensors``, ``bin`` or ``any``: what the weights of a checkpoint of this kind should be."""
+        return self.expect if self.expect is not None else kind.expects
 
     def runs(self, code: str, name: str, *, stable: bool) -> bool:
         """Whether the rule of this code and name is to run."""

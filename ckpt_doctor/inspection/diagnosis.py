@@ -16,7 +16,7 @@ from ckpt_doctor.layouts import Found, discover
 from ckpt_doctor.rules import rules_for
 
 if TYPE_CHECKING:
-    from ckpt_doctor.core.layout import LayoutDefinition
+    from ckpt_doctor.core.layout import Layout
 
 Progress = Callable[[int, int], None]
 """Called with what is done so far and what there is to do: bytes, or checkpoints."""
@@ -66,7 +66,7 @@ def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
 
 
 def open_checkpoint(
-    path: str | os.PathLike[str], layout: str | None = None, *, layouts: Sequence[LayoutDefinition] = ()
+    path: str | os.PathLike[str], layout: str | None = None, *, layouts: Sequence[Layout] = ()
 ) -> Checkpoint:
     """The one checkpoint at ``path``, with its tensors listed and nothing loaded.
 

@@ -85,7 +85,7 @@ def unjudged(found: Found, policy: Policy, reason: str) -> Diagnosis:
     """What stands in a report for a checkpoint that could not be judged: it fails under any settings."""
     name = found.name or "."
     part = Part(name, "file", files=(WeightFile(name, "unknown", 0, content="not judged"),))
-    checkpoint = Checkpoint(found.root, found.path, found.layout, "not judged", (part,))
+    checkpoint = Checkpoint(found.root, found.path, found.kind, "not judged", (part,))
     finding = FileUnreadable().finding(f"Nothing was judged here: {reason}", path=name, always_fails=True)
     return Diagnosis(checkpoint, (policy.adjusted(finding),))
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ckpt_doctor.core.coverage import Coverage
-    from ckpt_doctor.core.layout import LayoutDefinition
+    from ckpt_doctor.core.layout import Layout
 
 
 def assert_fully_loaded(
@@ -21,7 +21,7 @@ def assert_fully_loaded(
     path: str | os.PathLike[str],
     *,
     layout: str | None = None,
-    layouts: Sequence[LayoutDefinition] = (),
+    layouts: Sequence[Layout] = (),
 ) -> Coverage:
     """Fail a test unless ``model`` holds every tensor of the checkpoint at ``path``; returns the coverage.
 

@@ -11,7 +11,7 @@ from typing import Any
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.entries import KnownSize
-from ckpt_doctor.core.layout import LayoutDefinition, PartDefinition, SizeDefinition
+from ckpt_doctor.core.layout import Layout, LayoutPart, LayoutSize
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.wording import listed
 
@@ -25,7 +25,7 @@ from .reading import CheckpointReader, join
 _LARGEST = 1 << 63  # no dimension is larger, and Python refuses to print a number of thousands of digits
 
 
-def match(definition: LayoutDefinition, folder: Folder, *, forced: bool = False) -> Match | None:
+def match(definition: Layout, folder: Folder, *, forced: bool = False) -> Match | None:
     """Recognise a checkpoint by what its definition says, even where one of its files is absent.
 
     ``forced`` takes the user's word for it.
@@ -33,10 +33,10 @@ def match(definition: LayoutDefinition, folder: Folder, *, forced: bool = False)
     if not forced and not _is_recognised(definition, folder):
         return None
     claimed = tuple(dict.fromkeys(_claimed(definition, folder)))
-    return Match(definition.name, folder.path, claimed, partial(_build, definition, claimed))
+    return Match(definition, folder.path, claimed, partial(_build, definition, claimed))
 
 
-def _build(definition: LayoutDefinition, claimed: tuple[str, ...], reader: CheckpointReader) -> Checkpoint:
+def _build(definition: Layout, claimed: tuple[str, ...], reader: CheckpointReader) -> Checkpoint:
     parts: list[Part] = []
     sizes: list[KnownSize] = []
     # What is loaded by itself comes first, as in every layout.
@@ -51,7 +51,7 @@ def _build(definition: LayoutDefinition, claimed: tuple[str, ...], reader: Check
         parts += _document(reader, path, stated, parts)
         sizes += _stated_sizes(reader, path, stated)
     title = definition.title or definition.name
-    return reader.checkpoint(definition.name, title, parts, ["", *claimed], known_sizes=tuple(sizes))
+    return reader.checkpoint(definition, title, parts, ["", *claimed], known_sizes=tuple(sizes))
 
 
 def _without_repetition(parts: Iterable[Part]) -> Iterator[Part]:
@@ -66,7 +66,7 @@ def _without_repetition(parts: Iterable[Part]) -> Iterator[Part]:
             yield part
 
 
-def _is_recognised(definition: LayoutDefinition, folder: Folder) -> bool:
+def _is_recognised(definition: Layout, folder: Folder) -> bool:
     if any(folder.has_file(path) or folder.has_folder(path) for path in definition.markers):
         return True
     if definition.folder is None or not fnmatchcase(folder.name, definition.folder):
@@ -74,7 +74,7 @@ def _is_recognised(definition: LayoutDefinition, folder: Folder) -> bool:
     return any(_place(folder, item) is not None for item in definition.parts)
 
 
-def _claimed(definition: LayoutDefinition, top: Folder) -> Iterator[str]:
+def _claimed(definition: Layout, top: Folder) -> Iterator[str]:
     """The folders that the files of the layout lie in, and those in which PEFT nests an adapter."""
     for item in definition.parts:
         for path in item.paths:
@@ -94,7 +94,7 @@ def _with_parents(folder: str) -> Iterator[str]:
     return ("/".join(words[:depth]) for depth in range(1, len(words) + 1))
 
 
-def _parts(reader: CheckpointReader, item: PartDefinition) -> list[Part]:
+def _parts(reader: CheckpointReader, item: LayoutPart) -> list[Part]:
     """The part that is defined, with what of it is there, and after it the adapters that merely lie beside it.
 
     Nothing where it is absent and may be.
@@ -117,7 +117,7 @@ def _parts(reader: CheckpointReader, item: PartDefinition) -> list[Part]:
     return [part._replace(entries=item.entries, complete_entries=item.complete) for part in found[:1]] + found[1:]
 
 
-def _adapters(reader: CheckpointReader, item: PartDefinition, place: str) -> list[Part]:
+def _adapters(reader: CheckpointReader, item: LayoutPart, place: str) -> list[Part]:
     if place:
         return adapters_below(reader, place, item.name, nesting_is_usual=item.nested)
     # Other adapters below the checkpoint itself are checkpoints of their own, such as those of a Trainer.
@@ -127,7 +127,7 @@ def _adapters(reader: CheckpointReader, item: PartDefinition, place: str) -> lis
     return [adapter_part(reader, directory, f"{item.name} adapter", nested_from=None if usual else "")]
 
 
-def _files(reader: CheckpointReader, item: PartDefinition, place: str | None) -> list[Part]:
+def _files(reader: CheckpointReader, item: LayoutPart, place: str | None) -> list[Part]:
     """A part whose files are named one by one; without files where it is absent."""
     if item.form == "document" and place is not None:
         file = reader.disk.weights(reader.root / place, place)
@@ -140,7 +140,7 @@ def _files(reader: CheckpointReader, item: PartDefinition, place: str | None) ->
     return [Part(item.name, item.role, files=files, active=tuple(present[:1]), expected_files=tuple(expected))]
 
 
-def _place(top: Folder, item: PartDefinition) -> str | None:
+def _place(top: Folder, item: LayoutPart) -> str | None:
     """The first of the part's places where something of it lies."""
     for path in item.paths:
         if item.role == "adapter":
@@ -166,7 +166,7 @@ def _holds(folder: Folder) -> bool:
 
 
 def _document(
-    reader: CheckpointReader, path: str, sizes: Sequence[SizeDefinition], parts: Iterable[Part]
+    reader: CheckpointReader, path: str, sizes: Sequence[LayoutSize], parts: Iterable[Part]
 ) -> Iterator[Part]:
     """The JSON file that ``sizes`` stand in: where it does not tell them, the shapes cannot be judged."""
     config = reader.config(path)
@@ -181,7 +181,7 @@ def _document(
     yield Part(path, "config", config=config, required=False)
 
 
-def _stated_sizes(reader: CheckpointReader, path: str, sizes: Iterable[SizeDefinition]) -> Iterator[KnownSize]:
+def _stated_sizes(reader: CheckpointReader, path: str, sizes: Iterable[LayoutSize]) -> Iterator[KnownSize]:
     config = reader.config(path)
     for size in sizes:
         number = _number(config.data, size.keys) if config is not None and config.data is not None else None

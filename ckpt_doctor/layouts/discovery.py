@@ -14,11 +14,12 @@ from ckpt_doctor.core.wording import listed
 from . import lone_file
 from .disk import DISK, Disk
 from .match import Found, Survey
+from .registry import BUILT_IN, FILE
 
 if TYPE_CHECKING:
-    from ckpt_doctor.core.layout import LayoutDefinition
+    from ckpt_doctor.core.layout import Layout
 
-LAYOUTS = ("weaver", "trigger", "memgen", "peft", "transformers", "file")
+LAYOUTS = tuple(kind.name for kind in BUILT_IN)
 """Names of the layouts, as ``--layout`` takes them."""
 
 _INDEX_ENDING = ".index.json"
@@ -29,7 +30,7 @@ def discover(
     path: str | os.PathLike[str],
     layout: str | None = None,
     disk: Disk = DISK,
-    layouts: Sequence[LayoutDefinition] = (),
+    layouts: Sequence[Layout] = (),
 ) -> list[Checkpoint]:
     """Every checkpoint at ``path``, read and ready to be judged, in the order of their paths. See :func:`find`."""
     return [found.read() for found in find(path, layout, disk, layouts)]
@@ -39,7 +40,7 @@ def find(
     path: str | os.PathLike[str],
     layout: str | None = None,
     disk: Disk = DISK,
-    layouts: Sequence[LayoutDefinition] = (),
+    layouts: Sequence[Layout] = (),
     *,
     force: bool = True,
 ) -> list[Found]:
@@ -61,7 +62,7 @@ def survey(
     path: str | os.PathLike[str],
     layout: str | None = None,
     disk: Disk = DISK,
-    layouts: Sequence[LayoutDefinition] = (),
+    layouts: Sequence[Layout] = (),
     *,
     force: bool = True,
 ) -> Survey:
@@ -81,7 +82,7 @@ def survey(
             raise PathNotFoundError(f"{path} does not exist")
         if path.name in _CONFIGS or path.name.endswith(_INDEX_ENDING):
             return survey(path.parent, layout, disk, layouts, force=force)
-        if layout not in (None, lone_file.NAME):
+        if layout not in (None, FILE.name):
             raise NoCheckpointError(f"{path} is a file, and a {layout} checkpoint is a folder: name the folder")
         return Survey([lone_file.found(path, str(path), disk)])
     # A lone file needs none of the other layouts, so it does not pay for them.

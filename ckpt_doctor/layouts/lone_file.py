@@ -12,14 +12,13 @@ from ckpt_doctor.core.weight_file import WeightFile
 
 from .disk import Disk
 from .match import Found
+from .registry import FILE
 from .unfinished import signs
-
-NAME = "file"
 
 
 def found(path: Path, shown: str, disk: Disk) -> Found:
     """The file at ``path`` as a checkpoint that is not read yet."""
-    return Found(NAME, path.parent, shown, (), partial(build, path, shown, disk))
+    return Found(FILE, path.parent, shown, (), partial(build, path, shown, disk))
 
 
 def build(path: Path, shown: str, disk: Disk) -> Checkpoint:
@@ -39,13 +38,13 @@ def with_unread(found: Found, unread: Iterable[Unread]) -> Found:
 
 def unread_folder(path: Path, shown: str, unread: Iterable[Unread]) -> Found:
     """What stands for a path where nothing was found that could be judged."""
-    return Found(NAME, path, shown, (), partial(_unread_folder, path, shown, tuple(unread)))
+    return Found(FILE, path, shown, (), partial(_unread_folder, path, shown, tuple(unread)))
 
 
 def _of(path: Path, shown: str, disk: Disk, file: WeightFile) -> Checkpoint:
     role = "adapter" if path.name.startswith("adapter_model.") else "file"
     parts = (Part(path.name, role, files=(file,)),)
-    return Checkpoint(path.parent, shown, NAME, "weight file", parts, unfinished=signs(path, disk))
+    return Checkpoint(path.parent, shown, FILE, "weight file", parts, unfinished=signs(path, disk))
 
 
 def _with_unread(found: Found, unread: tuple[Unread, ...]) -> Checkpoint:
@@ -54,4 +53,4 @@ def _with_unread(found: Found, unread: tuple[Unread, ...]) -> Checkpoint:
 
 
 def _unread_folder(path: Path, shown: str, unread: tuple[Unread, ...]) -> Checkpoint:
-    return Checkpoint(path, shown, NAME, "nothing that this tool reads", (), unread=unread)
+    return Checkpoint(path, shown, FILE, "nothing that this tool reads", (), unread=unread)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint, Unread
+from ckpt_doctor.core.layout import Layout
 
 from .reading import CheckpointReader
 
@@ -18,7 +19,7 @@ class Match(NamedTuple):
     is no closure, so that it can be pickled.
     """
 
-    layout: str
+    kind: Layout
     root: Path
     claimed: tuple[str, ...]
     build: Callable[[CheckpointReader], Checkpoint]
@@ -33,7 +34,7 @@ class Found(NamedTuple):
     ``absent`` marks a save that is named as the newest of its run and is gone: only what judges a tree sees it.
     """
 
-    layout: str
+    kind: Layout
     root: Path
     path: str
     claimed: tuple[str, ...]
@@ -41,9 +42,14 @@ class Found(NamedTuple):
     absent: bool = False
 
     @property
+    def layout(self) -> str:
+        """The name of its kind, as ``--layout`` takes it."""
+        return self.kind.name
+
+    @property
     def name(self) -> str:
         """The name of a lone file, which tells it apart from others in its folder; empty for anything else."""
-        return Path(self.path).name if self.layout == "file" else ""
+        return Path(self.path).name if self.kind.grain == "file" else ""
 
 
 class Survey(NamedTuple):

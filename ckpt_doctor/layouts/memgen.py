@@ -14,8 +14,8 @@ from .match import Match
 from .memgen_parts import LATENT_NORMS, LATENTS, PROJECTIONS, TRIGGER_HEAD, known_sizes, side_part
 from .model_files import holds_model
 from .reading import CheckpointReader, join
+from .registry import MEMGEN
 
-NAME = "memgen"
 _SIDE_FILES = ("projs.bin", "weaver.bin", "trigger.bin")
 _ADAPTERS = ("weaver", "trigger")
 _HEAD = 1 << 16
@@ -35,7 +35,7 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     claimed = [*_ADAPTERS]
     for name in _ADAPTERS:
         claimed += [join(name, child) for child in folder.child(name).folders]
-    return Match(NAME, folder.path, tuple(claimed), _build)
+    return Match(MEMGEN, folder.path, tuple(claimed), _build)
 
 
 def _is_begun(folder: Folder) -> bool:
@@ -48,7 +48,7 @@ def _is_begun(folder: Folder) -> bool:
     config = folder.disk.config(folder.path / "config.json", "config.json").data
     if config is None:  # its keys are sorted: the lengths stand before the type
         return b'_latents_len"' in folder.disk.head(folder.path / "config.json", _HEAD)
-    return config.get("model_type") == NAME
+    return config.get("model_type") == "memgen"
 
 
 def _build(reader: CheckpointReader) -> Checkpoint:
@@ -64,7 +64,7 @@ def _build(reader: CheckpointReader) -> Checkpoint:
     if config is not None and config.data is not None and config.data.get("trigger_active") is False:
         parts = list(_without_trigger(parts))
     folders = ["", *_ADAPTERS, *(part.directory for part in parts)]
-    return reader.checkpoint(NAME, "MemGen", parts, folders, config=config, known_sizes=known_sizes(parts, config))
+    return reader.checkpoint(MEMGEN, "MemGen", parts, folders, config=config, known_sizes=known_sizes(parts, config))
 
 
 def _without_trigger(parts: list[Part]) -> Iterator[Part]:

@@ -12,8 +12,7 @@ from .match import Match
 from .model_files import holds_model, model_parts
 from .names import state_folders
 from .reading import CheckpointReader
-
-NAME = "peft"
+from .registry import PEFT
 
 
 def match(folder: Folder, *, forced: bool = False) -> Match | None:
@@ -26,7 +25,7 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
         return None
 
     state = state_folders(folder.folders)
-    return Match(NAME, folder.path, state, partial(_build, state))
+    return Match(PEFT, folder.path, state, partial(_build, state))
 
 
 def is_of_mlx(folder: Folder) -> bool:
@@ -41,7 +40,7 @@ def _build(state: tuple[str, ...], reader: CheckpointReader) -> Checkpoint:
     adapter = adapter_part(reader, "", "adapter")
     kind = adapter.config.data.get("peft_type") if adapter.config and adapter.config.data else None
     variant = f"PEFT {kind}" if isinstance(kind, str) else "PEFT"
-    return reader.checkpoint(NAME, variant, [adapter, *model_parts(reader)], ["", *state])
+    return reader.checkpoint(PEFT, variant, [adapter, *model_parts(reader)], ["", *state])
 
 
 def nested_below(folder: Folder) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ckpt_doctor.core.checkpoint import Checkpoint, OtherFile, Unread
 from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.entries import KnownSize
+from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.parts import ConfigFile, Part, ShardIndex
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats.other_kinds import NAMED_ENDINGS, begins_like_weights
@@ -62,7 +63,7 @@ class CheckpointReader:
 
     def checkpoint(
         self,
-        layout: str,
+        kind: Layout,
         variant: str,
         parts: Iterable[Part],
         folders: Iterable[str],
@@ -88,7 +89,7 @@ class CheckpointReader:
             more.append(Part("other files", "extra", files=extra, active=_paths(extra), required=False))
         others = tuple(other for folder in folders for other in self._others(folder))
         return Checkpoint(
-            *(self.root, self.shown, layout, variant, (*parts, *more), others, config, known_sizes),
+            *(self.root, self.shown, kind, variant, (*parts, *more), others, config, known_sizes),
             unread=grouped(unread),
             unfinished=signs(self.root, self.disk),
         )

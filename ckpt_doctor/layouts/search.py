@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ckpt_doctor.core.checkpoint import Checkpoint, Unread
 from ckpt_doctor.core.parts import Part
 
-from . import lone_file, memgen, peft, transformers, trigger, weaver
+from . import memgen, peft, transformers, trigger, weaver
 from .disk import Disk
 from .folder import Folder
 from .left_out import entered, grouped, unused_blobs, whole_folder
@@ -19,15 +19,16 @@ from .loose import Looks, lone_files
 from .match import Found, Match, Survey
 from .pipelines import incomplete_components
 from .reading import CheckpointReader
+from .registry import FILE, MEMGEN, PEFT, TRANSFORMERS, TRIGGER, WEAVER
 from .trackers import absent_saves
 
 if TYPE_CHECKING:
-    from ckpt_doctor.core.layout import LayoutDefinition
+    from ckpt_doctor.core.layout import Layout
 
 # In the order in which they are asked. What upstream MemGen writes contains folders that look like a weaver's, and a
 # folder can be a weaver and a trigger at once; PEFT and transformers take what is left. A team's own come before all.
-_FAMILY = {memgen.NAME: memgen.match, weaver.NAME: weaver.match, trigger.NAME: trigger.match}
-_GENERAL = {peft.NAME: peft.match, transformers.NAME: transformers.match}
+_FAMILY = {MEMGEN.name: memgen.match, WEAVER.name: weaver.match, TRIGGER.name: trigger.match}
+_GENERAL = {PEFT.name: peft.match, TRANSFORMERS.name: transformers.match}
 
 LEVELS_UP = 3
 """How far up a checkpoint is looked for that a path lies in."""
@@ -37,16 +38,14 @@ _Matchers = Mapping[str, Callable[..., "Match | None"]]
 _NONE: _Matchers = {}
 
 
-def search(
-    path: Path, layout: str | None, disk: Disk, layouts: Iterable[LayoutDefinition] = (), *, force: bool = True
-) -> Survey:
+def search(path: Path, layout: str | None, disk: Disk, layouts: Iterable[Layout] = (), *, force: bool = True) -> Survey:
     """The checkpoint that encloses the folder ``path``, or those below it; only those of ``layout`` if one is given.
 
     ``layouts`` are those of a team, which come before all others. ``force`` takes the folder itself for one of
     ``layout`` where none is there.
     """
     unread: list[Unread] = []
-    if layout == lone_file.NAME:
+    if layout == FILE.name:
         found = list(lone_files(Folder(path, disk), unread))
         return Survey(found, _shown_below(path, unread))
     own = {definition.name: _matcher(definition) for definition in layouts}
@@ -74,14 +73,14 @@ def _nested_below(path: Path, matches: Iterable[Match | Found], disk: Disk) -> P
     Asked once for a tree: it looks at every folder there.
     """
     here = os.path.abspath(path)
-    adapters = [item for item in matches if item.layout == peft.NAME and os.path.abspath(item.root.parent) == here]
+    adapters = [item for item in matches if item.kind is PEFT and os.path.abspath(item.root.parent) == here]
     if len(adapters) != 1:
         return None
     name = peft.nested_below(Folder(path, disk))
     return adapters[0].root if name == adapters[0].root.name else None
 
 
-def _matcher(definition: LayoutDefinition) -> Callable[..., Match | None]:
+def _matcher(definition: Layout) -> Callable[..., Match | None]:
     from . import custom  # nobody without layouts of their own pays for it
 
     return partial(custom.match, definition)
@@ -90,11 +89,11 @@ def _matcher(definition: LayoutDefinition) -> Callable[..., Match | None]:
 def _found(match: Match, asked: Path, disk: Disk, nested: Path | None = None) -> Found:
     shown = _shown(match.root, asked)
     is_nested = nested is not None and match.root == nested
-    return Found(match.layout, match.root, shown, match.claimed, partial(_read, match, shown, is_nested, disk))
+    return Found(match.kind, match.root, shown, match.claimed, partial(_read, match, shown, is_nested, disk))
 
 
 def _already_read(found: Found, checkpoint: Checkpoint) -> Found:
-    return found._replace(layout=checkpoint.layout, read=partial(_given, checkpoint))
+    return found._replace(kind=checkpoint.kind, read=partial(_given, checkpoint))
 
 
 def _given(checkpoint: Checkpoint) -> Checkpoint:
@@ -148,7 +147,7 @@ def _matches_below(top: Folder, own: _Matchers, unread: list[Unread]) -> Iterato
 def matches_at(folder: Folder, own: _Matchers = _NONE) -> list[Match]:
     """The checkpoints that this very folder is, without lone files; ``own`` are the matchers of a team's layouts."""
     matches = _asked(own, folder) or _asked(_FAMILY, folder)
-    if matches and matches[0].layout == memgen.NAME:
+    if matches and matches[0].kind is MEMGEN:
         return matches[:1]
     return matches or _asked(_GENERAL, folder)[:1]
 
@@ -189,5 +188,5 @@ def _note_nesting(checkpoint: Checkpoint) -> Checkpoint:
 def _unreadable(folder: Folder) -> Found:
     part = Part(folder.name, "file", files=(folder.as_unreadable_file("."),))
     shown = os.path.normpath(folder.path)
-    checkpoint = Checkpoint(folder.path, shown, lone_file.NAME, "unreadable folder", (part,))
-    return Found(lone_file.NAME, folder.path, shown, (), partial(_given, checkpoint))
+    checkpoint = Checkpoint(folder.path, shown, FILE, "unreadable folder", (part,))
+    return Found(FILE, folder.path, shown, (), partial(_given, checkpoint))

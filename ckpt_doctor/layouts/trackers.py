@@ -17,6 +17,7 @@ from ckpt_doctor.core.checkpoint import Checkpoint
 from .disk import Disk
 from .folder import Folder
 from .match import Found
+from .registry import FILE
 
 # verl and Megatron write a number, DeepSpeed the name of a folder.
 _NUMBER = "latest_checkpointed_iteration.txt"
@@ -40,7 +41,7 @@ def absent_saves(folder: Folder) -> Iterator[Found]:
         statement = f"{tracker} names {shown_name} as the newest save of this run, and {what}"
         path = folder.path / name
         shown = os.path.normpath(path)
-        yield Found("file", folder.path, shown, (), partial(_absent, path, shown, statement), absent=True)
+        yield Found(FILE, folder.path, shown, (), partial(_absent, path, shown, statement), absent=True)
 
 
 def written(folder: Path, disk: Disk) -> int:
@@ -90,4 +91,4 @@ def _content(tracker: str, folder: Folder) -> str:
 
 
 def _absent(path: Path, shown: str, statement: str) -> Checkpoint:
-    return Checkpoint(path, shown, "file", "save that is gone", (), unfinished=(statement,))
+    return Checkpoint(path, shown, FILE, "save that is gone", (), unfinished=(statement,))

@@ -15,8 +15,7 @@ from .match import Match
 from .model_files import holds_model, model_parts
 from .names import has_weight_ending, is_training_state, state_folders
 from .reading import CheckpointReader
-
-NAME = "transformers"
+from .registry import MEMGEN, TRANSFORMERS
 
 
 def match(folder: Folder, *, forced: bool = False) -> Match | None:
@@ -27,7 +26,7 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     if not forced and not holds_model(folder) and not _lost_its_model(folder):
         return None
     state = state_folders(folder.folders)
-    return Match(NAME, folder.path, state, partial(_build, state))
+    return Match(TRANSFORMERS, folder.path, state, partial(_build, state))
 
 
 def _build(state: tuple[str, ...], reader: CheckpointReader) -> Checkpoint:
@@ -37,8 +36,8 @@ def _build(state: tuple[str, ...], reader: CheckpointReader) -> Checkpoint:
         parts = [Part("model", "model", config=config, expected_files=("model.safetensors", "pytorch_model.bin"))]
     folders = ["", *state]
     if memgen.is_whole_model(tensor.name for tensor in parts[0].tensors):
-        return reader.checkpoint(memgen.NAME, "MemGen whole model", memgen.whole_model(parts), folders)
-    return reader.checkpoint(NAME, _variant(parts), parts, folders)
+        return reader.checkpoint(MEMGEN, "MemGen whole model", memgen.whole_model(parts), folders)
+    return reader.checkpoint(TRANSFORMERS, _variant(parts), parts, folders)
 
 
 def _lost_its_model(folder: Folder) -> bool:

@@ -10,6 +10,7 @@ from .adapters import adapters_below, holds_adapter
 from .folder import Folder
 from .match import Match
 from .reading import CheckpointReader, join
+from .registry import TRIGGER
 
 NAME = "trigger"
 ADAPTER_FOLDER = "trigger_lora"
@@ -30,10 +31,10 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     below = folder.child(adapter_folder)
     nested = (join(adapter_folder, name) for name in below.folders if holds_adapter(below.child(name)))
     claimed = (*([adapter_folder] if adapter_folder else []), *nested)
-    return Match(NAME, folder.path, claimed, partial(_build, adapter_folder))
+    return Match(TRIGGER, folder.path, claimed, partial(_build, adapter_folder))
 
 
 def _build(adapter_folder: str, reader: CheckpointReader) -> Checkpoint:
     adapters = adapters_below(reader, adapter_folder, NAME, nesting_is_usual=False)
     folders = ["", adapter_folder, *(part.directory for part in adapters)]
-    return reader.checkpoint(NAME, "MemGen trigger", adapters, folders)
+    return reader.checkpoint(TRIGGER, "MemGen trigger", adapters, folders)

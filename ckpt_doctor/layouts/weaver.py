@@ -11,8 +11,8 @@ from .folder import Folder
 from .match import Match
 from .memgen_parts import LATENTS, PROJECTIONS, known_sizes, side_part
 from .reading import CheckpointReader, join
+from .registry import WEAVER
 
-NAME = "weaver"
 ADAPTER_FOLDER = "weaver_lora"
 SIDE_FILE = "projections.pt"
 
@@ -42,14 +42,14 @@ def match(folder: Folder, *, forced: bool = False) -> Match | None:
     else:
         return None
 
-    return Match(NAME, folder.path, _claimed(folder, adapter_folder), partial(_build, adapter_folder, variant))
+    return Match(WEAVER, folder.path, _claimed(folder, adapter_folder), partial(_build, adapter_folder, variant))
 
 
 def _build(adapter_folder: str, variant: str, reader: CheckpointReader) -> Checkpoint:
     adapters = adapters_below(reader, adapter_folder, "weaver", nesting_is_usual=False)
     side = side_part(reader, SIDE_FILE, "projections", "projections", (*PROJECTIONS, *LATENTS))
     folders = ["", adapter_folder, *(part.directory for part in adapters)]
-    return reader.checkpoint(NAME, variant, [*adapters, side], folders, known_sizes=known_sizes(adapters, None))
+    return reader.checkpoint(WEAVER, variant, [*adapters, side], folders, known_sizes=known_sizes(adapters, None))
 
 
 def _claimed(folder: Folder, adapter_folder: str) -> tuple[str, ...]:

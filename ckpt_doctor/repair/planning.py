@@ -18,7 +18,7 @@ from ckpt_doctor.core.errors import (
     RepairError,
 )
 from ckpt_doctor.core.findings import Finding, Severity
-from ckpt_doctor.core.layout import LayoutDefinition
+from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Diagnosis
 from ckpt_doctor.core.weight_file import WeightFile
@@ -43,7 +43,7 @@ class Place:
 
     path: Path
     layout: str | None
-    layouts: tuple[LayoutDefinition, ...] = ()
+    layouts: tuple[Layout, ...] = ()
     found_from_above: bool = False
 
     def read(self, draft: Draft) -> list[Checkpoint]:

@@ -67,7 +67,7 @@ class BinAndSafetensors(Rule):
         safe: list[WeightFile],
         torch: list[WeightFile],
     ) -> Finding:
-        kept, other = (torch, safe) if policy.expected_format(checkpoint.layout) == "bin" else (safe, torch)
+        kept, other = (torch, safe) if policy.expected_format(checkpoint.kind) == "bin" else (safe, torch)
         message = (
             f"{listed((file.path for file in safe), 1)} and {listed((file.path for file in torch), 1)} are both there. "
             "PEFT and transformers read safetensors and ignore the other. "

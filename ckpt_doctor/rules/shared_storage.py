@@ -100,7 +100,7 @@ class SharedStorage(Rule):
         actions = (Rewrite(file.path, shared="clone"),)
         if is_impossible(checkpoint, actions[0]):
             return None
-        convertible = part.role in ("adapter", "model", "file") and policy.expected_format(checkpoint.layout) != "bin"
+        convertible = part.role in ("adapter", "model", "file") and policy.expected_format(checkpoint.kind) != "bin"
         if convertible:
             command = shell("convert", checkpoint.path, "--to", "safetensors", "--shared", "clone")
             return Fix("convert, with a copy for each name", "safe", command, actions)

@@ -55,7 +55,7 @@ class WeightsFormatMismatch(Rule):
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
-        expected = policy.expected_format(checkpoint.layout)
+        expected = policy.expected_format(checkpoint.kind)
         if expected == "any":
             return
         ending = _ENDINGS[expected]

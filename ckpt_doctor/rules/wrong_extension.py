@@ -65,7 +65,7 @@ class WrongExtension(Rule):
         advice = "Loaders that choose their reader by the name will fail. " if by_name else ""
         fix = None
         target = _better_name(checkpoint, part, file)
-        wanted = policy.expected_format(checkpoint.layout) if part.role in ("adapter", "model") else "any"
+        wanted = policy.expected_format(checkpoint.kind) if part.role in ("adapter", "model") else "any"
         if target is not None and file.path.endswith(f".{wanted}"):
             target = None  # under the better name, the loader would not find it (CKD201)
             fix = self.repair(

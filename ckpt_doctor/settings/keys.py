@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ckpt_doctor.core.errors import SettingsError, UnknownNameError
 from ckpt_doctor.core.findings import Severity
-from ckpt_doctor.core.layout import LayoutDefinition
+from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.path_ignores import PathIgnore
 from ckpt_doctor.core.policy import EXPECTATIONS, FAIL_ON
 from ckpt_doctor.layouts import LAYOUTS
@@ -121,7 +121,7 @@ def parse_file(document: Any, place: Place) -> dict[str, Any]:
     return values
 
 
-def parse_environment(environment: Mapping[str, str], own: Iterable[LayoutDefinition]) -> dict[str, Any]:
+def parse_environment(environment: Mapping[str, str], own: Iterable[Layout]) -> dict[str, Any]:
     """Key to value, for all that stand in the environment; an empty variable says nothing.
 
     ``own`` are the layouts of the settings file. Raises ``SettingsError``.
@@ -135,7 +135,7 @@ def parse_environment(environment: Mapping[str, str], own: Iterable[LayoutDefini
     return values
 
 
-def _refuse_unknown_layout(values: Mapping[str, Any], own: Iterable[LayoutDefinition], place: Place) -> None:
+def _refuse_unknown_layout(values: Mapping[str, Any], own: Iterable[Layout], place: Place) -> None:
     name = values.get("layout")
     known = (*LAYOUTS, *(definition.name for definition in own))
     if name is not None and name not in known:

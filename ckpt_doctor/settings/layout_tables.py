@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor.core.layout import RESERVED_ROLES, LayoutDefinition, PartDefinition, SizeDefinition
+from ckpt_doctor.core.layout import RESERVED_ROLES, Layout, LayoutPart, LayoutSize
 from ckpt_doctor.core.policy import EXPECTATIONS
 from ckpt_doctor.layouts import LAYOUTS
 from ckpt_doctor.layouts.names import has_weight_ending, is_text_name
@@ -23,9 +23,9 @@ _FOR_ADAPTERS = ("nested", "hidden-size")
 _EVERYBODYS = re.compile(r"(adapter_model|adapter_config|model|pytorch_model|diffusion_pytorch_model)[.-][^/]*")
 
 
-def layouts(value: Any, place: Place) -> tuple[LayoutDefinition, ...]:
+def layouts(value: Any, place: Place) -> tuple[Layout, ...]:
     """The definitions, in their order. Raises ``SettingsError`` with the place of what is wrong."""
-    found: list[LayoutDefinition] = []
+    found: list[Layout] = []
     for item, here in tables(value, place):
         definition = _layout(table(item, here, _LAYOUT_KEYS), here)
         if definition.name in (*LAYOUTS, *(other.name for other in found)):
@@ -34,9 +34,9 @@ def layouts(value: Any, place: Place) -> tuple[LayoutDefinition, ...]:
     return tuple(found)
 
 
-def _layout(given: Mapping[str, Any], place: Place) -> LayoutDefinition:
+def _layout(given: Mapping[str, Any], place: Place) -> Layout:
     name = _word(_needed(given, "name", place), place.at("name"))
-    parts: list[PartDefinition] = []
+    parts: list[LayoutPart] = []
     for item, here in tables(_needed(given, "files", place), place.at("files")):
         part = _part(table(item, here, _FILE_KEYS), here)
         _refuse_repetition(part, parts, here.at("path"))
@@ -44,18 +44,18 @@ def _layout(given: Mapping[str, Any], place: Place) -> LayoutDefinition:
     folder = text(given["folder"], place.at("folder")) if "folder" in given else None
     if folder is not None and "/" in folder:
         raise place.at("folder").wrong("this is compared with a folder's own name: leave out the /")
-    return LayoutDefinition(
+    return Layout(
         name=name,
         parts=tuple(parts),
         markers=_markers(given, parts, place),
         folder=folder,
         title=text(given["title"], place.at("title")) if "title" in given else "",
-        expect=one_of(given.get("expect", "any"), place.at("expect"), EXPECTATIONS),
+        expects=one_of(given.get("expect", "any"), place.at("expect"), EXPECTATIONS),
         sizes=_sizes(given.get("sizes", {}), place.at("sizes")),
     )
 
 
-def _part(given: Mapping[str, Any], place: Place) -> PartDefinition:
+def _part(given: Mapping[str, Any], place: Place) -> LayoutPart:
     role = _word(_needed(given, "role", place), place.at("role"))
     if role in RESERVED_ROLES:
         raise place.at("role").wrong(f"{role} is what files are that no layout asks for: choose another word")
@@ -76,7 +76,7 @@ def _part(given: Mapping[str, Any], place: Place) -> PartDefinition:
     if "name" in given:
         name = (_word if role == "adapter" else text)(given["name"], place.at("name"))
     others_allowed = flag(given.get("other-keys", not beside), place.at("other-keys"))
-    part = PartDefinition(
+    part = LayoutPart(
         role=role,
         paths=paths,
         form=form,
@@ -107,7 +107,7 @@ def _form(role: str, paths: Sequence[str], place: Place) -> str:
     return forms.pop()
 
 
-def _refuse_repetition(part: PartDefinition, others: Sequence[PartDefinition], place: Place) -> None:
+def _refuse_repetition(part: LayoutPart, others: Sequence[LayoutPart], place: Place) -> None:
     for other in others:
         same = [path for path in part.paths if path in other.paths]
         if part.role == other.role == "adapter":
@@ -122,7 +122,7 @@ def _refuse_repetition(part: PartDefinition, others: Sequence[PartDefinition], p
             raise place.wrong(f"{same[0] or '.'} is listed twice")
 
 
-def _markers(given: Mapping[str, Any], parts: Sequence[PartDefinition], place: Place) -> tuple[str, ...]:
+def _markers(given: Mapping[str, Any], parts: Sequence[LayoutPart], place: Place) -> tuple[str, ...]:
     """What tells the layout from others: what the user says, or else every required file that is not everybody's."""
     where = place.at("marker")
     if "marker" in given:
@@ -139,7 +139,7 @@ def _markers(given: Mapping[str, Any], parts: Sequence[PartDefinition], place: P
     return markers
 
 
-def _sizes(value: Any, place: Place) -> tuple[SizeDefinition, ...]:
+def _sizes(value: Any, place: Place) -> tuple[LayoutSize, ...]:
     found = []
     for dim, source in table(value, place).items():
         here = place.at(dim)
@@ -149,7 +149,7 @@ def _sizes(value: Any, place: Place) -> tuple[SizeDefinition, ...]:
             raise here.wrong('this must be a JSON file and the key in it, such as "config.json:hidden_size"')
         path = relative_path(path, here)
         below(path.rpartition("/")[0], here)
-        found.append(SizeDefinition(dim, path, words))
+        found.append(LayoutSize(dim, path, words))
     return tuple(found)
 
 

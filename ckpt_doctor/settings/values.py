@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ckpt_doctor.core.errors import SettingsError
 
@@ -16,6 +16,9 @@ _KINDS = (
     (list, "a list"),
     (dict, "a table"),
 )
+
+
+Word = TypeVar("Word", bound=str)
 
 
 class Place(NamedTuple):
@@ -62,12 +65,13 @@ def flag(value: Any, place: Place) -> bool:
     return value
 
 
-def one_of(value: Any, place: Place, allowed: Collection[str]) -> str:
+def one_of(value: Any, place: Place, allowed: Collection[Word]) -> Word:
     """One of some words."""
     word = text(value, place)
-    if word not in allowed:
-        raise place.wrong(f"{word!r} is none of {', '.join(allowed)}{nearest(word, allowed)}")
-    return word
+    for known in allowed:
+        if word == known:
+            return known
+    raise place.wrong(f"{word!r} is none of {', '.join(allowed)}{nearest(word, allowed)}")
 
 
 def texts(value: Any, place: Place) -> tuple[str, ...]:

@@ -10,12 +10,13 @@ from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.inspection import the_one
 from ckpt_doctor.layouts import discover
+from ckpt_doctor.layouts.registry import MEMGEN
 
 if TYPE_CHECKING:
-    from ckpt_doctor.core.layout import LayoutDefinition
+    from ckpt_doctor.core.layout import Layout
 
 
-def opened(path: str | os.PathLike[str], layout: str | None, layouts: Sequence[LayoutDefinition] = ()) -> Checkpoint:
+def opened(path: str | os.PathLike[str], layout: str | None, layouts: Sequence[Layout] = ()) -> Checkpoint:
     """The one checkpoint at ``path``; a MemGen weaver and a trigger in one folder are one.
 
     A trigger run of iamseungpil/MemGenforARC writes ``trigger_lora/``, ``weaver_lora/`` and ``projections.pt`` into one
@@ -33,7 +34,7 @@ def _joined(weaver: Checkpoint, trigger: Checkpoint) -> Checkpoint:
     others = tuple(dict.fromkeys((*weaver.others, *trigger.others)))
     sizes = (*weaver.known_sizes, *trigger.known_sizes)
     return weaver._replace(
-        layout="memgen", variant="MemGen trigger run", parts=tuple(parts), others=others, known_sizes=sizes
+        kind=MEMGEN, variant="MemGen trigger run", parts=tuple(parts), others=others, known_sizes=sizes
     )
 
 

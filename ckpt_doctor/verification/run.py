@@ -26,7 +26,7 @@ from .values.marks import Marks
 if TYPE_CHECKING:
     from torch import nn
 
-    from ckpt_doctor.core.layout import LayoutDefinition
+    from ckpt_doctor.core.layout import Layout
 
     from .hosting.specs import ModelSpec
     from .proof.assess import Progress
@@ -52,7 +52,7 @@ def verify(
     weaver_model: str | None = None,
     trigger_model: str | None = None,
     layout: str | None = None,
-    layouts: Sequence[LayoutDefinition] = (),
+    layouts: Sequence[Layout] = (),
     trust_checkpoint: bool = False,
     progress: Progress | None = None,
     stage: Stage = untold,

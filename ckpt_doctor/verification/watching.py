@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ckpt_doctor.core.checkpoint import Checkpoint
-    from ckpt_doctor.core.layout import LayoutDefinition
+    from ckpt_doctor.core.layout import Layout
 
 
 def load_coverage(
@@ -27,7 +27,7 @@ def load_coverage(
     path: str | os.PathLike[str],
     *,
     layout: str | None = None,
-    layouts: Sequence[LayoutDefinition] = (),
+    layouts: Sequence[Layout] = (),
 ) -> Coverage:
     """What of the checkpoint at ``path`` is in ``model``, which was loaded by whatever means.
 
@@ -61,7 +61,7 @@ def watch_load(
     path: str | os.PathLike[str],
     *,
     layout: str | None = None,
-    layouts: Sequence[LayoutDefinition] = (),
+    layouts: Sequence[Layout] = (),
 ) -> Iterator[LoadWatch]:
     """Prove what the load within this block restores from the checkpoint at ``path`` into ``model``.
 

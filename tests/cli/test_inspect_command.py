@@ -13,10 +13,11 @@ from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Diagnosis, Report
+from ckpt_doctor.layouts.registry import WEAVER
 
 
 def report_with(*findings: Finding) -> Report:
-    return Report((Diagnosis(Checkpoint(Path("w"), "w", "weaver", "MemGen weaver", ()), findings),))
+    return Report((Diagnosis(Checkpoint(Path("w"), "w", WEAVER, "MemGen weaver", ()), findings),))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from ckpt_doctor.cli.step_summary import LIMIT, fitting
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.results import Diagnosis, Report
+from ckpt_doctor.layouts.registry import WEAVER
 from ckpt_doctor.reporting import FORMATS
 
 sys.path.append(str(Path(__file__).parents[1] / "reporting"))
@@ -209,7 +210,7 @@ class TestStepSummary:
         self, summary: Path, monkeypatch: pytest.MonkeyPatch, already: int
     ) -> None:
         finding = Finding("CKD311", "unexpected-key", Severity.ERROR, "unknown " * 20, tensors=("é" * 100,))
-        checkpoint = Checkpoint(Path("w"), "w", "weaver", "MemGen weaver", ())
+        checkpoint = Checkpoint(Path("w"), "w", WEAVER, "MemGen weaver", ())
         report = Report((Diagnosis(checkpoint, (finding,) * 5000),))
         monkeypatch.setattr(ckpt_doctor.inspection, "inspect", lambda *_, **__: report)
         summary.write_bytes(b"x" * already)

@@ -170,9 +170,9 @@ def test_memory_does_not_grow_with_the_tensor(tmp_path: Path) -> None:
         opened.truncate(800 << 20)
     script = f"""
     import os, resource
-    from ckpt_doctor.checkpoint import Storage, TensorInfo
+    from ckpt_doctor.core.weight_file import Storage, TensorInfo
     from ckpt_doctor.conversion import casting
-    from ckpt_doctor.dtypes import BY_NAME
+    from ckpt_doctor.core.dtypes import BY_NAME
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     shape, stride = (100, 1 << 20), (1 << 20, 1)
     tensor = TensorInfo("x", BY_NAME["float64"], shape, stride, Storage("0", 800 << 20, 0))

@@ -18,10 +18,11 @@ from ckpt_doctor.gate.names import counter_of, family_of, time_of
 from ckpt_doctor.gate.order import newest, newest_first, written_later
 from ckpt_doctor.gate.saves import Save, saves
 from ckpt_doctor.layouts import Found
+from ckpt_doctor.layouts.registry import WEAVER
 
 
 def save(path: str, written: int = 0) -> Save:
-    found = Found("weaver", Path(path), path, (), lambda: pytest.fail("nobody has to read it"))
+    found = Found(WEAVER, Path(path), path, (), lambda: pytest.fail("nobody has to read it"))
     return Save(path, (found,), tuple(path.split("/")), written)
 
 

@@ -27,6 +27,7 @@ from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Report
 from ckpt_doctor.inspection import inspect, judge, several
 from ckpt_doctor.layouts import Found, Survey, find
+from ckpt_doctor.layouts.registry import WEAVER as WEAVER_LAYOUT
 from ckpt_doctor.runtime.cores import available_cores
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def acting(program: str, name: str = "acting") -> Found:
     """A checkpoint whose reading runs a program."""
-    return Found("weaver", Path(name), name, (), partial(exec, textwrap.dedent(program)))
+    return Found(WEAVER_LAYOUT, Path(name), name, (), partial(exec, textwrap.dedent(program)))
 
 
 def ending(how: str) -> Found:
@@ -179,10 +180,11 @@ PROGRAM = """
     from pathlib import Path
     from ckpt_doctor.inspection import run, several
     from ckpt_doctor.layouts import Found, Survey, find
+    from ckpt_doctor.layouts.registry import WEAVER
 
     several._WORTH = 1e-9
     note = "import os, time; open(os.path.join({folder!r}, str(os.getpid())), 'w').close(); time.sleep({seconds})"
-    sleeper = Found("weaver", Path("x"), "x", (), partial(exec, note))
+    sleeper = Found(WEAVER, Path("x"), "x", (), partial(exec, note))
     healthy = find({weaver!r})
     asleep = [sleeper._replace(root=Path(str(n))) for n in range(4)]
     run.survey = lambda *_, **__: Survey([healthy[0], *asleep])

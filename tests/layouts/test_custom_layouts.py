@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 import ckpt_doctor
 from ckpt_doctor import NoCheckpointError, Policy, Report, UnknownNameError, load_settings, open_checkpoint
 from ckpt_doctor.core.entries import Entry
-from ckpt_doctor.core.layout import LayoutDefinition
+from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.layouts import discover
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ HEALTHY = REPOSITORY / "fixtures" / "healthy"
 PAGE = (REPOSITORY / "docs" / "settings.md").read_text()
 
 
-def defined(text: str, folder: Path) -> tuple[LayoutDefinition, ...]:
+def defined(text: str, folder: Path) -> tuple[Layout, ...]:
     """The layouts of a settings file with this text."""
     file = folder / "layouts.toml"
     file.write_text(text)
@@ -40,7 +40,7 @@ def defined(text: str, folder: Path) -> tuple[LayoutDefinition, ...]:
 
 
 @pytest.fixture
-def weaver(tmp_path: Path) -> LayoutDefinition:
+def weaver(tmp_path: Path) -> Layout:
     """The weaver of the documentation."""
     found = re.search(r"<!-- weaver: .*?```toml\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None
@@ -52,7 +52,7 @@ def told(report: Report) -> list[tuple[object, ...]]:
     return [(item.code, item.severity, item.path, item.tensors, item.message, item.fix) for item in report.findings]
 
 
-def codes(path: Path, *layouts: LayoutDefinition, **options: object) -> list[str]:
+def codes(path: Path, *layouts: Layout, **options: object) -> list[str]:
     report = ckpt_doctor.inspect(path, Policy(layouts=layouts, **options))  # type: ignore[arg-type]
     return [finding.code for finding in report.findings]
 
@@ -64,9 +64,7 @@ DAMAGES: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: f"{damage.code}-{damage.name}".replace(" ", "-"))
-def test_every_damage_is_told_as_by_the_built_in_layout(
-    damage: Damage, weaver: LayoutDefinition, tmp_path: Path
-) -> None:
+def test_every_damage_is_told_as_by_the_built_in_layout(damage: Damage, weaver: Layout, tmp_path: Path) -> None:
     path = damage.make(tmp_path)
     built_in = ckpt_doctor.inspect(path, Policy(**damage.options))
     own = ckpt_doctor.inspect(path, Policy(**damage.options, layouts=(weaver,)))
@@ -81,7 +79,7 @@ FOLDERS = sorted(path for path in HEALTHY.rglob("*") if path.is_dir())
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(HEALTHY)))
-def test_every_folder_of_the_fixtures_means_the_same(folder: Path, weaver: LayoutDefinition) -> None:
+def test_every_folder_of_the_fixtures_means_the_same(folder: Path, weaver: Layout) -> None:
     built_in, own = ckpt_doctor.inspect(folder), ckpt_doctor.inspect(folder, Policy(layouts=(weaver,)))
     assert told(own) == told(built_in)
     assert [(item.path, item.layout.replace("our-weaver", "weaver"), item.variant) for item in own.checkpoints] == [
@@ -93,7 +91,7 @@ def test_every_folder_of_the_fixtures_means_the_same(folder: Path, weaver: Layou
 
 
 @pytest.mark.parametrize("inner", ["", "weaver_lora", "weaver_lora/weaver", "weaver_lora/trigger"])
-def test_inner_folders_mean_the_checkpoint_around_them(inner: str, weaver: LayoutDefinition) -> None:
+def test_inner_folders_mean_the_checkpoint_around_them(inner: str, weaver: Layout) -> None:
     root = HEALTHY / "weaver_and_trigger_nested" / "weaver"
     found = open_checkpoint(root / inner, layouts=(weaver,))
     assert (found.layout, Path(found.path)) == ("our-weaver", root)
@@ -139,7 +137,7 @@ path = "tokenizer.json"
 
 
 @pytest.fixture
-def rl(tmp_path: Path) -> LayoutDefinition:
+def rl(tmp_path: Path) -> Layout:
     (definition,) = defined(POLICY_GRADIENT, tmp_path)
     return definition
 
@@ -167,7 +165,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("inner", ["", "adapters", "adapters/policy", "heads", ".."])
-def test_it_is_found_from_everywhere(inner: str, checkpoint: Path, rl: LayoutDefinition) -> None:
+def test_it_is_found_from_everywhere(inner: str, checkpoint: Path, rl: Layout) -> None:
     report = ckpt_doctor.inspect(checkpoint / inner, Policy(layouts=(rl,)))
     assert not report.findings
     (found,) = report.checkpoints
@@ -215,14 +213,14 @@ HARM = [
 
 @pytest.mark.parametrize(("harm", "expected"), HARM, ids=range(len(HARM)))
 def test_every_rule_judges_it(
-    harm: Callable[[Path], object], expected: list[str], checkpoint: Path, rl: LayoutDefinition
+    harm: Callable[[Path], object], expected: list[str], checkpoint: Path, rl: Layout
 ) -> None:
     harm(checkpoint)
     assert codes(checkpoint, rl) == expected
     assert codes(checkpoint.parent, rl) == expected
 
 
-def test_what_is_missing_is_named(checkpoint: Path, rl: LayoutDefinition) -> None:
+def test_what_is_missing_is_named(checkpoint: Path, rl: Layout) -> None:
     shutil.rmtree(checkpoint / "heads")
     (checkpoint / "tokenizer.json").unlink()
     first, second = ckpt_doctor.inspect(checkpoint, Policy(layouts=(rl,))).findings
@@ -233,7 +231,7 @@ def test_what_is_missing_is_named(checkpoint: Path, rl: LayoutDefinition) -> Non
     assert second.message.startswith("tokenizer.json is absent. A rl checkpoint must have it.")
 
 
-def test_the_other_alternative(checkpoint: Path, rl: LayoutDefinition) -> None:
+def test_the_other_alternative(checkpoint: Path, rl: Layout) -> None:
     (checkpoint / "heads/value.safetensors").unlink()
     torch.save(value_head(), checkpoint / "heads/value.pt")
     assert codes(checkpoint, rl) == []
@@ -241,7 +239,7 @@ def test_the_other_alternative(checkpoint: Path, rl: LayoutDefinition) -> None:
     assert codes(checkpoint, rl) == ["CKD204"]
 
 
-def test_a_nested_dictionary_is_named_by_its_path(checkpoint: Path, rl: LayoutDefinition) -> None:
+def test_a_nested_dictionary_is_named_by_its_path(checkpoint: Path, rl: Layout) -> None:
     (checkpoint / "heads/value.safetensors").unlink()
     blocks = {"0": {"weight": torch.randn(32, 32)}}
     torch.save({"blocks": blocks, "summary": {"weight": torch.randn(1, 32)}}, checkpoint / "heads/value.pt")
@@ -249,7 +247,7 @@ def test_a_nested_dictionary_is_named_by_its_path(checkpoint: Path, rl: LayoutDe
 
 
 def test_a_folder_that_nobody_can_list_is_not_absent(
-    checkpoint: Path, rl: LayoutDefinition, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, rl: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scandir = os.scandir
 
@@ -264,12 +262,12 @@ def test_a_folder_that_nobody_can_list_is_not_absent(
 
 
 @pytest.mark.parametrize("place", ["heads/new.bin", "heads/notes.pkl", "heads/value.pt", "adapters/new.pt", "ema.pt"])
-def test_a_foreign_name_is_found_in_every_folder_of_it(place: str, checkpoint: Path, rl: LayoutDefinition) -> None:
+def test_a_foreign_name_is_found_in_every_folder_of_it(place: str, checkpoint: Path, rl: Layout) -> None:
     (checkpoint / place).write_bytes(b"\x80\x02" + foreign() + b".")
     assert "CKD901" in codes(checkpoint, rl)
 
 
-def test_what_lies_deeper_than_its_folders_is_looked_at_too(checkpoint: Path, rl: LayoutDefinition) -> None:
+def test_what_lies_deeper_than_its_folders_is_looked_at_too(checkpoint: Path, rl: Layout) -> None:
     shutil.copytree(HEALTHY / "transformers/single_safetensors", checkpoint / "adapters" / "old" / "model")
     (checkpoint / "adapters/old/model/model.safetensors").write_bytes(b"")
     report = ckpt_doctor.inspect(checkpoint, Policy(layouts=(rl,)))
@@ -277,7 +275,7 @@ def test_what_lies_deeper_than_its_folders_is_looked_at_too(checkpoint: Path, rl
     assert "CKD102" in {finding.code for finding in report.findings}
 
 
-def test_links_do_not_lead_out_unnoticed(checkpoint: Path, rl: LayoutDefinition, tmp_path: Path) -> None:
+def test_links_do_not_lead_out_unnoticed(checkpoint: Path, rl: Layout, tmp_path: Path) -> None:
     (checkpoint / "heads/value.safetensors").rename(tmp_path / "blob")
     (checkpoint / "heads/value.safetensors").symlink_to(tmp_path / "blob")
     assert codes(checkpoint, rl) == ["CKD905"]
@@ -402,7 +400,7 @@ def test_peft_nests_an_adapter_in_the_checkpoints_own_folder(tmp_path: Path) -> 
         assert codes(folder, nested) == []
 
 
-def test_a_tree_of_several_kinds(checkpoint: Path, rl: LayoutDefinition, weaver: LayoutDefinition) -> None:
+def test_a_tree_of_several_kinds(checkpoint: Path, rl: Layout, weaver: Layout) -> None:
     tree = checkpoint.parent
     shutil.copytree(HEALTHY / "weaver_nested/weaver", tree / "a" / "weaver")
     shutil.copytree(HEALTHY / "trigger_run/trigger", tree / "trigger")
@@ -417,9 +415,7 @@ def test_a_tree_of_several_kinds(checkpoint: Path, rl: LayoutDefinition, weaver:
     assert [item.layout for item in discover(tree, "rl", layouts=(weaver, rl))] == ["rl"]
 
 
-def test_a_folder_of_two_layouts_is_two_checkpoints(
-    checkpoint: Path, rl: LayoutDefinition, weaver: LayoutDefinition
-) -> None:
+def test_a_folder_of_two_layouts_is_two_checkpoints(checkpoint: Path, rl: Layout, weaver: Layout) -> None:
     shutil.copytree(HEALTHY / "weaver_safetensors/weaver", checkpoint, dirs_exist_ok=True)
     assert [item.layout for item in discover(checkpoint, layouts=(rl, weaver))] == ["our-weaver", "rl"]
     assert open_checkpoint(checkpoint, "rl", layouts=(rl, weaver)).layout == "rl"
@@ -427,7 +423,7 @@ def test_a_folder_of_two_layouts_is_two_checkpoints(
         open_checkpoint(checkpoint, layouts=(rl, weaver))
 
 
-def test_a_layout_is_forced_by_its_name(tmp_path: Path, rl: LayoutDefinition) -> None:
+def test_a_layout_is_forced_by_its_name(tmp_path: Path, rl: Layout) -> None:
     shutil.copytree(HEALTHY / "peft/lora", tmp_path / "run")
     assert sorted(codes(tmp_path / "run", rl, layout="rl")) == ["CKD202", "CKD202", "CKD202", "CKD206"]
     with pytest.raises(UnknownNameError, match=r"there is no layout 'r1'; choose one of .*, rl$"):
@@ -453,12 +449,12 @@ def test_by_the_name_of_the_folder(tmp_path: Path) -> None:
     ]
 
 
-def test_definitions_can_be_pickled(weaver: LayoutDefinition, rl: LayoutDefinition) -> None:
+def test_definitions_can_be_pickled(weaver: Layout, rl: Layout) -> None:
     policy = Policy(layouts=(weaver, rl))
     assert pickle.loads(pickle.dumps(policy)) == policy
 
 
-def test_the_json_report_names_layout_and_roles(checkpoint: Path, rl: LayoutDefinition) -> None:
+def test_the_json_report_names_layout_and_roles(checkpoint: Path, rl: Layout) -> None:
     (document,) = json.loads(ckpt_doctor.inspect(checkpoint, Policy(layouts=(rl,))).to_json())["checkpoints"]
     assert (document["layout"], document["variant"], document["healthy"]) == ("rl", "rl", True)
     assert {file["role"] for file in document["files"]} == {"adapter", "value-head"}

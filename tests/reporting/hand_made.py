@@ -11,6 +11,7 @@ from ckpt_doctor.core.findings import Finding, Fix, Severity
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.results import Diagnosis
 from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
+from ckpt_doctor.layouts.registry import WEAVER
 
 # What a terminal would act upon: a newline, an ANSI escape, a bidirectional override, C1 and invisible characters.
 HOSTILE = "a\nb\r\x1b[31m\x1b]0;title\x07\u202egnp.\u2066\x9b2J\u2028\u200b\x7f"
@@ -43,7 +44,7 @@ def tensor(name: str, *shape: int, storage: str | None = None) -> TensorInfo:
 
 def checkpoint(path: str, *tensors: TensorInfo, name: str = "weaver_lora/adapter_model.bin") -> Checkpoint:
     file = WeightFile(name, "torch-zip", 1234, tensors=tensors)
-    return Checkpoint(Path(path), path, "weaver", "MemGen weaver", (Part("weaver", "adapter", files=(file,)),))
+    return Checkpoint(Path(path), path, WEAVER, "MemGen weaver", (Part("weaver", "adapter", files=(file,)),))
 
 
 def attacked(text: str) -> Diagnosis:

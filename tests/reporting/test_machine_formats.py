@@ -16,7 +16,9 @@ from test_text_forms import check_golden, text_of
 
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.results import Diagnosis, Report
+from ckpt_doctor.layouts.registry import FILE, WEAVER
 from ckpt_doctor.reporting import FORMATS, coverage_lines, report_lines
 from ckpt_doctor.reporting.escape import printable
 from ckpt_doctor.reporting.presentation import Presentation
@@ -132,9 +134,9 @@ class TestGithub:
 class TestPaths:
     """Where a finding is, as seen from the working directory."""
 
-    def uri(self, path: str, finding_path: str | None, layout: str = "weaver") -> str:
+    def uri(self, path: str, finding_path: str | None, kind: Layout = WEAVER) -> str:
         finding = Finding("CKD301", "key-missing", Severity.ERROR, "m", path=finding_path)
-        item = checkpoint(path)._replace(layout=layout)
+        item = checkpoint(path)._replace(kind=kind)
         run = strict.sarif(text_of(Report((Diagnosis(item, (finding,)),)), "sarif"))
         uri: str = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
         return uri
@@ -157,7 +159,7 @@ class TestPaths:
         assert self.uri("//host/weaver", "x.bin") == "file:///host/weaver/x.bin"
 
     def test_a_lone_file_is_the_checkpoint(self) -> None:
-        assert self.uri("runs/model.safetensors", "model.safetensors", layout="file") == "runs/model.safetensors"
+        assert self.uri("runs/model.safetensors", "model.safetensors", kind=FILE) == "runs/model.safetensors"
 
     @pytest.mark.parametrize("path", ["../../no/such", "/no/such", "//host/x", "a/../../x", ".."])
     def test_no_name_leads_out_of_the_checkpoint(self, path: str) -> None:

@@ -13,6 +13,7 @@ from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.weight_file import Storage, TensorInfo, TensorScan, WeightFile
+from ckpt_doctor.layouts.registry import BUILT_IN
 from ckpt_doctor.rules._kit.rule import Rule
 
 
@@ -73,7 +74,7 @@ def checkpoint(
         **{
             "root": Path("here"),
             "path": "here",
-            "layout": layout,
+            "kind": next(kind for kind in BUILT_IN if kind.name == layout),
             "variant": "",
             "parts": parts,
             "others": others,

@@ -17,6 +17,7 @@ from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.formats import read_weight_file
+from ckpt_doctor.layouts.registry import FILE, PEFT
 from ckpt_doctor.scanning import bytes_to_scan, scan
 
 torch = pytest.importorskip("torch")
@@ -24,7 +25,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 
 def checkpoint_of(root: Path, *files: WeightFile) -> Checkpoint:
-    return Checkpoint(root, root.name, "file", "", (Part("file", "file", files=files),))
+    return Checkpoint(root, root.name, FILE, "", (Part("file", "file", files=files),))
 
 
 def read(root: Path, names: Iterable[str]) -> Checkpoint:
@@ -122,7 +123,7 @@ def test_only_names_in_several_files_of_a_part_get_digests(tmp_path: Path) -> No
     pair = [read_weight_file(tmp_path / name, name) for name in ("m.bin", "m.safetensors")]
     other = read_weight_file(tmp_path / "other.bin", "other.bin")
     parts = (Part("adapter", "adapter", files=tuple(pair)), Part("side", "file", files=(other,)))
-    after = scan(Checkpoint(tmp_path, "x", "peft", "", parts))
+    after = scan(Checkpoint(tmp_path, "x", PEFT, "", parts))
     left, right, third = (file.scans or {} for file in after.files)
     assert left["both"].digest == right["both"].digest
     assert left["both"].digest is not None
@@ -192,14 +193,16 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
     program = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from ckpt_doctor.checkpoint import Checkpoint, Part
+        from ckpt_doctor.core.checkpoint import Checkpoint
+        from ckpt_doctor.core.parts import Part
+        from ckpt_doctor.layouts.registry import FILE
         from ckpt_doctor.formats import read_weight_file
         from ckpt_doctor.scanning import scan
         file = read_weight_file(Path(sys.argv[1]), "m.safetensors")
         a = file.tensors[0]
         file = file._replace(tensors=(a, a._replace(name="t", stride=a.stride[::-1])))
         parts = (Part("file", "file", files=(file,)),)
-        file = scan(Checkpoint(Path(sys.argv[1]).parent, "x", "file", "", parts)).files[0]
+        file = scan(Checkpoint(Path(sys.argv[1]).parent, "x", FILE, "", parts)).files[0]
         assert file.scans["a"].zero and file.scans["t"].zero, file
         # Not ru_maxrss: that starts from what the test process, with torch in it, needed before exec.
         status = Path("/proc/self/status").read_text()

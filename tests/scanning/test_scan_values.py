@@ -14,6 +14,7 @@ from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import TensorScan, WeightFile
 from ckpt_doctor.formats import read_weight_file
+from ckpt_doctor.layouts.registry import FILE
 from ckpt_doctor.scanning import scan
 
 torch = pytest.importorskip("torch")
@@ -33,7 +34,7 @@ UNSIGNED = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 def scanned(path: Path) -> WeightFile:
     checkpoint = Checkpoint(
-        path.parent, path.name, "file", "", (Part("file", "file", files=(read_weight_file(path, path.name),)),)
+        path.parent, path.name, FILE, "", (Part("file", "file", files=(read_weight_file(path, path.name),)),)
     )
     return scan(checkpoint, wants_digest=lambda file, name: True).files[0]
 
@@ -188,7 +189,7 @@ def test_big_endian_files(tmp_path: Path) -> None:
     torch.save({"a": swapped, "t": swapped.expand(2, 3)}, path)
     little = read_weight_file(path, path.name)
     file = little._replace(metadata={"byteorder": "big"})
-    checkpoint = Checkpoint(tmp_path, "weights.bin", "file", "", (Part("file", "file", files=(file,)),))
+    checkpoint = Checkpoint(tmp_path, "weights.bin", FILE, "", (Part("file", "file", files=(file,)),))
     scans = scan(checkpoint, wants_digest=lambda file, name: True).files[0].scans or {}
     assert scans["a"] == expected(big)
     assert scans["t"] == expected(big.expand(2, 3))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ckpt_doctor import Policy, SettingsError
 from ckpt_doctor.core.entries import Entry
-from ckpt_doctor.core.layout import LayoutDefinition, PartDefinition, SizeDefinition
+from ckpt_doctor.core.layout import Layout, LayoutPart, LayoutSize
 from ckpt_doctor.settings.keys import KEYS, parse_file
 from ckpt_doctor.settings.layout_tables import _FILE_KEYS, _LAYOUT_KEYS, layouts
 from ckpt_doctor.settings.values import Place
@@ -33,7 +33,7 @@ def adapter(**keys: Any) -> dict[str, Any]:
 
 def test_the_shortest() -> None:
     (found,) = layouts([layout()], PLACE)
-    assert found == LayoutDefinition("ours", (PartDefinition("head", ("head.pt",), "file", "head"),), ("head.pt",))
+    assert found == Layout("ours", (LayoutPart("head", ("head.pt",), "file", "head"),), ("head.pt",))
 
 
 def test_the_longest() -> None:
@@ -62,19 +62,19 @@ def test_the_longest() -> None:
         PLACE,
     )
     entries = (Entry("a.*.w", ("width", 2)), Entry("b", (), required=False), Entry("c"))
-    assert found == LayoutDefinition(
+    assert found == Layout(
         "ours",
         (
-            PartDefinition("adapter", ("lora/policy", ""), "folder", "policy", nested=True, hidden_size="width"),
-            PartDefinition("head", ("h.safetensors", "h.pt"), "file", "the head", required=False, entries=entries),
-            PartDefinition("config", ("a/config.json",), "document", "config"),
-            PartDefinition("model", ("",), "folder", "model", entries=(Entry("lm_head.weight"),), complete=True),
+            LayoutPart("adapter", ("lora/policy", ""), "folder", "policy", nested=True, hidden_size="width"),
+            LayoutPart("head", ("h.safetensors", "h.pt"), "file", "the head", required=False, entries=entries),
+            LayoutPart("config", ("a/config.json",), "document", "config"),
+            LayoutPart("model", ("",), "folder", "model", entries=(Entry("lm_head.weight"),), complete=True),
         ),
         ("a", "b.pt"),
         "step-*",
         "Ours",
         "bin",
-        (SizeDefinition("width", "a/config.json", ("text", "hidden_size")),),
+        (LayoutSize("width", "a/config.json", ("text", "hidden_size")),),
     )
 
 
@@ -263,4 +263,4 @@ def test_near_misses(document: dict[str, Any]) -> None:
     except SettingsError as error:
         assert str(error).startswith("x.toml: layouts")
     else:
-        assert Policy(layouts=found).expected_format("a") in ("safetensors", "bin", "any")
+        assert Policy(layouts=found).expected_format(found[0]) in ("safetensors", "bin", "any")
