@@ -105,7 +105,7 @@ class Coverage(NamedTuple):
     ``unjudged`` says why the forward pass that was asked for could not be made, where that is so. ``own_loader`` is set
     where the loader is one of this package, because the library that the checkpoint belongs to has none.
     ``model_class`` is there for an adapter whose base was built here; ``departures`` say what was done that the
-    ecosystem's own loader would not do.
+    ecosystem's own loader would not do. ``lone`` says that the checkpoint is a single file.
     """
 
     path: str
@@ -121,6 +121,7 @@ class Coverage(NamedTuple):
     own_loader: bool = False
     model_class: ModelClass | None = None
     departures: tuple[str, ...] = ()
+    lone: bool = False
 
     @property
     def loaded_by(self) -> str:

@@ -158,7 +158,7 @@ def unread_document(item: Unread) -> dict[str, Any]:
 
 def _as_shown(checkpoint: Checkpoint) -> Iterator[Unread]:
     path = checkpoint.path
-    folder = posixpath.dirname(path) if checkpoint.layout == "file" and checkpoint.files else path
+    folder = posixpath.dirname(path) if checkpoint.kind.grain == "file" and checkpoint.files else path
     for item in checkpoint.not_judged:
         yield item._replace(path=posixpath.normpath(posixpath.join(folder, item.path)))
 

@@ -25,7 +25,7 @@ class Section(NamedTuple):
 
     ``kind`` and ``contents`` say in a few words what was judged. ``sound`` is the word for one that nothing is wrong
     with; it promises no more than was read. ``deep`` says whether an inspection read the values, and is ``None`` for a
-    load. ``components`` is empty unless a load was judged.
+    load. ``components`` is empty unless a load was judged. ``lone`` marks a checkpoint that is a single file.
     """
 
     path: str
@@ -38,6 +38,7 @@ class Section(NamedTuple):
     components: tuple[Component, ...] = ()
     deep: bool | None = None
     judged: bool = True
+    lone: bool = False
 
     @property
     def healthy(self) -> bool:
@@ -53,7 +54,7 @@ class Section(NamedTuple):
         """The file that is meant, as seen from the working directory; the checkpoint where no file is."""
         path = posixpath.normpath(finding.path or ".")
         # A lone file is the checkpoint itself. A name that leads out of the checkpoint is nobody's file.
-        if self.layout == "file" or path == "." or path.startswith(("../", "/")) or path == "..":
+        if self.lone or path == "." or path.startswith(("../", "/")) or path == "..":
             return self.root
         return path if self.root == "." else f"{self.root}/{path}"
 
@@ -109,6 +110,7 @@ def _inspected(diagnosis: Diagnosis, *, strict: bool) -> Section:
         findings=diagnosis.findings,
         deep=diagnosis.deep,
         judged=diagnosis.judged or not strict,
+        lone=checkpoint.kind.grain == "file",
     )
 
 
@@ -125,6 +127,7 @@ def _loaded(coverage: Coverage) -> Section:
         sound="complete",
         findings=findings,
         components=coverage.components,
+        lone=coverage.lone,
     )
 
 

@@ -98,4 +98,6 @@ def _coverage(model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, 
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     name = type(model).__name__
     log = tuple(lines)
-    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems), log, checkpoint.path)
+    lone = checkpoint.kind.grain == "file"
+    where = checkpoint.path
+    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems), log, where, lone=lone)
