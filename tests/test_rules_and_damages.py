@@ -6,15 +6,15 @@ import re
 from itertools import chain
 from pathlib import Path
 
-import damages
-import damages_contracts
-import damages_keys
 import pytest
-from damages import Damage
 
 import ckpt_doctor
 from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.rules import RULES
+from support.damages import contracts as damages_contracts
+from support.damages import files as damages
+from support.damages import keys as damages_keys
+from support.damages.files import Damage
 
 DAMAGES: tuple[Damage, ...] = (
     *chain.from_iterable(damages.DAMAGES.values()),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, enter_project, run
 
 import ckpt_doctor
 from ckpt_doctor import Policy, SettingsError, load_settings
 from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.settings.keys import KEYS
+from support.command_line import run
+from support.places import FIXTURES
+from support.projects import enter_project
 
 BROKEN = FIXTURES / "failures" / "both" / "weaver"
 
