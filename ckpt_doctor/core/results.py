@@ -20,7 +20,6 @@ class RuleInfo(NamedTuple):
     severity: Severity
     needs: str
     fix: str
-    stable: bool
     summary: str
     documentation: str
 
