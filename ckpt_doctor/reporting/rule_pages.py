@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ckpt_doctor.core.envelope import envelope
 from ckpt_doctor.core.results import RuleInfo
-from ckpt_doctor.core.version import __version__
 
 from .markdown_text import rendered
 from .presentation import Presentation
@@ -56,8 +56,7 @@ def document(rules: Iterable[RuleInfo]) -> str:
 
     return json.dumps(
         {
-            "schema_version": 1,
-            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **envelope(),
             "rules": [
                 {
                     "code": rule.code,
