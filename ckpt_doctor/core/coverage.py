@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from .envelope import envelope
 from .errors import IncompleteLoadError
 from .findings import Finding, Severity
 from .results import finding_document
-from .version import __version__
 from .wording import listed
 
 RESTORED = "restored"
@@ -206,8 +206,7 @@ class Coverage(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """The document of ``verify --output-format json``, version 1, as plain values."""
         return {
-            "schema_version": 1,
-            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **envelope(),
             "path": self.path,
             "layout": self.layout,
             "model": self.model,

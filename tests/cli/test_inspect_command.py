@@ -49,7 +49,7 @@ def test_findings_are_1_and_on_stdout() -> None:
 
 def test_options_become_a_policy(asked: dict[str, object]) -> None:
     result = run(
-        *("inspect", "a", "b", "--expect", "bin", "--layout", "peft", "--deep", "--preview", "--fail-on", "note"),
+        *("inspect", "a", "b", "--expect", "bin", "--layout", "peft", "--deep", "--fail-on", "note"),
         *("--select", "ckd2,side-file-missing", "--select", "CKD301", "--ignore", "WRONG-EXTENSION"),
     )
     assert result.exit_code == 0, result.output
@@ -58,7 +58,6 @@ def test_options_become_a_policy(asked: dict[str, object]) -> None:
         expect="bin",
         layout="peft",
         deep=True,
-        preview=True,
         select=("CKD2", "side-file-missing", "CKD301"),
         ignore=("wrong-extension",),
         fail_on="note",

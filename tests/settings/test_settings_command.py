@@ -23,12 +23,11 @@ setting           value                                from
 ----------------  -----------------------------------  -------------------
 expect            bin                                  CKPT_DOCTOR_EXPECT
 layout            recognised                           default
-select            every stable rule                    default
+select            every rule                           default
 ignore            none                                 ckpt-doctor.toml
 fail-on           warning                              ckpt-doctor.toml
 output-format     text                                 default
 deep              no                                   CKPT_DOCTOR_DEEP
-preview           yes                                  ckpt-doctor.toml
 severity          CKD109 = error                       ckpt-doctor.toml
 per-path-ignores  runs/** = CKD1, side-file-missing    ckpt-doctor.toml
 layouts           ours                                 ckpt-doctor.toml
@@ -47,7 +46,6 @@ def file(here: Path) -> Path:
 ignore = []
 fail-on = "warning"
 expect = "safetensors"
-preview = true
 [severity]
 CKD109 = "error"
 [per-path-ignores]

@@ -24,7 +24,6 @@ ignore = "CKD203, ckd204"
 fail-on = "note"
 output-format = ["json", "concise"]
 deep = true
-preview = true
 
 [severity]
 CKD109 = "error"
@@ -59,7 +58,6 @@ def test_every_key(here: Path) -> None:
         ignore=("CKD203", "CKD204"),
         fail_on="note",
         deep=True,
-        preview=True,
         severity={"CKD109": Severity.ERROR, "CKD201": Severity.NOTE},
         per_path_ignores=(ignore,),
     )
@@ -84,7 +82,7 @@ def test_the_same_in_a_projects_file(here: Path) -> None:
         ("FAIL_ON", "warning", "fail_on", "warning"),
         ("DEEP", "1", "deep", True),
         ("DEEP", "off", "deep", False),
-        ("PREVIEW", "Yes", "preview", True),
+        ("DEEP", "Yes", "deep", True),
     ],
 )
 def test_the_environment(here: Path, variable: str, value: str, field: str, expected: object) -> None:
@@ -176,7 +174,8 @@ MISTAKES = [
     ("output-format = 'jsn'", "output-format: 'jsn' is none of text"),
     ("output-format = ['json', 'x']", "output-format: 'x' is none of text"),
     ("deep = 'yes'", "deep: this must be true or false, and is a string"),
-    ("preview = 1", "preview: this must be true or false, and is a number"),
+    ("deep = 1", "deep: this must be true or false, and is a number"),
+    ("preview = true", "preview: there is no such key"),
     ("severity = 'error'", "severity: this must be a table, and is a string"),
     ("severity.CKD999 = 'error'", "severity.CKD999: there is no rule 'CKD999'"),
     ("severity.CKD2 = 'error'", "severity.CKD2: this means several rules: name one"),
@@ -238,6 +237,5 @@ def test_names_that_a_terminal_would_act_upon(here: Path) -> None:
 
 def test_every_simple_key_has_a_variable() -> None:
     assert [key.variable for key in KEYS if key.simple] == [
-        f"CKPT_DOCTOR_{name}"
-        for name in ("EXPECT", "LAYOUT", "SELECT", "IGNORE", "FAIL_ON", "OUTPUT_FORMAT", "DEEP", "PREVIEW")
+        f"CKPT_DOCTOR_{name}" for name in ("EXPECT", "LAYOUT", "SELECT", "IGNORE", "FAIL_ON", "OUTPUT_FORMAT", "DEEP")
     ]
