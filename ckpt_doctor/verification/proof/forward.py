@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.verification.hosting.isolation import Outcome, run
 from ckpt_doctor.verification.model.inputs import Inputs, attempts, random_tokens
-from ckpt_doctor.verification.names.namings import adapted_modules
+from ckpt_doctor.verification.model.live import LiveModel
 
 from . import findings as words
 
@@ -88,7 +88,7 @@ def _passes(model: Any, parameters: frozenset[str]) -> Iterator[tuple[str, list[
         yield name, [(lambda: own_pass(tokens), lambda: own_pass(tokens, adapter=False))]
         return
     whole = hasattr(model, "peft_config") or hasattr(model, "config")
-    for path, module in [("the model", model)] if whole else adapted_modules(model):
+    for path, module in [("the model", model)] if whole else LiveModel(model).adapted:
         tries = [_try(module, inputs) for inputs in attempts(module)]
         if tries and (whole or any(name.startswith(f"{path}.") for name in parameters)):
             yield path, tries
