@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.verification.model.live import Target, direct, live_tensors, parameter_names, plain_name
+from ckpt_doctor.verification.model.live import (
+    Target,
+    direct,
+    has_adapters,
+    live_tensors,
+    outermost,
+    parameter_names,
+    plain_name,
+)
 
 from .conversions import is_transformers, saved_names
 
@@ -37,7 +45,7 @@ def namings(model: nn.Module) -> list[Naming]:
     plain = {plain_name(name): direct(name, value, trained=name in trained) for name, value in tensors.items()}
     found = [Naming(plain)]
     found += _adapter_namings(model)
-    for path, module in _outermost(model, is_transformers):
+    for path, module in outermost(model, is_transformers):
         below = _below(tensors, path)
         targets = saved_names(module, below, parameter_names(module))
         if targets:
@@ -48,23 +56,18 @@ def namings(model: nn.Module) -> list[Naming]:
 def raw_names(model: nn.Module) -> set[str]:
     """The names that a loader sees which compares keys with those of the model, or of an adapted model inside of it."""
     names = set(live_tensors(model))
-    for path, _ in _outermost(model, _has_adapters):
+    for path, _ in outermost(model, has_adapters):
         names |= {name.removeprefix(f"{path}.") for name in names if name.startswith(f"{path}.")}
     return names
 
 
-def adapted_modules(model: nn.Module) -> list[tuple[str, Any]]:
-    """The modules that hold PEFT adapters, by path: ``PeftModel`` or a model with adapters of its own."""
-    return list(_outermost(model, _has_adapters))
-
-
 def transformers_models(model: nn.Module) -> list[Any]:
     """The models of transformers in ``model``, and none that are parts of those."""
-    return [module for _, module in _outermost(model, is_transformers)]
+    return [module for _, module in outermost(model, is_transformers)]
 
 
 def _adapter_namings(model: nn.Module) -> Iterator[Naming]:
-    for path, module in _outermost(model, _has_adapters):
+    for path, module in outermost(model, has_adapters):
         tensors = live_tensors(module)
         trained = parameter_names(module)
         for adapter, config in module.peft_config.items():
@@ -191,19 +194,3 @@ def _moved(target: Target, path: str) -> Target:
 def _below(tensors: Mapping[str, torch.Tensor], path: str) -> dict[str, torch.Tensor]:
     start = f"{path}." if path else ""
     return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
-
-
-def _outermost(model: nn.Module, wanted: Any) -> Iterator[tuple[str, Any]]:
-    """The modules that are ``wanted``, by path, and nothing inside of them; a shared module comes once."""
-    inside: list[str] = []
-    for path, module in model.named_modules():
-        if any(path.startswith(f"{outer}.") or not outer for outer in inside):
-            continue
-        if wanted(module):
-            inside.append(path)
-            yield path, module
-
-
-def _has_adapters(module: Any) -> bool:
-    configs = getattr(module, "peft_config", None)
-    return isinstance(configs, dict) and bool(configs)

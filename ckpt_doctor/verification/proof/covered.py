@@ -3,49 +3,71 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.rules._kit.load_rule import Step
+from ckpt_doctor.rules.parameter_not_covered import SAVE_AGAIN, ParameterNotCovered
 from ckpt_doctor.verification.memgen.names import LAYOUTS
 from ckpt_doctor.verification.model.live import Place, live_tensors, parameter_names, place, plain_name
 from ckpt_doctor.verification.names.matching import PartMatch
 
-from . import findings as words
+from .evidence import Evidence
+from .steps import next_steps
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 
-def uncovered(
-    model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], *, whole: bool, exact: bool
-) -> Iterator[Finding]:
-    """The parameters of the adapters that were loaded, of the modules that the layout names, and of whole models.
+class Gap(NamedTuple):
+    """Parameters of ``owner`` that the checkpoint should hold and does not."""
 
-    ``whole`` says that the model was built for this checkpoint, so that all that is trained in it must be there. Else a
-    part of the model of which the checkpoint has nothing, such as a new head, is left alone. ``exact`` says that the
-    ecosystem's own loader must find every name that it asks for.
+    parameters: list[str]
+    owner: str
+
+
+def uncovered(evidence: Evidence, matches: list[PartMatch], *, advise: bool) -> Iterator[Finding]:
+    """CKD003, with what to do about it where ``advise`` is set."""
+    for number, gap in enumerate(_gaps(evidence, matches)):
+        step = Step()
+        if advise:
+            # What can be said about names belongs to the first.
+            step = next_steps(matches, evidence.shown_folder) if number == 0 else SAVE_AGAIN
+            step = step if step.text else SAVE_AGAIN
+        yield ParameterNotCovered().report(gap.parameters, gap.owner, step)
+
+
+def _gaps(evidence: Evidence, matches: list[PartMatch]) -> Iterator[Gap]:
+    """What lacks of the adapters that were loaded, of the modules that the layout names, and of whole models.
+
+    Where the model was not built for this checkpoint, a part of it of which the checkpoint has nothing, such as a new
+    head, is left alone.
     """
+    model, checkpoint = evidence.model, evidence.checkpoint
     tensors = live_tensors(model)
-    held: set[Place] = set()
-    for part in found:
-        for target in part.targets.values():
-            held |= {place(tensors[name]) for name in target.names if name in tensors}
-    for part in found:
-        if part.part.role == "adapter" and not part.part.secondary and part.naming.adapter is not None:
-            names = _of_adapter(part, tensors, held, exact=exact)
+    held = _held(matches, tensors)
+    for match in matches:
+        if match.part.role == "adapter" and not match.part.secondary and match.naming.adapter is not None:
+            names = _of_adapter(match, tensors, held, exact=evidence.exact)
             if names:
-                yield words.not_covered(names, f"the adapter {part.naming.adapter!r}")
+                yield Gap(names, f"the adapter {match.naming.adapter!r}")
     named = list(_of_layout(checkpoint, model, tensors, held))
     if named:
-        yield words.not_covered(named, "the modules that belong to the checkpoint")
-    if checkpoint.layout == "transformers" and any(part.targets for part in found):
-        names = _of_model(model, tensors, held, whole=whole or _is_what_was_saved(model, checkpoint))
-        names += [name for part in found for name in _slices_left_out(part)]
+        yield Gap(named, "the modules that belong to the checkpoint")
+    if checkpoint.layout == "transformers" and any(match.targets for match in matches):
+        names = _of_model(model, tensors, held, whole=evidence.whole or _is_what_was_saved(model, checkpoint))
+        names += [name for match in matches for name in _slices_left_out(match)]
         if names:
-            yield words.not_covered(names, "the model")
+            yield Gap(names, "the model")
+
+
+def _held(matches: Iterable[PartMatch], tensors: Mapping[str, torch.Tensor]) -> set[Place]:
+    """Where the parameters lie that the checkpoint has tensors for."""
+    names = (name for match in matches for target in match.targets.values() for name in target.names)
+    return {place(tensors[name]) for name in names if name in tensors}
 
 
 def _is_what_was_saved(model: nn.Module, checkpoint: Checkpoint) -> bool:

@@ -7,7 +7,7 @@ It takes the memory of a second model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,13 @@ from ckpt_doctor.core.coverage import RESTORED
 from ckpt_doctor.verification.hosting.isolation import run
 from ckpt_doctor.verification.model.live import Target, live_tensors, plain_name
 from ckpt_doctor.verification.values.comparing import Verdict
+from ckpt_doctor.verification.values.row import Row
+
+from .evidence import Reference
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-    from .assess import Row
-
-Reference = Callable[[], Any]
-"""Makes the base that the loader was given, once more."""
 
 _PREFIX = "base_model.model."
 # What a result of other arithmetic may differ by, relative to the weight: two units in the last place.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.coverage import CAST, MISSING, RESTORED
@@ -12,6 +12,7 @@ from ckpt_doctor.verification.model.live import Place, direct, live_tensors, par
 
 from .comparing import Comparison, Verdict, compare
 from .reading import TensorReader
+from .row import Row
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +25,7 @@ MOST = 2000
 _WORDS = re.compile(r"(?<![a-z])w(?=[qkvo](?![a-z]))|[a-z]+|[0-9]+")
 
 
-def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Any]) -> None:
+def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Row]) -> None:
     """Complete the rows that have no target, in place.
 
     A tensor whose elements are all equal is left alone: it could have come from anywhere. So is one that two parameters
@@ -38,7 +39,7 @@ def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Any]) -> Non
     tensors = live_tensors(model)
     free = free_names(model, taken)
     trained = parameter_names(model)
-    hits: dict[str, list[tuple[Any, Comparison]]] = {}
+    hits: dict[str, list[tuple[Row, Comparison]]] = {}
     with TensorReader(checkpoint.root) as reader:
         for row in lost:
             info = row.wanted.tensor
@@ -115,7 +116,7 @@ def _layers(name: str) -> set[str]:
     return {word for word in words if word.isdecimal()} if len(words) > _SHALLOW else set()
 
 
-def _constant(reader: TensorReader, row: Any) -> bool:
+def _constant(reader: TensorReader, row: Row) -> bool:
     try:
         for _, data in reader.chunks(row.wanted.file.path, row.wanted.tensor):
             values = data.view(-1, row.wanted.tensor.dtype.bits // 8) if data.element_size() == 1 else data.view(-1, 1)
