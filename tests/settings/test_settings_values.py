@@ -121,7 +121,7 @@ def test_flags_before_the_environment_before_the_file_before_the_defaults(
         seen.append(policy)
         return ckpt_doctor.Report(())
 
-    monkeypatch.setattr(ckpt_doctor.inspection, "inspect", inspect)  # type: ignore[attr-defined]
+    monkeypatch.setattr("ckpt_doctor.inspection.inspect", inspect)
     run("inspect", *([f"--{key}", FLAGS[key]] if flags else []), *(["--no-config"] if isolated else []))
     winner = FLAGS if flags else ENVIRONMENT if environment else FILE if file and not isolated else DEFAULT
     expected = Policy(
