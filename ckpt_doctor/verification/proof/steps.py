@@ -13,6 +13,7 @@ from ckpt_doctor.rules.parameter_not_covered import ParameterNotCovered
 from ckpt_doctor.rules.tensor_not_restored import TensorNotRestored
 from ckpt_doctor.verification.hosting.isolation import run
 from ckpt_doctor.verification.model.bases import hollow_model
+from ckpt_doctor.verification.model.live import LiveModel
 from ckpt_doctor.verification.names.segments import Edit, one_edit
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _fits(config: Any, kind: Any, shapes: Mapping[str, tuple[int, ...]]) -> str 
     from ckpt_doctor.verification.names.namings import namings
 
     outcome = run(lambda: hollow_model(config, kind))
-    for naming in namings(outcome.result) if outcome.error is None else ():
+    for naming in namings(LiveModel(outcome.result)) if outcome.error is None else ():
         there = {key: target.shape for key, target in naming.targets.items()}
         if all(there.get(name) == size for name, size in shapes.items()):
             return type(outcome.result).__name__
