@@ -54,7 +54,7 @@ def rule_page(rule: RuleInfo) -> Iterator[str]:
     """What ``explain`` says, with links."""
     yield from (MARK, "", f"# {rule.code} {rule.name}", "")
     facts = [f"Severity: {rule.severity.value}", f"needs: {rule.needs}", f"fix: {FIXES[rule.fix]}"]
-    yield " · ".join(facts + ([] if rule.stable else ["runs with `--preview` only"]))
+    yield " · ".join(facts)
     yield ""
     yield REFERENCE.sub(r"[\1#\2](https://github.com/\1/issues/\2)", rule.documentation)
 

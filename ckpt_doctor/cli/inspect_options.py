@@ -81,12 +81,11 @@ _BEFORE_DEEP = (
     ),
 )
 _AFTER_DEEP = (
-    click.option("--preview/--no-preview", default=None, help="Also run rules that are not stable yet."),
     click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),
     click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names out."),
     click.option("--fail-on", type=click.Choice(FAIL_ON), help="What makes the exit code 1.  [default: error]"),
 )
-_OF_THE_POLICY = ("expect", "layout", "deep", "preview", "select", "ignore", "fail_on")
+_OF_THE_POLICY = ("expect", "layout", "deep", "select", "ignore", "fail_on")
 _REPORT = (
     click.option(
         "--jobs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ckpt_doctor.core.version import __version__
+from ckpt_doctor.core.envelope import envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,7 @@ class Conversion:
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--output-format json``, version 1, as plain values."""
         return {
-            "schema_version": 1,
-            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **envelope(),
             **asdict(self),
             "summary": {"files": len(self.files), "tensors": self.tensors, "bytes": self.nbytes},
         }

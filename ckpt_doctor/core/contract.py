@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from .envelope import envelope
 from .nothing import NOTHING
-from .version import __version__
 
 SCHEMA_VERSION = 1
 """Of the document. It grows with everything that is pinned: a reader must not pass over what it does not know."""
@@ -70,11 +70,9 @@ class Contract(NamedTuple):
 
 
 def _document(contract: Contract) -> Iterator[str]:
-    tool = {"name": "ckpt-doctor", "version": __version__}
     yield "{"
-    yield f'  "schema_version": {SCHEMA_VERSION},'
-    yield f'  "kind": {json.dumps(KIND)},'
-    yield f'  "tool": {json.dumps(tool)},'
+    for key, value in envelope(kind=KIND, version=SCHEMA_VERSION).items():
+        yield f'  "{key}": {json.dumps(value)},'
     yield f'  "layout": {json.dumps(contract.layout)},'
     yield '  "parts": ['
     for number, part in enumerate(contract.parts, 1):

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+from .envelope import envelope
 from .errors import IncompleteLoadError
 from .findings import Finding, Severity
 from .results import finding_document
-from .version import __version__
 from .wording import listed
 
-RESTORED = "restored"
+Status = Literal["restored", "cast", "mismatched", "missing"]
+"""What became of a tensor of the checkpoint."""
+RESTORED: Final = "restored"
 """The parameter holds the values of the checkpoint, bit by bit, after a cast to its dtype."""
-CAST = "cast"
+CAST: Final = "cast"
 """They arrived, and the cast to the parameter's dtype changed some of them."""
-MISMATCHED = "mismatched"
+MISMATCHED: Final = "mismatched"
 """The parameter has another shape, or other values were written to it."""
-MISSING = "missing"
+MISSING: Final = "missing"
 """The values are nowhere in the model."""
 
-MODES = ("load", "keys", "forward")
+Mode = Literal["load", "keys", "forward"]
+"""How a load is judged: by its values, by names and shapes alone, or by its values and one forward pass."""
+MODES: tuple[Mode, ...] = ("load", "keys", "forward")
 """Values of ``--mode``, the default first."""
 
 
@@ -42,7 +46,7 @@ class TensorCoverage(NamedTuple):
     name: str
     file: str
     component: str
-    status: str
+    status: Status
     parameter: str | None = None
     detail: str = ""
     expected: bool = True
@@ -112,7 +116,7 @@ class Coverage(NamedTuple):
     layout: str
     model: str
     loader: str
-    mode: str
+    mode: Mode
     tensors: tuple[TensorCoverage, ...]
     findings: tuple[Finding, ...] = ()
     log: tuple[str, ...] = ()
@@ -207,8 +211,7 @@ class Coverage(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """The document of ``verify --output-format json``, version 1, as plain values."""
         return {
-            "schema_version": 1,
-            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **envelope(),
             "path": self.path,
             "layout": self.layout,
             "model": self.model,

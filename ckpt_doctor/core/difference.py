@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from .version import __version__
+from .envelope import envelope
 
 
 class Side(NamedTuple):
@@ -99,8 +99,7 @@ class Difference(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """The document of ``diff --output-format json``, version 1, as plain values."""
         return {
-            "schema_version": 1,
-            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **envelope(),
             "equal": self.equal,
             "a": self.a._asdict(),
             "b": self.b._asdict(),

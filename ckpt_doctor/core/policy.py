@@ -24,14 +24,13 @@ class Policy(NamedTuple):
     """Immutable settings of one run.
 
     ``expect`` and ``layout`` are ``None`` where the layout decides. ``select`` and ``ignore`` hold codes, code prefixes
-    or rule names; an empty ``select`` means every stable rule. ``per_path_ignores`` are further rules to leave out,
+    or rule names; an empty ``select`` means every rule. ``per_path_ignores`` are further rules to leave out,
     each where a path fits, and ``layouts`` are those that a team has defined.
     """
 
     expect: str | None = None
     layout: str | None = None
     deep: bool = False
-    preview: bool = False
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     fail_on: str = "error"
@@ -43,13 +42,11 @@ class Policy(NamedTuple):
         """``safetensors``, ``bin`` or ``any``: what the weights of a checkpoint of this kind should be."""
         return self.expect if self.expect is not None else kind.expects
 
-    def runs(self, code: str, name: str, *, stable: bool) -> bool:
+    def runs(self, code: str, name: str) -> bool:
         """Whether the rule of this code and name is to run."""
         if is_chosen(self.ignore, code, name):
             return False
-        if self.select:
-            return is_chosen(self.select, code, name) and (stable or self.preview)
-        return stable or self.preview
+        return not self.select or is_chosen(self.select, code, name)
 
     def adjusted(self, finding: Finding) -> Finding:
         """The finding with the severity that the user gave its rule, if any; what was not judged stays as it is."""

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from .checkpoint import Checkpoint, Unread
 from .findings import Finding, Severity
-from .version import __version__
 
 
 class RuleInfo(NamedTuple):
@@ -20,7 +19,6 @@ class RuleInfo(NamedTuple):
     severity: Severity
     needs: str
     fix: str
-    stable: bool
     summary: str
     documentation: str
 
@@ -98,9 +96,10 @@ class Report(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--output-format json``, version 1, as plain values."""
+        from .envelope import envelope  # a report that is read as text needs none
+
         return {
-            "schema_version": 1,
-            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **envelope(),
             "deep": self.deep,
             "checkpoints": [_checkpoint_document(diagnosis) for diagnosis in self.diagnoses],
             "not_judged": [unread_document(item) for item in self.not_judged],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from ckpt_doctor.core.errors import NoCheckpointError
 from ckpt_doctor.core.policy import Policy
@@ -17,27 +16,9 @@ from ckpt_doctor.layouts.registry import family
 
 from .bases import with_bases
 from .names import counter_of, family_of
+from .save import Save
 
 _DEFAULT = Policy()
-
-
-class Save(NamedTuple):
-    """What one save left.
-
-    ``path`` is the checkpoint as it is shown: of a weaver and a trigger that were saved together, the weaver, and of
-    several others in one numbered folder, that folder. ``found`` are its checkpoints, and none for a folder that has
-    the name of a save and nothing in it that could be loaded.
-    ``names`` are those of the folders that lead to it, from the tree down. ``written`` is the time at which the last of
-    its weights was written, in nanoseconds since 1970. ``base_of`` are the paths of the saves whose adapters name this
-    one as their base model. ``gone`` says who names a save that is not there.
-    """
-
-    path: str
-    found: tuple[Found, ...]
-    names: tuple[str, ...]
-    written: int
-    base_of: tuple[str, ...] = ()
-    gone: str = ""
 
 
 def saves(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> list[Save]:

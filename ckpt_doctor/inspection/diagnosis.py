@@ -54,7 +54,7 @@ def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
     """Judge one checkpoint that was read already."""
     findings: list[Finding] = []
     for rule in rules_for(checkpoint):
-        selected = policy.runs(rule.code, rule.name, stable=rule.stable)
+        selected = policy.runs(rule.code, rule.name)
         found = rule().check(checkpoint, policy)
         findings += [
             policy.adjusted(finding)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ckpt_doctor.core.envelope import envelope
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.results import Report
-from ckpt_doctor.core.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,7 @@ class Repairs:
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--output-format json``, version 1, as plain values."""
         return {
-            "schema_version": 1,
-            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **envelope(),
             "dry_run": self.dry_run,
             "rolled_back": list(self.rolled_back),
             "repairs": [_document(repair) for repair in self.repairs],

@@ -176,7 +176,7 @@ def _candidates(
         if finding.fix is not None
         and finding.fix.actions
         and (unsafe or finding.fix.safety == "safe")
-        and policy.runs(finding.code, finding.name, stable=True)
+        and policy.runs(finding.code, finding.name)
         and not policy.ignores(finding, diagnosis.checkpoint)
         and _identity(finding) not in tried
     ]

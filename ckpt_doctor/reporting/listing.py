@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from ckpt_doctor.analysis.aliasing import alias_groups
 from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.envelope import envelope
 from ckpt_doctor.core.findings import MAX_TENSORS
-from ckpt_doctor.core.version import __version__
 from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.core.wording import byte_size, counted, listed, scaled, shape
 
@@ -132,8 +132,7 @@ def document(listings: Iterable[Listing]) -> str:
     """The listings as JSON, version 1. ``shared_with`` has at most 20 names, with ``shared_count`` beside it."""
     return json.dumps(
         {
-            "schema_version": 1,
-            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **envelope(),
             "checkpoints": [_checkpoint_document(item) for item in listings],
         },
         indent=2,

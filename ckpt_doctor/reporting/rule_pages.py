@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ckpt_doctor.core.envelope import envelope
 from ckpt_doctor.core.results import RuleInfo
-from ckpt_doctor.core.version import __version__
 
 from .markdown_text import rendered
 from .presentation import Presentation
@@ -15,10 +15,7 @@ def page(rule: RuleInfo, look: Presentation) -> Iterator[str]:
     """What ``explain`` shows of one rule, line by line."""
     yield look.paint(f"{rule.code} {rule.name}", "bold")
     fix = {"none": "no automatic fix", "safe": "safe fix", "unsafe": "unsafe fix"}.get(rule.fix, rule.fix)
-    facts = [look.paint_severity(rule.severity.value, rule.severity), f"reads {rule.needs}", fix]
-    if not rule.stable:
-        facts.append("runs with --preview only")
-    yield look.separator.join(facts)
+    yield look.separator.join([look.paint_severity(rule.severity.value, rule.severity), f"reads {rule.needs}", fix])
     yield ""
     yield from rendered(rule.documentation, look)
 
@@ -38,7 +35,7 @@ def table(rules: Iterable[RuleInfo], look: Presentation) -> Iterator[str]:
     cells = [
         (
             rule.code,
-            rule.name if rule.stable else f"{rule.name} (preview)",
+            rule.name,
             look.paint_severity(rule.severity.value, rule.severity),
             "" if rule.fix == "none" else rule.fix,
             _short(rule.needs),
@@ -59,8 +56,7 @@ def document(rules: Iterable[RuleInfo]) -> str:
 
     return json.dumps(
         {
-            "schema_version": 1,
-            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **envelope(),
             "rules": [
                 {
                     "code": rule.code,
@@ -68,7 +64,6 @@ def document(rules: Iterable[RuleInfo]) -> str:
                     "severity": rule.severity.value,
                     "fix": rule.fix,
                     "needs": rule.needs,
-                    "stable": rule.stable,
                     "summary": rule.summary,
                     "documentation": rule.documentation,
                 }

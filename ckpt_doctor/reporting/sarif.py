@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ckpt_doctor.core.envelope import TOOL
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.results import RuleInfo
-from ckpt_doctor.core.version import __version__
 
 from .escape import printable
 from .markdown_text import rendered
@@ -35,8 +35,7 @@ def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     codes = sorted({(finding.code, finding.name) for finding in all_findings(parts)})
     index = {code: number for number, (code, _) in enumerate(codes)}
     driver = {
-        "name": "ckpt-doctor",
-        "version": __version__,
+        **TOOL,
         "rules": [_rule(code, name, look.rule(code)) for code, name in codes],
     }
     properties: dict[str, Any] = {"checkpoints": [_checkpoint(part) for part in parts]}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from ckpt_doctor.core.envelope import envelope
 from ckpt_doctor.core.results import SettingInfo
-from ckpt_doctor.core.version import __version__
 
 from .escape import printable
 
@@ -32,8 +32,7 @@ def document(file: str | None, passed_over: Sequence[str], settings: Iterable[Se
 
     return json.dumps(
         {
-            "schema_version": 1,
-            "tool": {"name": "ckpt-doctor", "version": __version__},
+            **envelope(),
             "file": file,
             "passed_over": list(passed_over),
             "settings": {

@@ -16,7 +16,7 @@ from ckpt_doctor.layouts import LAYOUTS
 from ckpt_doctor.rules._kit.choices import codes_of, find_rule, rule_choices
 
 from .layout_tables import layouts
-from .loading import PREFIX
+from .search import PREFIX
 from .values import Place, flag, nearest, one_of, table, text, texts
 
 
@@ -100,12 +100,11 @@ def _per_path_ignores(value: Any, place: Place) -> tuple[PathIgnore, ...]:
 KEYS = (
     Key("expect", _expect, "safetensors for weaver and trigger, else any"),
     Key("layout", text, "recognised"),
-    Key("select", _rules, "every stable rule"),
+    Key("select", _rules, "every rule"),
     Key("ignore", _rules, "none"),
     Key("fail-on", _fail_on, "error"),
     Key("output-format", _formats, "text"),
     Key("deep", flag, "yes for gate and latest, else no"),
-    Key("preview", flag, "no"),
     Key("severity", _severity, "each rule's own", simple=False),
     Key("per-path-ignores", _per_path_ignores, "none", simple=False),
     Key("layouts", layouts, "none", simple=False),

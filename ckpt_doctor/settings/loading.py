@@ -9,11 +9,7 @@ from typing import Any, NamedTuple
 
 from ckpt_doctor.core.policy import Policy
 
-from .search import Search, read, search
-
-PREFIX = "CKPT_DOCTOR_"
-"""What the names of our environment variables begin with."""
-CONFIG_VARIABLE = PREFIX + "CONFIG"
+from .search import CONFIG_VARIABLE, PREFIX, Search, read, search
 
 
 class Settings(NamedTuple):

@@ -9,7 +9,8 @@ from typing import Any
 from ckpt_doctor.core.results import SettingInfo
 
 from .keys import KEYS
-from .loading import CONFIG_VARIABLE, PREFIX, Settings
+from .loading import Settings
+from .search import CONFIG_VARIABLE, PREFIX
 
 DEFAULT = "default"
 """The source of what nobody has set."""

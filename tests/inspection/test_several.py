@@ -15,13 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from acting import Acting
-from children import LIMIT, running
-
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from command_line import run, start
-from damages import DAMAGES
-from hostile import hostile_files
 
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Report
@@ -29,6 +22,11 @@ from ckpt_doctor.inspection import inspect, judge, several
 from ckpt_doctor.layouts import Found, Survey, find, read, survey
 from ckpt_doctor.layouts.registry import WEAVER as WEAVER_LAYOUT
 from ckpt_doctor.runtime.cores import available_cores
+from support.acting import Acting
+from support.children import LIMIT, running
+from support.command_line import run, start
+from support.damages.files import DAMAGES
+from support.hostile import hostile_files
 
 REPOSITORY = Path(__file__).parents[2]
 HEALTHY = REPOSITORY / "fixtures" / "healthy"
@@ -181,7 +179,7 @@ PROGRAM = """
     import sys
     from pathlib import Path
     sys.path.insert(0, {tests!r})
-    from acting import Acting
+    from support.acting import Acting
     from ckpt_doctor.inspection import run, several
     from ckpt_doctor.layouts import Found, Survey, find
     from ckpt_doctor.layouts.registry import WEAVER

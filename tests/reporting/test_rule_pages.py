@@ -21,7 +21,7 @@ must be there in `the format` that a loader will open by its name.
 load( "as it stands" )
 ```
 """
-RULE = RuleInfo("CKD999", "no-such", Severity.WARNING, "headers", "unsafe", False, "Sums it up.", MARKDOWN)
+RULE = RuleInfo("CKD999", "no-such", Severity.WARNING, "headers", "unsafe", "Sums it up.", MARKDOWN)
 
 
 def test_markdown_becomes_plain_text() -> None:
@@ -46,7 +46,7 @@ def test_headings_are_bold_in_colour() -> None:
 def test_a_page_names_severity_needs_and_fix() -> None:
     lines = list(page(RULE, PLAIN))
     assert lines[0] == "CKD999 no-such"
-    assert lines[1] == "warning · reads headers · unsafe fix · runs with --preview only"
+    assert lines[1] == "warning · reads headers · unsafe fix"
 
 
 def test_the_table_and_the_document_hold_every_rule() -> None:

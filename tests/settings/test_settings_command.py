@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, REPOSITORY, enter_project, run
 
 from ckpt_doctor.settings.keys import KEYS
+from support.children import environment
+from support.command_line import run
+from support.places import FIXTURES
+from support.projects import enter_project
 
 TEXT = """\
 settings file: ckpt-doctor.toml
@@ -20,12 +23,11 @@ setting           value                                from
 ----------------  -----------------------------------  -------------------
 expect            bin                                  CKPT_DOCTOR_EXPECT
 layout            recognised                           default
-select            every stable rule                    default
+select            every rule                           default
 ignore            none                                 ckpt-doctor.toml
 fail-on           warning                              ckpt-doctor.toml
 output-format     text                                 default
 deep              no                                   CKPT_DOCTOR_DEEP
-preview           yes                                  ckpt-doctor.toml
 severity          CKD109 = error                       ckpt-doctor.toml
 per-path-ignores  runs/** = CKD1, side-file-missing    ckpt-doctor.toml
 layouts           ours                                 ckpt-doctor.toml
@@ -44,7 +46,6 @@ def file(here: Path) -> Path:
 ignore = []
 fail-on = "warning"
 expect = "safetensors"
-preview = true
 [severity]
 CKD109 = "error"
 [per-path-ignores]
@@ -121,7 +122,7 @@ def test_nothing_is_parsed_where_nothing_is_said(here: Path, text: str | None) -
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": str(REPOSITORY)},
+        env=environment(),
         timeout=120,
     )
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, enter_project, run
 
 import ckpt_doctor
 from ckpt_doctor import Policy, SettingsError, load_settings
 from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.settings.keys import KEYS
+from support.command_line import run
+from support.places import FIXTURES
+from support.projects import enter_project
 
 BROKEN = FIXTURES / "failures" / "both" / "weaver"
 
@@ -22,7 +24,6 @@ ignore = "CKD203, ckd204"
 fail-on = "note"
 output-format = ["json", "concise"]
 deep = true
-preview = true
 
 [severity]
 CKD109 = "error"
@@ -57,7 +58,6 @@ def test_every_key(here: Path) -> None:
         ignore=("CKD203", "CKD204"),
         fail_on="note",
         deep=True,
-        preview=True,
         severity={"CKD109": Severity.ERROR, "CKD201": Severity.NOTE},
         per_path_ignores=(ignore,),
     )
@@ -82,7 +82,7 @@ def test_the_same_in_a_projects_file(here: Path) -> None:
         ("FAIL_ON", "warning", "fail_on", "warning"),
         ("DEEP", "1", "deep", True),
         ("DEEP", "off", "deep", False),
-        ("PREVIEW", "Yes", "preview", True),
+        ("DEEP", "Yes", "deep", True),
     ],
 )
 def test_the_environment(here: Path, variable: str, value: str, field: str, expected: object) -> None:
@@ -121,7 +121,7 @@ def test_flags_before_the_environment_before_the_file_before_the_defaults(
         seen.append(policy)
         return ckpt_doctor.Report(())
 
-    monkeypatch.setattr(ckpt_doctor.inspection, "inspect", inspect)  # type: ignore[attr-defined]
+    monkeypatch.setattr("ckpt_doctor.inspection.inspect", inspect)
     run("inspect", *([f"--{key}", FLAGS[key]] if flags else []), *(["--no-config"] if isolated else []))
     winner = FLAGS if flags else ENVIRONMENT if environment else FILE if file and not isolated else DEFAULT
     expected = Policy(
@@ -174,7 +174,8 @@ MISTAKES = [
     ("output-format = 'jsn'", "output-format: 'jsn' is none of text"),
     ("output-format = ['json', 'x']", "output-format: 'x' is none of text"),
     ("deep = 'yes'", "deep: this must be true or false, and is a string"),
-    ("preview = 1", "preview: this must be true or false, and is a number"),
+    ("deep = 1", "deep: this must be true or false, and is a number"),
+    ("preview = true", "preview: there is no such key"),
     ("severity = 'error'", "severity: this must be a table, and is a string"),
     ("severity.CKD999 = 'error'", "severity.CKD999: there is no rule 'CKD999'"),
     ("severity.CKD2 = 'error'", "severity.CKD2: this means several rules: name one"),
@@ -236,6 +237,5 @@ def test_names_that_a_terminal_would_act_upon(here: Path) -> None:
 
 def test_every_simple_key_has_a_variable() -> None:
     assert [key.variable for key in KEYS if key.simple] == [
-        f"CKPT_DOCTOR_{name}"
-        for name in ("EXPECT", "LAYOUT", "SELECT", "IGNORE", "FAIL_ON", "OUTPUT_FORMAT", "DEEP", "PREVIEW")
+        f"CKPT_DOCTOR_{name}" for name in ("EXPECT", "LAYOUT", "SELECT", "IGNORE", "FAIL_ON", "OUTPUT_FORMAT", "DEEP")
     ]

@@ -22,8 +22,8 @@ class Rule:
     A subclass has a docstring in Markdown: one sentence that sums it up, then ``## What it does``,
     ``## Why is this bad?``, ``## Example``, ``## What to do``, and where they help ``## Fix safety`` and
     ``## References``. ``needs`` is ``headers``, ``headers and configs``, ``configs``, ``tensor bytes`` or ``a model``.
-    ``fix`` is ``safe``, ``unsafe`` or ``none``: what a finding of this rule may offer. A rule that is not ``stable``
-    runs only with ``--preview``. ``check`` sees values, never files, and yields nothing when it is not sure.
+    ``fix`` is ``safe``, ``unsafe`` or ``none``: what a finding of this rule may offer. ``check`` sees
+    values, never files, and yields nothing when it is not sure.
     """
 
     code: ClassVar[str]
@@ -31,7 +31,6 @@ class Rule:
     severity: ClassVar[Severity]
     needs: ClassVar[str] = "headers"
     fix: ClassVar[str] = "none"
-    stable: ClassVar[bool] = True
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """Yield what is wrong with ``checkpoint``."""
@@ -98,7 +97,6 @@ class Rule:
             severity=cls.severity,
             needs=cls.needs,
             fix=cls.fix,
-            stable=cls.stable,
             summary=" ".join(documentation.partition("\n\n")[0].split()),
             documentation=documentation,
         )
@@ -175,13 +173,3 @@ class DefectRule(Rule):
     def fix_for(self, checkpoint: Checkpoint, part: Part, file: WeightFile, defect: Defect) -> Fix | None:
         """How to repair this defect, if there is a way; none unless a subclass knows one."""
         return None
-
-
-class LoadRule(Rule):
-    """A rule about a load into a model. ``verify`` builds its findings; a checkpoint by itself shows none of them."""
-
-    needs = "a model"
-
-    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
-        """See :meth:`Rule.check`."""
-        return iter(())
