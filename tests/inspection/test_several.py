@@ -200,7 +200,7 @@ PROGRAM = """
 def sleeping(folder: Path, seconds: float) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """An inspection whose two processes are asleep, and their numbers."""
     folder.mkdir()
-    places = {"folder": str(folder), "weaver": str(WEAVER), "tests": str(Path(__file__).parent)}
+    places = {"folder": str(folder), "weaver": str(WEAVER), "tests": str(Path(__file__).parents[1])}
     program = textwrap.dedent(PROGRAM).format(seconds=seconds, **places)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with running([sys.executable, "-c", program], cwd=REPOSITORY, text=True, **streams) as first:
