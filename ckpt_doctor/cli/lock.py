@@ -9,7 +9,8 @@ import click
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import write
-from .errors import FAILED, FINDINGS, say
+from .exit_codes import FAILED, FINDINGS
+from .messages import say
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:

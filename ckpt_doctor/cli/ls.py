@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import color_option, presentation, write
-from .errors import FAILED, FINDINGS, say
+from .exit_codes import FAILED, FINDINGS
+from .messages import say
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:

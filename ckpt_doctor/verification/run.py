@@ -385,4 +385,5 @@ def _coverage(
         tuple(lines),
         checkpoint.path,
         own_loader=names[1] == AUTO and checkpoint.layout in loaders.MEMGEN,
+        grain=checkpoint.kind.grain,
     )

@@ -96,6 +96,15 @@ def _coverage(model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, 
     tensors, problems = assess(model, checkpoint, fates=fates, folder=path, lines=lines)
     problems += [*unsafe(checkpoint), *broken(checkpoint)]
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
-    name = type(model).__name__
-    log = tuple(lines)
-    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems), log, checkpoint.path)
+    return Coverage(
+        path,
+        checkpoint.layout,
+        type(model).__name__,
+        loader,
+        "load",
+        tensors,
+        tuple(problems),
+        tuple(lines),
+        checkpoint.path,
+        grain=checkpoint.kind.grain,
+    )
