@@ -89,3 +89,9 @@ def test_nobody_prints_but_the_command_line(file: Path) -> None:
 
 def test_every_room_is_in_the_table() -> None:
     assert {room_of(file) for file in FILES} - ABOVE_ALL <= set(MAY_IMPORT)
+
+
+def test_one_function_makes_what_every_json_document_begins_with() -> None:
+    # A contract is read as well as written.
+    naming = {file.relative_to(PACKAGE).as_posix() for file in FILES if '"schema_version"' in file.read_text("utf-8")}
+    assert naming == {"core/envelope.py", "contracts/reading.py"}

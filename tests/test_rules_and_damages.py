@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from itertools import chain
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from damages import Damage
 
 import ckpt_doctor
+from ckpt_doctor.cli.table import COMMANDS
 from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.rules import RULES
 
@@ -51,7 +53,8 @@ def test_damage_is_reported(damage: Damage, tmp_path: Path) -> None:
         assert "\n" not in finding.message
         assert finding.tensor_count >= len(finding.tensors)
         if finding.fix is not None:
-            assert finding.fix.command.startswith("ckpt-doctor ")
+            program, command, *_ = shlex.split(finding.fix.command)
+            assert (program, command in COMMANDS) == ("ckpt-doctor", True)
     report.to_json()
 
 
