@@ -88,7 +88,7 @@ def write_aside(pieces: Iterable[str], *, commands: bool = False) -> None:
     """Write the same to standard error, where standard output is for somebody else."""
     if sys.stderr is None:
         return
-    # Nobody may be listening there, and what comes next matters more.
+    # The reader may be gone, and what comes next matters more.
     with contextlib.suppress(OSError):
         for piece in pieces:
             sys.stderr.write((piece if commands else inert(piece)) + "\n")

@@ -46,7 +46,7 @@ def settings_for(config: str | None, no_config: bool, **options: Any) -> Setting
     if settings.file is not None and settings.inside:
         say(f"using the settings of {from_here(settings.file)}; --no-config goes without them")
     elif settings.file is not None and config is None and settings.policy.silences:
-        # It may have come with what is looked at, in a folder above of which nobody can tell.
+        # It may have come with what is looked at, from a folder above that is not known to belong to it.
         say(f"using the settings of {from_here(settings.file)}, which leave findings out")
     given = _given(options)
     return settings.overlaid(given, dict.fromkeys(given, "the command line"))

@@ -1,4 +1,4 @@
-"""The keys of a settings file: what each may hold, and what holds where nobody says anything."""
+"""The keys of a settings file: what each may hold, and its default."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from .keys import KEYS
 from .loading import CONFIG_VARIABLE, PREFIX, Settings
 
 DEFAULT = "default"
-"""The source of what nobody has set."""
+"""The source of a value that is not set."""
 
 # Read by the command line itself, and given to a command behind the gate.
 _OTHER_VARIABLES = (CONFIG_VARIABLE, PREFIX + "DEBUG", PREFIX + "CHECKPOINT")
