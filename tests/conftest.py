@@ -36,6 +36,9 @@ def _nothing_is_set() -> None:
         if name in _NAMES or name.startswith(_PREFIXES):
             del os.environ[name]
     os.environ["COLUMNS"] = "80"
+    # Tests make their own models; the libraries read these two when they are imported.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 if os.name == "posix":

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from zoo import ZOO
 
 import ckpt_doctor
 from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.core.policy import Policy
+from support.zoo import ZOO
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "healthy"
 

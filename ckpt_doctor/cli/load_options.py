@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ckpt_doctor.core.coverage import MODES
+from ckpt_doctor.core.coverage import MODES, Mode
 
 if TYPE_CHECKING:
     from ckpt_doctor.core.coverage import Coverage
@@ -22,7 +22,7 @@ class LoadOptions(NamedTuple):
 
     model: str | None
     loader: str | None
-    mode: str
+    mode: Mode
     weaver_model: str | None
     trigger_model: str | None
     trust_checkpoint: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from .envelope import envelope
 from .errors import IncompleteLoadError
@@ -12,16 +12,20 @@ from .findings import MAX_TENSORS, Finding, Severity
 from .results import Outcome, finding_document
 from .wording import counted, listed
 
-RESTORED = "restored"
+Status = Literal["restored", "cast", "mismatched", "missing"]
+"""What became of a tensor of the checkpoint."""
+RESTORED: Final = "restored"
 """The parameter holds the values of the checkpoint, bit by bit, after a cast to its dtype."""
-CAST = "cast"
+CAST: Final = "cast"
 """They arrived, and the cast to the parameter's dtype changed some of them."""
-MISMATCHED = "mismatched"
+MISMATCHED: Final = "mismatched"
 """The parameter has another shape, or other values were written to it."""
-MISSING = "missing"
+MISSING: Final = "missing"
 """The values are nowhere in the model."""
 
-MODES = ("load", "keys", "forward")
+Mode = Literal["load", "keys", "forward"]
+"""How a load is judged: by its values, by names and shapes alone, or by its values and one forward pass."""
+MODES: tuple[Mode, ...] = ("load", "keys", "forward")
 """Values of ``--mode``, the default first."""
 
 
@@ -45,7 +49,7 @@ class TensorCoverage(NamedTuple):
     name: str
     file: str
     component: str
-    status: str
+    status: Status
     parameter: str | None = None
     detail: str = ""
     expected: bool = True
@@ -115,7 +119,7 @@ class Coverage(NamedTuple):
     layout: str
     model: str
     loader: str
-    mode: str
+    mode: Mode
     tensors: tuple[TensorCoverage, ...]
     findings: tuple[Finding, ...] = ()
     log: tuple[str, ...] = ()

@@ -71,7 +71,7 @@ class Verdict(NamedTuple):
         told = self.coverage is not None and self.coverage.unjudged is not None
         if self.error is None or told or not self.report.diagnoses:
             return self.report
-        finding = NotJudged().finding(f"{self.reason}.", always_fails=True)
+        finding = NotJudged().report(self.reason or "")
         first, *others = self.report.diagnoses
         return Report((first._replace(findings=(finding, *first.findings)), *others))
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.findings import Severity
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from ._kit.rule import LoadRule
+from ckpt_doctor.core.findings import MAX_TENSORS, Finding, Severity
+from ckpt_doctor.core.wording import counted, listed
+
+from ._kit.load_rule import LoadRule
+
+
+class Scaling(NamedTuple):
+    """The factor of an adapter in one module: in the model, and by the checkpoint's config."""
+
+    live: float
+    asked: float
 
 
 class AdapterSettingsDiffer(LoadRule):
@@ -30,3 +41,16 @@ class AdapterSettingsDiffer(LoadRule):
     code = "CKD010"
     name = "adapter-settings-differ"
     severity = Severity.ERROR
+
+    def report(self, path: str | None, adapter: str, scalings: Mapping[str, Scaling]) -> Finding:
+        """``scalings`` differ, by module; ``path`` is the adapter's config."""
+        live, asked = next(iter(scalings.values()))
+        message = (
+            f"The model scales the adapter {adapter!r} by {live:.6g} in {counted(len(scalings), 'module')} "
+            f"({listed(list(scalings))}), where the checkpoint's config asks for {asked:.6g} (lora_alpha, r, "
+            "use_rslora): the model computes something else than what was trained. The loader must build the adapter "
+            "from that config, and leave its scaling alone."
+        )
+        shown = list(scalings.items())[:MAX_TENSORS]
+        evidence = {name: {"model": scaling.live, "config": scaling.asked} for name, scaling in shown}
+        return self.finding(message, path=path, evidence={"adapter": adapter, "scaling": evidence})

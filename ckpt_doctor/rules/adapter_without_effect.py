@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.findings import Severity
+from collections.abc import Sequence
 
-from ._kit.rule import LoadRule
+from ckpt_doctor.core.findings import MAX_TENSORS, Finding, Severity
+from ckpt_doctor.core.wording import counted, listed
+
+from ._kit.load_rule import LoadRule
 
 
 class AdapterWithoutEffect(LoadRule):
@@ -30,3 +33,29 @@ class AdapterWithoutEffect(LoadRule):
     code = "CKD006"
     name = "adapter-without-effect"
     severity = Severity.WARNING
+
+    def report_idle(self, adapter: str, why: str, remedy: str, *, severe: bool) -> Finding:
+        """No layer applies the adapter; ``severe`` where the load that is judged is the last step."""
+        message = f"The adapter {adapter!r} is in the model, and {why}: the model computes as if it were not there. "
+        message += f"The loader needs {remedy}."
+        severity = Severity.ERROR if severe else None
+        return self.finding(message, severity=severity, evidence={"adapter": adapter, "remedy": remedy})
+
+    def report_partly_idle(self, adapter: str, modules: Sequence[str], of: int, why: str) -> Finding:
+        """These ``modules``, out of the number that the adapter has, do not apply it."""
+        message = f"The adapter {adapter!r} is {why} in {len(modules)} of the {counted(of, 'module')} that it adapts "
+        message += f"({listed(modules)}): what was trained there is not applied."
+        return self.finding(message, evidence={"adapter": adapter, "modules": list(modules[:MAX_TENSORS])})
+
+    def report_combined(self, adapter: str, active: str, remedy: str) -> Finding:
+        """Another adapter is ``active``, which may have been made out of this one."""
+        message = f"The adapter {adapter!r} is in the model, and {active!r} is applied in its place. "
+        message += "If that was made out of it (add_weighted_adapter), this is as it should be; else the loader needs "
+        message += f"{remedy}."
+        return self.finding(message, evidence={"adapter": adapter, "active": active, "remedy": remedy})
+
+    def report_same_logits(self, model: str) -> Finding:
+        """A forward pass with the adapter and one without it gave the same."""
+        return self.finding(
+            f"With and without the adapter {model} computes the same logits: the adapter changes nothing."
+        )

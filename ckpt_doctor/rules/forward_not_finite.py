@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.findings import Finding, Severity
 
-from ._kit.rule import LoadRule
+from ._kit.load_rule import LoadRule
 
 
 class ForwardNotFinite(LoadRule):
@@ -27,3 +27,8 @@ class ForwardNotFinite(LoadRule):
     code = "CKD007"
     name = "forward-not-finite"
     severity = Severity.ERROR
+
+    def report(self, model: str, nonfinite: int, logits: int) -> Finding:
+        """``nonfinite`` of the ``logits`` of one pass are NaN or Inf, both counted."""
+        message = f"{nonfinite:,} of the {logits:,} logits of {model} are NaN or Inf in the first pass."
+        return self.finding(message, evidence={"nonfinite": nonfinite, "of": logits})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.findings import Finding, Severity
 
-from ._kit.rule import LoadRule
+from ._kit.load_rule import LoadRule
 
 
 class LoaderRaised(LoadRule):
@@ -28,3 +28,13 @@ class LoaderRaised(LoadRule):
     code = "CKD002"
     name = "loader-raised"
     severity = Severity.ERROR
+
+    def report(self, loader: str, failure: str, place: str = "", wanted_file: str | None = None) -> Finding:
+        """``failure`` is the exception in words, or how the process ended (``it called ...``, ``its process ...``).
+
+        ``place`` is the line of the user's code, and ``wanted_file`` what was not there.
+        """
+        left = failure.startswith(("it called ", "its process "))
+        message = f"{loader} did not return: {failure}" if left else f"{loader} ended with {failure.rstrip('.')}"
+        message += f", at {place}." if place else "."
+        return self.finding(message, evidence={"error": failure, "place": place, "file": wanted_file})

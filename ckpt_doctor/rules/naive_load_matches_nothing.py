@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.findings import Severity
+from collections.abc import Mapping
 
-from ._kit.rule import LoadRule
+from ckpt_doctor.core.findings import MAX_TENSORS, Finding, Severity
+from ckpt_doctor.core.wording import counted
+
+from ._kit.load_rule import LoadRule
 
 
 class NaiveLoadMatchesNothing(LoadRule):
@@ -30,3 +33,31 @@ class NaiveLoadMatchesNothing(LoadRule):
     code = "CKD005"
     name = "naive-load-matches-nothing"
     severity = Severity.ERROR
+
+    def report(self, path: str, mapping: Mapping[str, str], adapter: str, module: str, folder: str) -> Finding:
+        """Every key of the file at ``path`` fits once the adapter's name is put back, as ``mapping`` shows.
+
+        ``module`` is the path of the adapted module in the model, ``folder`` the adapter's, as a loader is given it.
+        """
+        saved, live = _ends(*next(iter(mapping.items())))
+        target = f"model.{module}" if module else "model"
+        code = [
+            "from peft import load_peft_weights, set_peft_model_state_dict",
+            f"set_peft_model_state_dict({target}, load_peft_weights({folder!r}), adapter_name={adapter!r})",
+        ]
+        message = f"All {counted(len(mapping), 'key')} match once the adapter's name is put back: {saved} -> {live}. "
+        message += "A loader that compares names with the live model finds none of them. It needs: "
+        message += "; ".join(code) + "."
+        evidence = {"mapping": dict(list(mapping.items())[:MAX_TENSORS]), "code": code, "adapter": adapter}
+        return self.finding(message, path=path, tensors=mapping, evidence=evidence)
+
+
+def _ends(first: str, second: str) -> tuple[str, str]:
+    """Both names from two words before the first one in which they differ."""
+    words, others = first.split("."), second.split(".")
+    common = 0
+    while common < min(len(words), len(others)) and words[common] == others[common]:
+        common += 1
+    start = max(0, common - 2)
+    lead = "…" if start else ""
+    return lead + ".".join(words[start:]), lead + ".".join(others[start:])

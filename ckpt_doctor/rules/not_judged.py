@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.findings import Finding, Severity
 
-from ._kit.rule import LoadRule
+from ._kit.load_rule import LoadRule
 
 
 class NotJudged(LoadRule):
@@ -27,3 +27,7 @@ class NotJudged(LoadRule):
     code = "CKD011"
     name = "not-judged"
     severity = Severity.ERROR
+
+    def report(self, reason: str) -> Finding:
+        """The checkpoint could not be judged for this ``reason``; no setting turns that green."""
+        return self.finding(f"{reason}.", always_fails=True)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.findings import Severity
+from collections.abc import Sequence
 
-from ._kit.rule import LoadRule
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.wording import counted, listed
+
+from ._kit.load_rule import LoadRule, Step
+
+SAVE_AGAIN = Step("Save it again from the training run, or give the model that it was saved from.")
+"""What to do where every tensor of the file has a place: then the file itself is what falls short."""
 
 
 class ParameterNotCovered(LoadRule):
@@ -31,3 +37,13 @@ class ParameterNotCovered(LoadRule):
     code = "CKD003"
     name = "parameter-not-covered"
     severity = Severity.ERROR
+
+    def report(self, parameters: Sequence[str], owner: str, step: Step) -> Finding:
+        """``parameters`` of ``owner`` (the model, one of its adapters) have no tensor in the checkpoint."""
+        message = f"{counted(len(parameters), 'parameter')} of {owner} ({listed(parameters)}) "
+        if len(parameters) == 1:
+            message += "is not in the checkpoint, and keeps its initial value."
+        else:
+            message += "are not in the checkpoint, and keep their initial values."
+        message = f"{message} {step.text}".rstrip()
+        return self.finding(message, tensors=parameters, evidence=step.evidence)

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.findings import Severity
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from ._kit.rule import LoadRule
+from ckpt_doctor.core.findings import MAX_TENSORS, Finding, Severity
+from ckpt_doctor.core.wording import counted, shape
+
+from ._kit.load_rule import LoadRule
+
+
+class OtherShape(NamedTuple):
+    """A tensor of the checkpoint, the parameter of its name, and the shape of each, in elements."""
+
+    tensor: str
+    saved: tuple[int, ...]
+    parameter: str
+    live: tuple[int, ...]
 
 
 class ShapeMismatch(LoadRule):
@@ -28,3 +41,14 @@ class ShapeMismatch(LoadRule):
     code = "CKD004"
     name = "shape-mismatch"
     severity = Severity.ERROR
+
+    def report(self, path: str, pairs: Sequence[OtherShape]) -> Finding:
+        """The finding about one part of the checkpoint; ``path`` is the file of the first tensor."""
+        first = pairs[0]
+        message = f"{first.tensor} is {shape(first.saved)}, and {first.parameter} in the model is {shape(first.live)}"
+        message += f"; {counted(len(pairs) - 1, 'more tensor')} like this." if len(pairs) > 1 else "."
+        message += " Rank, latent lengths, vocabulary and hidden sizes must be those of the training."
+        evidence = {
+            pair.tensor: {"checkpoint": list(pair.saved), "model": list(pair.live)} for pair in pairs[:MAX_TENSORS]
+        }
+        return self.finding(message, path=path, tensors=[pair.tensor for pair in pairs], evidence=evidence)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from ckpt_doctor.core.findings import Severity
+from collections.abc import Sequence
 
-from ._kit.rule import LoadRule
+from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.wording import counted, listed
+
+from ._kit.load_rule import LoadRule
 
 
 class ValueChangedByCast(LoadRule):
@@ -28,3 +31,10 @@ class ValueChangedByCast(LoadRule):
     code = "CKD008"
     name = "value-changed-by-cast"
     severity = Severity.NOTE
+
+    def report(self, path: str, tensors: Sequence[str], dtypes: str, *, overflown: bool) -> Finding:
+        """``tensors`` went through ``dtypes``, such as ``float32 to bfloat16``; ``path`` is the file of the first."""
+        message = f"{counted(len(tensors), 'tensor')} ({listed(tensors)}) went from {dtypes}, "
+        message += "and values became infinite." if overflown else "and values were rounded."
+        severity = Severity.ERROR if overflown else None
+        return self.finding(message, path=path, tensors=tensors, severity=severity)

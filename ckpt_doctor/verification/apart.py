@@ -26,7 +26,7 @@ from .hosting.isolation import said
 from .run import ended, untold, verify
 
 if TYPE_CHECKING:
-    from .proof.assess import Progress
+    from .proof.evidence import Progress
     from .run import Stage
 
 _ANSWER, _PROGRESS = "answer", "progress"

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.core.coverage import MEMGEN_FORK, MEMGEN_UPSTREAM, MISSING, MODES, Coverage
+from ckpt_doctor.core.coverage import MEMGEN_FORK, MEMGEN_UPSTREAM, MISSING, MODES, Coverage, Mode
 from ckpt_doctor.core.errors import IncompleteLoadError, UnknownNameError, VerificationError
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.rules.loader_raised import LoaderRaised
 
 from .hosting.dependencies import require
 from .hosting.isolation import run, surroundings_put_back
@@ -18,9 +19,11 @@ from .hosting.specs import UserCode, given, loader_spec, model_spec
 from .model import loaders
 from .model.builders import Plan, plan
 from .opening import opened
-from .proof import findings as words
-from .proof.assess import assess, nothing_arrived
+from .proof.assess import assess
+from .proof.counting import nothing_arrived
+from .proof.evidence import Evidence
 from .proof.safety import Unchanged, broken, unsafe
+from .proof.steps import advised
 from .values.marks import Marks
 
 if TYPE_CHECKING:
@@ -29,8 +32,7 @@ if TYPE_CHECKING:
     from ckpt_doctor.core.layout import Layout
 
     from .hosting.specs import ModelSpec
-    from .proof.assess import Progress
-    from .proof.merging import Reference
+    from .proof.evidence import Progress, Reference
 
     Stage = Callable[[str, str], None]
 
@@ -48,7 +50,7 @@ def verify(
     model: str | Callable[..., Any] | nn.Module | None = None,
     *,
     loader: str | Callable[..., Any] | None = None,
-    mode: str = "load",
+    mode: Mode = "load",
     weaver_model: str | None = None,
     trigger_model: str | None = None,
     layout: str | None = None,
@@ -112,7 +114,7 @@ def verify(
 def ended(path: str, model: str | None, who: str, how: str, lines: list[str], **options: Any) -> Coverage:
     """The coverage of a load that ``who`` ended the process of; ``options`` are those of :func:`verify`."""
     checkpoint = opened(path, options.get("layout"), options.get("layouts", ()))
-    problems = [words.raised(who, f"its process {how}", "", None), *broken(checkpoint)]
+    problems = [LoaderRaised().report(who, f"its process {how}"), *broken(checkpoint)]
     names = (model or "", who if who in (options.get("loader"), model) else AUTO)
     mode = options.get("mode", MODES[0])
     return _coverage(checkpoint, path, names, mode, nothing_arrived(checkpoint), problems, lines)
@@ -134,7 +136,7 @@ def _loader(loader: str | Callable[..., Any] | None) -> UserCode | None:
     return loader_spec(loader) if isinstance(loader, str) else given(loader)
 
 
-def _memgens(loader: str, checkpoint: Checkpoint, mode: str) -> UserCode:
+def _memgens(loader: str, checkpoint: Checkpoint, mode: Mode) -> UserCode:
     """One of MemGen's own loaders, as if it were the user's. Raises ``VerificationError`` where it loads nothing."""
     if checkpoint.layout not in loaders.MEMGEN:
         raise VerificationError(
@@ -165,7 +167,7 @@ class _Job:
         checkpoint: Checkpoint,
         path: str,
         names: tuple[str, str],
-        mode: str,
+        mode: Mode,
         progress: Progress | None,
         stage: Stage,
         trusted: list[Finding],
@@ -196,7 +198,7 @@ class _Job:
                 f"the checkpoint is quantised ({prepared.quantised}): names and shapes were compared with those of the "
                 "model that is not, and no values were read"
             )
-        tensors, problems = assess(
+        evidence = Evidence(
             outcome.result,
             self.checkpoint,
             values=False,
@@ -204,6 +206,7 @@ class _Job:
             exact=prepared.ours,
             folder=self.path,
         )
+        tensors, problems, _ = assess(evidence)
         return self._result(tensors, problems)
 
     def loaded_by_factory(self, spec: UserCode) -> Coverage:
@@ -285,7 +288,7 @@ class _Job:
         self.files.check()
         self.stage("judging", self.path)
         gc.collect()  # what the loader left in cycles is not part of the model
-        tensors, problems = assess(
+        evidence = Evidence(
             model,
             self.checkpoint,
             fates=marks.fates(model) if marks is not None else None,
@@ -293,9 +296,10 @@ class _Job:
             final=True,
             folder=self.path,
             reference=reference,
-            lines=self.lines,
             progress=self.progress,
         )
+        tensors, problems, notes = assess(evidence)
+        self.lines += notes
         if marks is not None:
             marks.lift()
         if self.mode == "forward":
@@ -315,12 +319,12 @@ class _Job:
         outcome = run(prepared.hollow)
         if outcome.error is not None:
             return nothing_arrived(self.checkpoint), []
-        tensors, problems = assess(outcome.result, self.checkpoint, values=False, exact=prepared.ours)
+        tensors, problems, _ = assess(Evidence(outcome.result, self.checkpoint, values=False, exact=prepared.ours))
         lost = tuple(item._replace(status=MISSING) if item.arrived else item for item in tensors)
         return lost, [item for item in problems if item.code in ("CKD003", "CKD004")]
 
     def _raised(self, loader: str, outcome: Any, more: tuple[Any, list[Finding]] | None = None) -> Coverage:
-        problem = words.raised(loader, outcome.failure, outcome.place, outcome.wanted_file)
+        problem = LoaderRaised().report(loader, outcome.failure, outcome.place, outcome.wanted_file)
         tensors, problems = more or (nothing_arrived(self.checkpoint), [])
         return self._result(tensors, [problem, *problems])
 
@@ -337,7 +341,7 @@ class _Job:
         problems = [*problems, *broken(self.checkpoint), *self.trusted]
         known = self.plan
         if known is not None:
-            problems = words.advised([*problems, *known.problems], known.advice)
+            problems = advised([*problems, *known.problems], known.advice)
         judged = _coverage(self.checkpoint, self.path, self.names, self.mode, tensors, problems, self.lines)
         if known is None:
             return judged
@@ -368,7 +372,7 @@ def _coverage(
     checkpoint: Checkpoint,
     path: str | os.PathLike[str],
     names: tuple[str, str],
-    mode: str,
+    mode: Mode,
     tensors: Any,
     problems: list[Finding],
     lines: list[str],

@@ -12,6 +12,7 @@ from ckpt_doctor.core.errors import VerificationError
 
 from .opening import opened
 from .proof.assess import assess
+from .proof.evidence import Evidence
 from .proof.safety import Unchanged, broken, unsafe
 from .values.marks import Fates, Marks
 
@@ -92,8 +93,7 @@ def _refuse_others(model: object) -> None:
 
 
 def _coverage(model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, fates: Fates | None) -> Coverage:
-    lines: list[str] = []
-    tensors, problems = assess(model, checkpoint, fates=fates, folder=path, lines=lines)
+    tensors, problems, notes = assess(Evidence(model, checkpoint, fates=fates, folder=path))
     problems += [*unsafe(checkpoint), *broken(checkpoint)]
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     return Coverage(
@@ -104,7 +104,7 @@ def _coverage(model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, 
         "load",
         tensors,
         tuple(problems),
-        tuple(lines),
+        notes,
         checkpoint.path,
         grain=checkpoint.kind.grain,
     )

@@ -9,9 +9,10 @@ from pathlib import Path
 from shlex import quote
 
 import pytest
-from command_line import REPOSITORY, process
 
 from ckpt_doctor.cli.table import COMMANDS
+from support.children import environment
+from support.command_line import process
 
 VARIABLE = "_CKPT_DOCTOR_COMPLETE"
 
@@ -65,8 +66,7 @@ def test_what_stands_behind_the_gate_is_not_ours() -> None:
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_itself_completes(tmp_path: Path) -> None:
     program = tmp_path / "ckpt-doctor"
-    python = f"PYTHONPATH={quote(str(REPOSITORY))} exec {quote(sys.executable)}"
-    program.write_text(f'#!/bin/sh\n{python} -m ckpt_doctor "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {quote(sys.executable)} -m ckpt_doctor "$@"\n')
     program.chmod(0o755)
     script = (
         f'PATH={quote(str(tmp_path))}:$PATH; eval "$({VARIABLE}=bash_source ckpt-doctor)"\n'
@@ -74,5 +74,7 @@ def test_bash_itself_completes(tmp_path: Path) -> None:
         "_ckpt_doctor_completion ckpt-doctor\n"
         'printf "%s\\n" "${COMPREPLY[@]}"\n'
     )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment(), capture_output=True, text=True, check=True, timeout=120
+    )
     assert done.stdout.split() == ["--model", "--mode"]

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from command_line import BROKEN, HEALTHY, run
 
 import ckpt_doctor.inspection
+from support.command_line import run
+from support.places import BROKEN, HEALTHY_WEAVER
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -15,7 +16,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, KeyboardInterrupt())
-    result = run("inspect", HEALTHY)
+    result = run("inspect", HEALTHY_WEAVER)
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr.strip() == "interrupted"
 
@@ -23,7 +24,7 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("error", [KeyError("x\n\x1b[2J"), RecursionError("deep"), MemoryError(), EOFError("Ran out")])
 def test_a_bug_is_2_and_one_clear_line(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     failing(monkeypatch, error)
-    result = run("inspect", HEALTHY)
+    result = run("inspect", HEALTHY_WEAVER)
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith(f"internal error: {type(error).__name__}")
@@ -33,14 +34,14 @@ def test_a_bug_is_2_and_one_clear_line(monkeypatch: pytest.MonkeyPatch, error: E
 
 def test_the_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, KeyError("x"))
-    result = run("inspect", HEALTHY, env={"CKPT_DOCTOR_DEBUG": "1"})
+    result = run("inspect", HEALTHY_WEAVER, env={"CKPT_DOCTOR_DEBUG": "1"})
     assert result.exit_code == 2
     assert "Traceback (most recent call last)" in result.stderr
 
 
 def test_an_error_of_the_system_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, PermissionError(13, "Permission denied", "runs/a"))
-    result = run("inspect", HEALTHY)
+    result = run("inspect", HEALTHY_WEAVER)
     assert (result.exit_code, result.stderr) == (2, "error: runs/a: Permission denied\n")
 
 

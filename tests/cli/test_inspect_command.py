@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import BROKEN, FAILURES, FIXTURES, HEALTHY, run
 
 import ckpt_doctor.inspection
 from ckpt_doctor.core.checkpoint import Checkpoint
@@ -14,6 +13,8 @@ from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Diagnosis, Report
 from ckpt_doctor.layouts.registry import WEAVER
+from support.command_line import run
+from support.places import BROKEN, FAILURES, FIXTURES, HEALTHY_WEAVER
 
 
 def report_with(*findings: Finding) -> Report:
@@ -34,7 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 
 def test_a_healthy_checkpoint_is_one_line_and_0() -> None:
-    result = run("inspect", HEALTHY)
+    result = run("inspect", HEALTHY_WEAVER)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.rstrip().endswith("healthy, headers only")
 
@@ -96,7 +97,7 @@ def test_what_was_not_read_fails_always(asked: dict[str, object]) -> None:
     ],
 )
 def test_unknown_names_are_2_and_named(args: tuple[str, ...], named: str) -> None:
-    result = run("inspect", HEALTHY, *args)
+    result = run("inspect", HEALTHY_WEAVER, *args)
     assert (result.exit_code, result.stdout) == (2, "")
     assert named in result.stderr
 
@@ -115,7 +116,7 @@ def test_a_folder_without_a_checkpoint_is_2(tmp_path: Path) -> None:
 
 
 def test_json_is_a_document_for_healthy_and_broken() -> None:
-    for path, code, healthy in ((HEALTHY, 0, 1), (BROKEN, 1, 0)):
+    for path, code, healthy in ((HEALTHY_WEAVER, 0, 1), (BROKEN, 1, 0)):
         result = run("inspect", path, "--output-format", "json")
         assert result.exit_code == code
         assert json.loads(result.stdout)["summary"]["healthy"] == healthy
@@ -129,8 +130,8 @@ def test_concise_is_a_line_for_each_finding() -> None:
 
 
 def test_quiet_says_nothing_about_the_healthy() -> None:
-    assert run("inspect", HEALTHY, "-q").output == ""
-    assert "CKD202" in run("inspect", HEALTHY, BROKEN, "-q").stdout
+    assert run("inspect", HEALTHY_WEAVER, "-q").output == ""
+    assert "CKD202" in run("inspect", HEALTHY_WEAVER, BROKEN, "-q").stdout
 
 
 def test_statistics_count_by_rule() -> None:
@@ -168,7 +169,7 @@ class TestOutputFile:
         assert list(tmp_path.iterdir()) == [target]
 
     def test_a_dash_is_standard_output(self) -> None:
-        assert run("inspect", HEALTHY, "--output-file", "-").stdout.rstrip().endswith("healthy, headers only")
+        assert run("inspect", HEALTHY_WEAVER, "--output-file", "-").stdout.rstrip().endswith("healthy, headers only")
 
     def test_a_file_has_no_colours_unless_asked(self, tmp_path: Path) -> None:
         target = tmp_path / "report"
@@ -192,13 +193,13 @@ class TestOutputFile:
         real.chmod(0o640)
         link = tmp_path / "link"
         link.symlink_to(real)
-        assert run("inspect", HEALTHY, "--output-file", link).exit_code == 0
+        assert run("inspect", HEALTHY_WEAVER, "--output-file", link).exit_code == 0
         assert link.is_symlink()
         assert real.read_text(encoding="utf-8").rstrip().endswith("healthy, headers only")
         assert real.stat().st_mode & 0o777 == 0o640
 
     def test_devices_are_written_to_and_stay(self) -> None:
-        assert run("inspect", HEALTHY, "--output-file", os.devnull).exit_code == 0
+        assert run("inspect", HEALTHY_WEAVER, "--output-file", os.devnull).exit_code == 0
         assert Path(os.devnull).is_char_device()
 
     @pytest.mark.parametrize("name", ["weaver_lora/adapter_model.bin", "weaver_lora/adapter_config.json"])
@@ -218,7 +219,7 @@ class TestOutputFile:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        result = run("inspect", HEALTHY, "--output-file", target)
+        result = run("inspect", HEALTHY_WEAVER, "--output-file", target)
         assert (result.exit_code, target.read_text()) == (2, "old")
         assert "No space left on device" in result.stderr
         assert list(tmp_path.iterdir()) == [target]

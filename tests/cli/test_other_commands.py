@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import BROKEN, FAILURES, HEALTHY, run
 
 from ckpt_doctor.core.version import __version__
 from ckpt_doctor.rules import RULES
+from support.command_line import run
+from support.places import BROKEN, FAILURES, HEALTHY_WEAVER
 
 
 def test_version() -> None:
@@ -78,9 +79,9 @@ def test_usage_errors_are_2(args: tuple[str, ...]) -> None:
 
 
 def test_a_path_in_the_place_of_a_command_gets_a_hint() -> None:
-    result = run(HEALTHY)
+    result = run(HEALTHY_WEAVER)
     assert result.exit_code == 2
-    assert f"ckpt-doctor inspect {HEALTHY}" in result.stderr
+    assert f"ckpt-doctor inspect {HEALTHY_WEAVER}" in result.stderr
 
 
 class TestRules:
@@ -139,7 +140,7 @@ class TestExplain:
 
 class TestLs:
     def test_every_tensor_with_its_file(self) -> None:
-        result = run("ls", HEALTHY)
+        result = run("ls", HEALTHY_WEAVER)
         assert (result.exit_code, result.stderr) == (0, "")
         assert len([line for line in result.stdout.splitlines() if " float32 " in line]) == 14
         assert "weaver_lora/adapter_model.safetensors" in result.stdout
@@ -147,12 +148,12 @@ class TestLs:
         assert result.stdout.splitlines()[-1].startswith("14 tensors, ")
 
     def test_filter(self) -> None:
-        result = run("ls", HEALTHY, "--filter", "*lora_B*")
+        result = run("ls", HEALTHY_WEAVER, "--filter", "*lora_B*")
         assert len([line for line in result.stdout.splitlines() if "lora_B" in line]) == 4
         assert result.stdout.splitlines()[-1].startswith("4 of 14 tensors, ")
 
     def test_a_filter_that_leaves_nothing(self) -> None:
-        result = run("ls", HEALTHY, "--filter", "nothing")
+        result = run("ls", HEALTHY_WEAVER, "--filter", "nothing")
         assert (result.exit_code, result.stdout) == (0, "0 of 14 tensors, 0 parameters, 0 B\n")
 
     def test_several_checkpoints(self) -> None:
@@ -161,7 +162,7 @@ class TestLs:
         assert len(json.loads(run("ls", FAILURES, "--output-format", "json").stdout)["checkpoints"]) == 3
 
     def test_json(self) -> None:
-        (read,) = json.loads(run("ls", HEALTHY, "--output-format", "json").stdout)["checkpoints"]
+        (read,) = json.loads(run("ls", HEALTHY_WEAVER, "--output-format", "json").stdout)["checkpoints"]
         assert read["totals"]["tensors"] == len(read["tensors"]) == 14
         assert set(read["tensors"][0]) >= {"name", "dtype", "shape", "bytes", "file", "shared_with"}
 

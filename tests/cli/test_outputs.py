@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from click.testing import Result
-from command_line import BROKEN, HEALTHY, process, run
 from test_processes import safetensors_file
 
 import ckpt_doctor.inspection
@@ -22,9 +20,9 @@ from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.results import Diagnosis, Report
 from ckpt_doctor.layouts.registry import WEAVER
 from ckpt_doctor.reporting import FORMATS
-
-sys.path.append(str(Path(__file__).parents[1] / "reporting"))
-import strict
+from support import strict
+from support.command_line import process, run
+from support.places import BROKEN, HEALTHY_WEAVER
 
 
 def as_(output_format: str) -> tuple[str, str]:
@@ -87,19 +85,19 @@ class TestPairs:
         self, no_work: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, args: object, said: str
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        result = run(command, HEALTHY, *args)  # type: ignore[misc]
+        result = run(command, HEALTHY_WEAVER, *args)  # type: ignore[misc]
         assert (result.exit_code, result.stdout) == (2, "")
         assert said in result.stderr
         assert not list(tmp_path.iterdir())
 
     def test_a_link_to_the_other_file_is_the_other_file(self, no_work: None, tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(tmp_path / "F")
-        result = run("inspect", HEALTHY, *JSON, *SARIF, *to(tmp_path / "F"), *to(tmp_path / "link"))
+        result = run("inspect", HEALTHY_WEAVER, *JSON, *SARIF, *to(tmp_path / "F"), *to(tmp_path / "link"))
         assert result.exit_code == 2
         assert "was given twice" in result.stderr
 
     def test_each_place_is_looked_at_before_any_work(self, no_work: None, tmp_path: Path) -> None:
-        result = run("inspect", HEALTHY, *JSON, *SARIF, *to(tmp_path / "F"), *to(tmp_path / "no" / "G"))
+        result = run("inspect", HEALTHY_WEAVER, *JSON, *SARIF, *to(tmp_path / "F"), *to(tmp_path / "no" / "G"))
         assert (result.exit_code, result.stdout) == (2, "")
         assert "is not a directory" in result.stderr
 
@@ -108,7 +106,7 @@ class TestWriting:
     def test_every_format_at_once(self, tmp_path: Path) -> None:
         formats = [name for name in FORMATS if name != "text"]
         args = [item for name in formats for item in ("--output-format", name, "--output-file", tmp_path / name)]
-        result = run("inspect", BROKEN, HEALTHY, *args)
+        result = run("inspect", BROKEN, HEALTHY_WEAVER, *args)
         assert (result.exit_code, result.stderr) == (1, "")
         assert "2 errors" in result.stdout
         texts = {name: (tmp_path / name).read_text(encoding="utf-8") for name in formats}
@@ -186,10 +184,10 @@ class TestStepSummary:
         assert not summary.exists()
 
     def test_github_in_a_file_does_too(self, summary: Path, tmp_path: Path) -> None:
-        self.step(summary, HEALTHY, *GITHUB, *to(tmp_path / "commands"))
+        self.step(summary, HEALTHY_WEAVER, *GITHUB, *to(tmp_path / "commands"))
         assert "passed" in summary.read_text(encoding="utf-8")
 
-    @pytest.mark.parametrize(("path", "code"), [(HEALTHY, 0), (BROKEN, 1)])
+    @pytest.mark.parametrize(("path", "code"), [(HEALTHY_WEAVER, 0), (BROKEN, 1)])
     def test_what_cannot_be_written_is_said_and_changes_no_verdict(self, tmp_path: Path, path: Path, code: int) -> None:
         result = self.step(tmp_path / "no" / "summary", path, *GITHUB)
         assert result.exit_code == code
@@ -224,7 +222,7 @@ class TestStepSummary:
 
     def test_a_full_one_is_said(self, summary: Path) -> None:
         summary.write_bytes(b"x" * LIMIT)
-        result = self.step(summary, HEALTHY, *GITHUB)
+        result = self.step(summary, HEALTHY_WEAVER, *GITHUB)
         assert (result.exit_code, summary.stat().st_size) == (0, LIMIT)
         assert result.stderr.strip() == f"no step summary was written: {summary} is full"
 
@@ -285,4 +283,4 @@ def test_the_fail_on_of_the_command_line_decides_in_documents() -> None:
 
 
 def test_devices_take_part(tmp_path: Path) -> None:
-    assert run("inspect", HEALTHY, *JSON, *SARIF, *to(os.devnull), *to(tmp_path / "F")).exit_code == 0
+    assert run("inspect", HEALTHY_WEAVER, *JSON, *SARIF, *to(os.devnull), *to(tmp_path / "F")).exit_code == 0

@@ -11,11 +11,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from children import LIMIT, running
-from command_line import BROKEN, FIXTURES, HEALTHY, process, start
 
 from ckpt_doctor.core.version import __version__
 from ckpt_doctor.reporting import FORMATS
+from support.children import LIMIT, running
+from support.command_line import process, start
+from support.places import BROKEN, FIXTURES, HEALTHY_WEAVER
 
 NOT_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals, pipes and file names")
 
@@ -55,14 +56,14 @@ def test_the_verdict_stands_though_nobody_reads_it() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_2_and_no_traceback() -> None:
     with Path("/dev/full").open("wb") as full:
-        result = process("inspect", HEALTHY, stdout=full)
+        result = process("inspect", HEALTHY_WEAVER, stdout=full)
     assert result.returncode == 2
     assert result.stderr == b"error: cannot write to standard output: No space left on device\n"
 
 
 @NOT_WINDOWS
 def test_a_closed_standard_output_is_2() -> None:
-    result = process("inspect", HEALTHY, preexec_fn=lambda: os.close(1))
+    result = process("inspect", HEALTHY_WEAVER, preexec_fn=lambda: os.close(1))
     assert result.returncode == 2
     assert b"Traceback" not in result.stderr
 
@@ -123,11 +124,11 @@ def test_control_c_is_130() -> None:
 @pytest.mark.parametrize(
     "args",
     [
-        ("inspect", HEALTHY),
-        ("inspect", HEALTHY, "--deep"),
-        ("ls", HEALTHY),
-        ("lock", HEALTHY, "--values"),
-        ("diff", HEALTHY, HEALTHY, "--values"),
+        ("inspect", HEALTHY_WEAVER),
+        ("inspect", HEALTHY_WEAVER, "--deep"),
+        ("ls", HEALTHY_WEAVER),
+        ("lock", HEALTHY_WEAVER, "--values"),
+        ("diff", HEALTHY_WEAVER, HEALTHY_WEAVER, "--values"),
         ("explain", "CKD201"),
         ("rules",),
     ],
@@ -152,10 +153,10 @@ def test_it_works_where_torch_cannot_be_imported(args: tuple[object, ...]) -> No
 @pytest.mark.parametrize(
     "args",
     [
-        ("inspect", HEALTHY),
-        ("ls", HEALTHY),
-        ("lock", HEALTHY),
-        ("diff", HEALTHY, HEALTHY),
+        ("inspect", HEALTHY_WEAVER),
+        ("ls", HEALTHY_WEAVER),
+        ("lock", HEALTHY_WEAVER),
+        ("diff", HEALTHY_WEAVER, HEALTHY_WEAVER),
         ("explain", "CKD201"),
         ("rules",),
     ],
@@ -181,7 +182,7 @@ def test_a_terminal_gets_colours_and_a_progress_bar_on_stderr() -> None:
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
     environment = {"TERM": "xterm", "NO_COLOR": "", "FORCE_COLOR": ""}
-    with start("inspect", "--deep", HEALTHY, stderr=follower, env=environment) as program:
+    with start("inspect", "--deep", HEALTHY_WEAVER, stderr=follower, env=environment) as program:
         os.close(follower)
         report, _ = program.communicate(timeout=LIMIT)
     shown = os.read(leader, 65536)

@@ -10,12 +10,14 @@ from shlex import quote
 
 import pytest
 import torch
-from running import HEALTHY, copied, run, save
 
 import ckpt_doctor
 from ckpt_doctor.core.errors import ContractError
 from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.core.policy import Policy
+from support.command_line import run
+from support.places import HEALTHY, copied
+from support.states import save_as
 
 FIXTURE = "weaver_safetensors/weaver"
 
@@ -128,9 +130,9 @@ def test_layout_picks_the_kind_that_is_compared(contract: Path) -> None:
 def test_a_lone_file_beside_the_contract_of_another_lone_file(tmp_path: Path) -> None:
     state = {"w": torch.ones(2, 3)}
     path = tmp_path / "c.json"
-    path.write_text(ckpt_doctor.lock(save(state, tmp_path / "a.bin")).to_json())
-    assert codes(save(state, tmp_path / "b.safetensors"), "--against", path) == []
-    assert codes(save({"v": torch.ones(1)}, tmp_path / "c.safetensors"), "--against", path) == ["CKD851", "CKD852"]
+    path.write_text(ckpt_doctor.lock(save_as(state, tmp_path / "a.bin")).to_json())
+    assert codes(save_as(state, tmp_path / "b.safetensors"), "--against", path) == []
+    assert codes(save_as({"v": torch.ones(1)}, tmp_path / "c.safetensors"), "--against", path) == ["CKD851", "CKD852"]
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"schema_version": 1, "checkpoints": []}'])
@@ -173,8 +175,8 @@ def test_every_finding_has_a_fingerprint_of_its_own(valued: Path, tmp_path: Path
 
 
 def test_many_tensors_are_counted_and_twenty_named(tmp_path: Path) -> None:
-    contract = ckpt_doctor.lock(save({f"w{n:03}": torch.ones(1) for n in range(50)}, tmp_path / "a.safetensors"))
-    other = save({f"w{n:03}": torch.ones(2, dtype=torch.float16) for n in range(49)}, tmp_path / "b.safetensors")
+    contract = ckpt_doctor.lock(save_as({f"w{n:03}": torch.ones(1) for n in range(50)}, tmp_path / "a.safetensors"))
+    other = save_as({f"w{n:03}": torch.ones(2, dtype=torch.float16) for n in range(49)}, tmp_path / "b.safetensors")
     found = {item.code: item for item in ckpt_doctor.inspect_against(other, contract).findings}
     assert found.keys() == {"CKD851", "CKD853", "CKD854"}
     assert (len(found["CKD853"].tensors), found["CKD853"].tensor_count) == (20, 49)
@@ -186,8 +188,8 @@ def test_many_tensors_are_counted_and_twenty_named(tmp_path: Path) -> None:
 def test_names_cannot_break_out(tmp_path: Path) -> None:
     hostile = "a\n\x1b[2J\u202e`b`"
     contract = tmp_path / "c\n\x1b[2J.json"
-    contract.write_text(ckpt_doctor.lock(save({hostile: torch.ones(1)}, tmp_path / "a.bin")).to_json())
-    other = save({hostile + "2": torch.ones(1)}, tmp_path / "b.bin")
+    contract.write_text(ckpt_doctor.lock(save_as({hostile: torch.ones(1)}, tmp_path / "a.bin")).to_json())
+    other = save_as({hostile + "2": torch.ones(1)}, tmp_path / "b.bin")
     for output_format in ("text", "concise"):
         result = run("inspect", other, "--against", contract, "--output-format", output_format)
         assert result.exit_code == 1

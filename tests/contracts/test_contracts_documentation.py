@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import transcripts
-from running import FAILURES, HEALTHY, REPOSITORY, run
 
 from ckpt_doctor.core.contract import KIND
+from support import transcripts
+from support.command_line import run
+from support.places import FAILURES, HEALTHY, REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "contracts.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from zoo import ZOO
 
 import ckpt_doctor
 from ckpt_doctor.contracts import read_contract
@@ -14,6 +13,7 @@ from ckpt_doctor.core.contract import Contract
 from ckpt_doctor.core.errors import ConversionError, LockRefusedError
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.policy import Policy
+from support.zoo import ZOO
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "healthy"
 HEALTHY = sorted(path.parent for path in FIXTURES.rglob("*") if path.name in ("adapter_config.json", "config.json"))

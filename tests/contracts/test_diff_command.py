@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import FAILURES, HEALTHY, copied, run, save
 from safetensors.torch import load_file
 
 import ckpt_doctor
 from ckpt_doctor.core.errors import NoCheckpointError
+from support.command_line import run
+from support.places import FAILURES, HEALTHY, copied
+from support.states import save_as
 
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(2), "c": torch.ones(4)}
 
@@ -25,8 +27,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_equal_headers_say_that_values_were_not_compared(here: Path) -> None:
-    save(STATE, here / "a.bin")
-    save({**STATE, "b": STATE["b"] + 1}, here / "b.safetensors")
+    save_as(STATE, here / "a.bin")
+    save_as({**STATE, "b": STATE["b"] + 1}, here / "b.safetensors")
     result = run("diff", "a.bin", "b.safetensors")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
@@ -41,7 +43,7 @@ def test_equal_headers_say_that_values_were_not_compared(here: Path) -> None:
 
 
 def test_everything_that_differs(here: Path) -> None:
-    save({**STATE, "only": torch.ones(1, 2), "shape": torch.ones(2), "dtype": torch.ones(2)}, here / "a.bin")
+    save_as({**STATE, "only": torch.ones(1, 2), "shape": torch.ones(2), "dtype": torch.ones(2)}, here / "a.bin")
     changed = STATE["a"].clone()
     changed[1, 2] += 0.25
     changed[0, 1] = float("nan")
@@ -53,7 +55,7 @@ def test_everything_that_differs(here: Path) -> None:
         "new": torch.ones((), dtype=torch.int64),
         "shape": torch.ones(2, 1),
     }
-    save(other, here / "b.safetensors")
+    save_as(other, here / "b.safetensors")
     result = run("diff", "a.bin", "b.safetensors", "--values")
     assert (result.exit_code, result.stderr) == (1, "")
     assert (
@@ -95,8 +97,8 @@ not equal: 1 only in a · 1 only in b · 1 of another shape · 1 of another dtyp
 
 
 def test_json(here: Path) -> None:
-    save(STATE, here / "a.bin")
-    save({**STATE, "c": STATE["c"] * 3}, here / "b.safetensors")
+    save_as(STATE, here / "a.bin")
+    save_as({**STATE, "c": STATE["c"] * 3}, here / "b.safetensors")
     result = run("diff", "a.bin", "b.safetensors", "--values", "--output-format", "json")
     assert result.exit_code == 1
     read = json.loads(result.stdout)
@@ -142,7 +144,7 @@ def test_parts_are_named_where_there_are_several() -> None:
 
 
 def test_names_of_the_same_bytes_are_told(here: Path) -> None:
-    save({"w": STATE["a"], "tied": STATE["a"]}, here / "a.bin")
+    save_as({"w": STATE["a"], "tied": STATE["a"]}, here / "a.bin")
     ckpt_doctor.convert("a.bin", "b.safetensors", to="safetensors", shared="drop")
     difference = ckpt_doctor.diff("a.bin", "b.safetensors", values=True)
     assert [(row.name, row.same_as) for row in difference.only_a] == [("w", "tied")]
@@ -231,8 +233,8 @@ def test_a_file_that_is_gone_in_between(here: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_long_tables_are_cut_and_the_document_is_whole(here: Path) -> None:
-    save({f"w{n:03}": torch.ones(1) for n in range(100)}, here / "a.safetensors")
-    save({f"v{n:03}": torch.ones(1) for n in range(100)}, here / "b.safetensors")
+    save_as({f"w{n:03}": torch.ones(1) for n in range(100)}, here / "a.safetensors")
+    save_as({f"v{n:03}": torch.ones(1) for n in range(100)}, here / "b.safetensors")
     result = run("diff", "a.safetensors", "b.safetensors")
     assert result.stdout.count("and 60 more rows (see --output-format json)") == 2
     assert (
@@ -243,8 +245,8 @@ def test_long_tables_are_cut_and_the_document_is_whole(here: Path) -> None:
 
 def test_names_cannot_break_out(here: Path) -> None:
     hostile = "a\n\x1b[2J\u202e\ud800"
-    save({hostile: torch.ones(2), "x" * 10_000: torch.ones(1)}, here / "a\x1b[2J.bin")
-    save({hostile: torch.zeros(2), hostile + "2": torch.ones(1)}, here / "b.bin")
+    save_as({hostile: torch.ones(2), "x" * 10_000: torch.ones(1)}, here / "a\x1b[2J.bin")
+    save_as({hostile: torch.zeros(2), hostile + "2": torch.ones(1)}, here / "b.bin")
     result = run("diff", here / "a\x1b[2J.bin", here / "b.bin", "--values", "--color", "never")
     assert result.exit_code == 1
     assert not {"\x1b", "\u202e", "\ud800"} & set(result.output)
@@ -252,6 +254,6 @@ def test_names_cannot_break_out(here: Path) -> None:
 
 
 def test_colours_only_where_they_are_wanted(here: Path) -> None:
-    save(STATE, here / "a.bin")
+    save_as(STATE, here / "a.bin")
     assert "\x1b[32mequal" in run("diff", "a.bin", "a.bin", "--color", "always").stdout
     assert "\x1b" not in run("diff", "a.bin", "a.bin").stdout

@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running import save
 
 import ckpt_doctor
 from ckpt_doctor.contracts.contents import Both, Held
@@ -22,6 +21,7 @@ from ckpt_doctor.contracts.values import compare_values
 from ckpt_doctor.core.difference import Difference
 from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
+from support.states import save_as
 
 REAL = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
@@ -33,7 +33,7 @@ BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torc
 
 def compared(a: Any, b: Any, folder: Path, suffixes: tuple[str, str] = (".bin", ".bin")) -> Difference:
     paths = [folder / f"{name}{suffix}" for name, suffix in zip("ab", suffixes, strict=True)]
-    return ckpt_doctor.diff(save({"w": a}, paths[0]), save({"w": b}, paths[1]), values=True)
+    return ckpt_doctor.diff(save_as({"w": a}, paths[0]), save_as({"w": b}, paths[1]), values=True)
 
 
 def expected(a: torch.Tensor, b: torch.Tensor) -> tuple[int, int | None, float | None, int]:
@@ -187,7 +187,7 @@ def test_large_tensors_are_cut_and_put_together_again(tmp_path: Path) -> None:
 def test_big_endian_files(tmp_path: Path) -> None:
     numbers = torch.tensor([1.0, -2.0, 0.5])
     swapped = torch.from_numpy(numbers.numpy().byteswap())
-    little, big = save({"w": numbers}, tmp_path / "little.bin"), save({"w": swapped}, tmp_path / "big.bin")
+    little, big = save_as({"w": numbers}, tmp_path / "little.bin"), save_as({"w": swapped}, tmp_path / "big.bin")
     files = [ckpt_doctor.open_checkpoint(path).files[0] for path in (little, big)]
     files[1] = files[1]._replace(metadata={"byteorder": "big"})
     held = [Held(file, file.tensors[0], "float32", (3,)) for file in files]
@@ -221,7 +221,7 @@ def test_what_cannot_be_read_is_never_equal(tmp_path: Path) -> None:
     found = compared(conjugated, conjugated, tmp_path)
     assert (found.equal, found.compared) == (False, 0)
     assert "the stored bytes are not the values" in found.problems[0].reason
-    path = save({"w": torch.ones(100), "v": torch.ones(1)}, tmp_path / "w.safetensors")
+    path = save_as({"w": torch.ones(100), "v": torch.ones(1)}, tmp_path / "w.safetensors")
     os.truncate(path, path.stat().st_size - 1)
     found = ckpt_doctor.diff(path, path, values=True)
     assert (found.equal, found.compared) == (False, 1)
@@ -233,7 +233,7 @@ def test_what_cannot_be_read_is_never_equal(tmp_path: Path) -> None:
 def test_a_file_that_changes_meanwhile_is_no_equal_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ckpt_doctor.contracts import values
 
-    path = save({"w": torch.ones(100)}, tmp_path / "w.safetensors")
+    path = save_as({"w": torch.ones(100)}, tmp_path / "w.safetensors")
 
     class Crew(values.Crew):  # type: ignore[type-arg]
         def work_off(self, advance: Any) -> str | None:
@@ -266,7 +266,7 @@ def test_tensors_that_share_their_bytes_are_compared_once(tmp_path: Path) -> Non
     shared = torch.ones(1 << 20)
     state = {f"w{number}": shared for number in range(50)}
     seen: list[tuple[int, int]] = []
-    a, b = save(state, tmp_path / "a.bin"), save({**state, "w7": shared + 1}, tmp_path / "b.bin")
+    a, b = save_as(state, tmp_path / "a.bin"), save_as({**state, "w7": shared + 1}, tmp_path / "b.bin")
     found = ckpt_doctor.diff(a, b, values=True, progress=lambda done, total: seen.append((done, total)))
     assert [(row.name, row.largest) for row in found.differing] == [("w7", 1.0)]
     assert (found.compared, seen[-1]) == (50, (16 << 20, 16 << 20))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hostile import hostile_files
-from running import run
 
 import ckpt_doctor
 from ckpt_doctor.core.contract import Contract, PinnedPart, PinnedTensor
 from ckpt_doctor.core.errors import LockRefusedError
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.formats.limits import LIMITS
+from support.command_line import run
+from support.hostile import hostile_files
 
 # Those with limits of their own are harmless to whoever reads them with the usual ones.
 CASES = {name: case for name, case in hostile_files().items() if case.limits == LIMITS}

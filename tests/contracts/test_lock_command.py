@@ -12,17 +12,19 @@ from shlex import quote
 
 import pytest
 import torch
-from running import FAILURES, HEALTHY, copied, run, save
 
 import ckpt_doctor
 from ckpt_doctor.contracts import read_contract
 from ckpt_doctor.core.errors import LockRefusedError
+from support.command_line import run
+from support.places import FAILURES, HEALTHY, copied
+from support.states import save_as
 
 WEAVER = HEALTHY / "weaver_bin" / "weaver"
 
 
 def test_the_document(tmp_path: Path) -> None:
-    path = save({"b": torch.zeros(2, 3), "a": torch.tensor(1.5, dtype=torch.bfloat16)}, tmp_path / "w.safetensors")
+    path = save_as({"b": torch.zeros(2, 3), "a": torch.tensor(1.5, dtype=torch.bfloat16)}, tmp_path / "w.safetensors")
     digests = [hashlib.sha256(data).hexdigest() for data in (b"\xc0\x3f", bytes(24))]
     result = run("lock", path, "--values")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -75,8 +77,8 @@ def test_every_way_to_name_a_checkpoint(inner: str) -> None:
 
 def test_the_order_of_the_tensors_in_the_file_does_not_matter(tmp_path: Path) -> None:
     state = {"a": torch.ones(2), "b": torch.zeros(3)}
-    first = run("lock", save(state, tmp_path / "w.bin"), "--values").stdout
-    again = run("lock", save(dict(reversed(state.items())), tmp_path / "w.bin"), "--values").stdout
+    first = run("lock", save_as(state, tmp_path / "w.bin"), "--values").stdout
+    again = run("lock", save_as(dict(reversed(state.items())), tmp_path / "w.bin"), "--values").stdout
     assert first == again
 
 
@@ -156,7 +158,7 @@ def test_what_is_broken_is_refused_and_nothing_written(
 
 
 def test_values_that_are_broken_are_refused_where_they_are_pinned(tmp_path: Path) -> None:
-    path = save({"w": torch.tensor([1.0, float("nan")])}, tmp_path / "w.safetensors")
+    path = save_as({"w": torch.tensor([1.0, float("nan")])}, tmp_path / "w.safetensors")
     assert run("lock", path).exit_code == 0
     result = run("lock", path, "--values")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -177,7 +179,7 @@ def test_ignore_names_the_errors_that_do_not_count_and_nothing_that_cannot_be_re
 
 
 def test_values_that_are_not_the_bytes_are_refused(tmp_path: Path) -> None:
-    path = save({"w": torch.tensor([1 + 2j]).conj()}, tmp_path / "w.bin")
+    path = save_as({"w": torch.tensor([1 + 2j]).conj()}, tmp_path / "w.bin")
     assert run("lock", path).exit_code == 0
     result = run("lock", path, "--values")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -185,7 +187,7 @@ def test_values_that_are_not_the_bytes_are_refused(tmp_path: Path) -> None:
 
 
 def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
-    path = save({"a.b": torch.ones(1), "a": {"b": torch.ones(2)}}, tmp_path / "w.bin")
+    path = save_as({"a.b": torch.ones(1), "a": {"b": torch.ones(2)}}, tmp_path / "w.bin")
     result = run("lock", path)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "more than one tensor is called a.b" in result.stderr
@@ -200,7 +202,7 @@ def test_nothing_there_is_2(tmp_path: Path) -> None:
 
 def test_names_cannot_break_out(tmp_path: Path) -> None:
     name = 'a"\n\x1b[2J\u202e\ud800'
-    path = save({name: torch.ones(1)}, tmp_path / "w.bin")
+    path = save_as({name: torch.ones(1)}, tmp_path / "w.bin")
     result = run("lock", path)
     assert result.stdout.isascii()
     assert "\x1b" not in result.stdout

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from running import HEALTHY, copied, save
 from safetensors.torch import load_file, save_file
 
 import ckpt_doctor
 from ckpt_doctor.contracts import inspect_against
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.policy import Policy
+from support.places import HEALTHY, copied
+from support.states import save_as
 
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64),
@@ -47,10 +48,10 @@ def test_every_dtype_in_every_format(dtype: torch.dtype, legacy: bool, tmp_path:
     torch.save(state, tmp_path / "w.bin", _use_new_zipfile_serialization=not legacy)
     contract = ckpt_doctor.lock(tmp_path / "w.bin", values=True, policy=Policy(ignore=("CKD6",)))
     assert {pin.dtype for pin in contract.parts[0].tensors.values()} == {str(dtype).removeprefix("torch.")}
-    assert departures(save(state, tmp_path / "other.safetensors"), contract) == []
+    assert departures(save_as(state, tmp_path / "other.safetensors"), contract) == []
     state["tensor"] = state["tensor"].clone()
     state["tensor"].view(torch.uint8)[-1] ^= 1
-    assert [item.code for item in departures(save(state, tmp_path / "w.safetensors"), contract)] == ["CKD855"]
+    assert [item.code for item in departures(save_as(state, tmp_path / "w.safetensors"), contract)] == ["CKD855"]
 
 
 def test_4_bit_floats_are_counted_one_by_one(tmp_path: Path) -> None:
@@ -65,16 +66,16 @@ def test_4_bit_floats_are_counted_one_by_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_views(name: str, tmp_path: Path) -> None:
-    contract = ckpt_doctor.lock(save({"w": VIEWS[name]}, tmp_path / "w.bin"), values=True)
-    plain = save({"w": VIEWS[name]}, tmp_path / "w.safetensors")
+    contract = ckpt_doctor.lock(save_as({"w": VIEWS[name]}, tmp_path / "w.bin"), values=True)
+    plain = save_as({"w": VIEWS[name]}, tmp_path / "w.safetensors")
     assert departures(plain, contract) == []
     assert ckpt_doctor.lock(plain, values=True).parts[0].tensors == contract.parts[0].tensors
     assert departures(tmp_path / "w.bin", ckpt_doctor.lock(plain, values=True)) == []
 
 
 def test_aliases_and_copies(tmp_path: Path) -> None:
-    shared = save({"a": MATRIX, "b": MATRIX, "part": MATRIX[:5]}, tmp_path / "w.bin")
-    copies = save({"a": MATRIX, "b": MATRIX, "part": MATRIX[:5]}, tmp_path / "w.safetensors")
+    shared = save_as({"a": MATRIX, "b": MATRIX, "part": MATRIX[:5]}, tmp_path / "w.bin")
+    copies = save_as({"a": MATRIX, "b": MATRIX, "part": MATRIX[:5]}, tmp_path / "w.safetensors")
     contract = ckpt_doctor.lock(shared, values=True)
     assert {name: pin.same_as for name, pin in contract.parts[0].tensors.items()} == {"a": None, "b": "a", "part": None}
     assert departures(copies, contract) == []
@@ -82,7 +83,7 @@ def test_aliases_and_copies(tmp_path: Path) -> None:
 
 
 def test_a_name_that_was_dropped_for_another_is_a_note_where_the_file_says_so(tmp_path: Path) -> None:
-    contract = ckpt_doctor.lock(save({"a": MATRIX, "b": MATRIX}, tmp_path / "w.bin"), values=True)
+    contract = ckpt_doctor.lock(save_as({"a": MATRIX, "b": MATRIX}, tmp_path / "w.bin"), values=True)
     ckpt_doctor.convert(tmp_path / "w.bin", tmp_path / "w.safetensors", to="safetensors", shared="drop")
     (note,) = departures(tmp_path / "w.safetensors", contract)
     assert (note.code, note.severity.value, note.tensors) == ("CKD851", "note", ("b",))
@@ -98,7 +99,7 @@ def test_a_name_that_was_dropped_is_an_error_where_no_loader_ties(tmp_path: Path
     state = torch.load(file, weights_only=True)
     first, second = [name for name in state if "lora_A" in name][:2]
     state[second] = state[first]
-    contract = ckpt_doctor.lock(save(state, file).parent)
+    contract = ckpt_doctor.lock(save_as(state, file).parent)
     save_file({n: t for n, t in state.items() if n != second}, file.with_suffix(".safetensors"), {second: first})
     file.unlink()
     assert [item.severity.value for item in departures(adapter, contract)] == ["error"]
@@ -115,17 +116,17 @@ def test_a_name_that_was_dropped_is_an_error_where_no_loader_ties(tmp_path: Path
 
 def test_the_name_that_stands_for_the_others_may_be_the_one_that_is_dropped(tmp_path: Path) -> None:
     tied = {"embed_tokens.weight": MATRIX, "lm_head.weight": MATRIX}
-    contract = ckpt_doctor.lock(save(tied, tmp_path / "w.bin"))
+    contract = ckpt_doctor.lock(save_as(tied, tmp_path / "w.bin"))
     save_file({"lm_head.weight": MATRIX}, tmp_path / "w.safetensors", {"format": "pt"})
     (note,) = departures(tmp_path / "w.safetensors", contract)
     assert (note.severity.value, note.tensors) == ("note", ("embed_tokens.weight",))
 
 
 def test_a_further_name_of_a_pinned_tensor_is_nothing_new(tmp_path: Path) -> None:
-    contract = ckpt_doctor.lock(save({"embed.weight": MATRIX}, tmp_path / "w.safetensors"))
+    contract = ckpt_doctor.lock(save_as({"embed.weight": MATRIX}, tmp_path / "w.safetensors"))
     tied = {"embed.weight": MATRIX, "lm_head.weight": MATRIX}
-    assert departures(save(tied, tmp_path / "w.bin"), contract) == []
-    (warning,) = departures(save(tied, tmp_path / "w.safetensors"), contract)
+    assert departures(save_as(tied, tmp_path / "w.bin"), contract) == []
+    (warning,) = departures(save_as(tied, tmp_path / "w.safetensors"), contract)
     assert (warning.code, warning.tensors) == ("CKD852", ("lm_head.weight",))
 
 
@@ -210,7 +211,7 @@ def test_settings_that_change_the_meaning(changes: dict[str, Any], tmp_path: Pat
 
 def test_a_conjugated_alias_is_no_further_name(tmp_path: Path) -> None:
     numbers = torch.tensor([1 + 2j, 3j])
-    contract = ckpt_doctor.lock(save({"a": numbers, "b": numbers.conj()}, tmp_path / "w.bin"))
+    contract = ckpt_doctor.lock(save_as({"a": numbers, "b": numbers.conj()}, tmp_path / "w.bin"))
     assert contract.parts[0].tensors["b"].same_as is None
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import FAILURES, HEALTHY, run
+
+from support.command_line import run
+from support.places import FAILURES, HEALTHY
 
 LAYOUT = """
 [[layouts]]

@@ -13,13 +13,13 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
-from states import bits
 
 from ckpt_doctor.conversion.casting import cast, refuse_overflow
 from ckpt_doctor.conversion.editing import FLOATS
 from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.weight_file import Storage, TensorInfo
+from support.states import bits
 
 PAIRS = list(itertools.permutations(FLOATS, 2))
 INTEGERS = {8: torch.int64, 4: torch.int32, 2: torch.int16}

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from states import load, same, save, snapshot
 
 import ckpt_doctor
 from ckpt_doctor import ConversionError, NoCheckpointError, convert
+from support.states import load, same, save, snapshot
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from children import LIMIT, running
 from click.testing import CliRunner, Result
-from states import filled, load, same, save, snapshot
 
 from ckpt_doctor.cli.root import cli
+from support.children import LIMIT, environment, running
+from support.states import filled, load, same, save, snapshot
 
 REPOSITORY = Path(__file__).parents[2]
 FAILURE = REPOSITORY / "fixtures" / "failures" / "bin_instead_of_safetensors" / "weaver"
@@ -127,7 +126,7 @@ def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weave
         main()
     """
     command = [sys.executable, "-c", textwrap.dedent(code), "convert", "weaver"]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    env = environment()
     done = subprocess.run([*command, "--to", "safetensors"], env=env, capture_output=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, b"")
     done = subprocess.run([*command, "out", "--to", "bin"], env=env, capture_output=True, check=False, timeout=120)
@@ -172,7 +171,7 @@ def test_interrupted_is_130_and_leaves_nothing(tmp_path: Path) -> None:
     save({f"w{i}": filled((1 << 10,), torch.float32, i) for i in range(20)}, tmp_path / "a.bin")
     before = snapshot(tmp_path)
     command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), "convert", str(tmp_path / "a.bin")]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    env = environment()
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with running([*command, "--to", "safetensors"], env=env, **streams) as process:
         assert process.stdout is not None

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from states import filled, save
 
 from ckpt_doctor import ConversionError, convert
+from support.states import filled, save
 
 CALLS = ("copy_file_range", "sendfile")
 LARGE = 1 << 20  # elements

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from states import filled, load, save, snapshot
 
 from ckpt_doctor import ConversionError, convert
 from ckpt_doctor.core.errors import CkptDoctorError
+from support.states import filled, load, save, snapshot
 
 CALLS: list[tuple[ModuleType, str]] = [
     *(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from children import LIMIT, running
-from states import filled, save, snapshot
 
 from ckpt_doctor import convert
+from support.children import LIMIT, environment, running
+from support.states import filled, save, snapshot
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -46,7 +45,7 @@ print(count)
 
 def start(code: str, *args: object) -> AbstractContextManager[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", code, *map(str, args)]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    env = environment()
     return running(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from hostile import PACKAGE, Foreign, foreign_package
 from safetensors.torch import load_file, save_file
-from states import filled, load, same, save, snapshot
 
 from ckpt_doctor import (
     ConversionError,
@@ -24,6 +22,8 @@ from ckpt_doctor import (
     UnknownNameError,
     convert,
 )
+from support.hostile import PACKAGE, Foreign, foreign_package
+from support.states import filled, load, same, save, snapshot
 
 
 def refused(source: Path, *words: str, to: str = "safetensors", **options: Any) -> None:

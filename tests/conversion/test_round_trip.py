@@ -14,9 +14,9 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from safetensors import safe_open
 from safetensors.torch import load_file
-from states import DTYPES, filled, load, same, save
 
 from ckpt_doctor import ConversionError, convert
+from support.states import DTYPES, filled, load, same, save
 
 # Characters that UTF-8 can write; a name with a lone surrogate is refused.
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from states import DTYPES, filled, same, save
 
 from ckpt_doctor import convert
+from support.states import DTYPES, filled, same, save
 
 SHAPES = [(), (1,), (3, 5), (0,), (2, 0, 3), (4, 1, 2, 1)]
 NAMES = ["b", "a", "a.b.weight", "é", "ß漢字", "😀", 'quo"te', "back\\slash", "tab\there\n\x01\x7f", "", " ", "/", "Z"]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, load_model, save_model
-from states import same, save
 
 from ckpt_doctor import ConversionError, convert
 from ckpt_doctor.conversion import AliasOutcome
+from support.states import same, save
 
 
 class Tied(torch.nn.Module):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from states import load, save, snapshot
 
 from ckpt_doctor import ConversionError, convert
 from ckpt_doctor.conversion.staging import Staging, sweep
+from support.states import load, save, snapshot
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from safetensors.torch import load_file
-from states import DTYPES, bits, filled, same, save
 
 from ckpt_doctor import convert
 from ckpt_doctor.conversion.copying import read_exactly
 from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.core.weight_file import Storage, TensorInfo
 from ckpt_doctor.scanning import gather as gather_module
+from support.states import DTYPES, bits, filled, same, save
 
 MATRIX = filled((37, 53), torch.float32)
 VIEWS = {

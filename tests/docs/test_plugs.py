@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import transcripts
 import yaml
 
-sys.path.append(str(Path(__file__).parents[1] / "reporting"))
-import strict
+from support import strict, transcripts
+from support.children import environment
 
 REPOSITORY = Path(__file__).parents[2]
 ACTION = yaml.safe_load((REPOSITORY / "action.yml").read_text())
@@ -60,15 +59,13 @@ def act(tmp_path: Path, **inputs: str) -> tuple[subprocess.CompletedProcess[str]
 
     outputs = tmp_path / "outputs"
     outputs.touch()
-    env = {
-        **os.environ,
+    env = environment(
         **{name: filled(value) for name, value in step["env"].items()},
-        "PATH": f"{programs(tmp_path)}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(REPOSITORY),
-        "GITHUB_OUTPUT": str(outputs),
-        "GITHUB_STEP_SUMMARY": str(tmp_path / SUMMARY),
-        "GITHUB_ACTIONS": "true",
-    }
+        PATH=f"{programs(tmp_path)}{os.pathsep}{os.environ['PATH']}",
+        GITHUB_OUTPUT=str(outputs),
+        GITHUB_STEP_SUMMARY=str(tmp_path / SUMMARY),
+        GITHUB_ACTIONS="true",
+    )
     done = subprocess.run(
         ["bash", "-c", step["run"]], env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
     )
@@ -190,7 +187,7 @@ def test_one_hook_installs_and_its_twin_does_not() -> None:
 @pytest.mark.parametrize("target", [HEALTHY, BROKEN])
 def test_the_command_of_the_hooks_runs(target: Path) -> None:
     command = [sys.executable, "-m", "ckpt_doctor", *HOOKS[0]["entry"].split()[1:], *HOOKS[0]["args"]]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    env = environment()
     done = subprocess.run(command, cwd=target, env=env, capture_output=True, check=False, timeout=120)
     assert done.returncode == (0 if target == HEALTHY else 1)
 
@@ -219,11 +216,7 @@ def test_the_example_for_gitlab_runs(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "train").symlink_to(HEALTHY)
     (tmp_path / "evaluate.py").write_text("import sys, pathlib\npathlib.Path('got').write_text(sys.argv[2])\n")
-    env = {
-        **os.environ,
-        "PATH": f"{programs(tmp_path)}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(REPOSITORY),
-    }
+    env = environment(PATH=f"{programs(tmp_path)}{os.pathsep}{os.environ['PATH']}")
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120
     )

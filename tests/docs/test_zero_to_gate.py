@@ -9,16 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import transcripts
+
+from support import transcripts
+from support.places import REPOSITORY
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the page is for POSIX shells")
 
-PAGE = transcripts.REPOSITORY / "docs" / "from-zero-to-gate.md"
-FIXTURES = transcripts.REPOSITORY / "fixtures"
+PAGE = REPOSITORY / "docs" / "from-zero-to-gate.md"
+FIXTURES = REPOSITORY / "fixtures"
 EVALUATE = """
 import sys
-sys.path[:0] = {paths!r}
-from weaver_loaders import build, {loader} as load
+from support.loaders.weaver_loaders import build, {loader} as load
 if __name__ == "__main__":
     print("evaluating", sys.argv[1])
 """
@@ -29,11 +30,10 @@ def home(tmp_path: Path) -> Path:
     """Two trainings, of which the second one saved no projections, and an evaluation with the loader of the story."""
     shutil.copytree(FIXTURES / "healthy/weaver_bin/weaver", tmp_path / "runs/20250106-101500/weaver")
     shutil.copytree(FIXTURES / "failures/both/weaver", tmp_path / "runs/20250107-101500/weaver")
-    paths = [str(transcripts.REPOSITORY / "tests/verification"), str(FIXTURES)]
-    (tmp_path / "evaluate.py").write_text(EVALUATE.format(paths=paths, loader="after_fix_2"))
+    (tmp_path / "evaluate.py").write_text(EVALUATE.format(loader="after_fix_2"))
     later = tmp_path / ".later"
     later.mkdir()
-    (later / "evaluate.py").write_text(EVALUATE.format(paths=paths, loader="right"))
+    (later / "evaluate.py").write_text(EVALUATE.format(loader="right"))
     shutil.copy(FIXTURES / "healthy/weaver_bin/weaver/projections.pt", later)
     (settings,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (later / "ckpt-doctor.toml").write_text(settings)

@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hostile import archive, call, foreign, legacy, legacy_saved, saved, tensor, text
 
 from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.weight_file import WeightFile
@@ -17,6 +16,7 @@ from ckpt_doctor.formats import signatures
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.sources.local_file import BytesSource, FileSource
+from support.hostile import archive, call, foreign, legacy, legacy_saved, saved, tensor, text
 
 
 def read(data: bytes, limits: Limits = LIMITS) -> WeightFile:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from hostile import PACKAGE, HostileCase, archive, hostile_files, legacy, legacy_saved, saved, tensor, text
 
 from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import BY_NAME
@@ -23,6 +21,8 @@ from ckpt_doctor.formats.pickle_walk import Harvest
 from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.formats.torch_tensors import describe
 from ckpt_doctor.sources.local_file import BytesSource
+from support.children import environment
+from support.hostile import PACKAGE, HostileCase, archive, hostile_files, legacy, legacy_saved, saved, tensor, text
 
 TESTS = Path(__file__).parents[1]
 KINDS = {
@@ -110,8 +110,8 @@ Events = list[list[str]]
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Events]]:
     """For each case what the interpreter reports of reading it, and of loading what is in it with ``pickle``."""
-    command = [sys.executable, str(TESTS / "watched_reading.py"), str(tmp_path_factory.mktemp("cases"))]
-    env = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    command = [sys.executable, "-m", "support.watched_reading", str(tmp_path_factory.mktemp("cases"))]
+    env = environment()
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=env)
     found: dict[str, list[Events]] = json.loads(done.stdout)
     assert found.keys() == CASES.keys()

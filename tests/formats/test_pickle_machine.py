@@ -13,7 +13,6 @@ import types
 from typing import Any
 
 import pytest
-from hostile import PACKAGE, call, foreign, tensor, text
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from ckpt_doctor.formats.torch_objects import known_global
 from ckpt_doctor.knowledge.inert_globals import CALLABLES, ENUMS, MAPPINGS, OBJECTS, SEQUENCES
 from ckpt_doctor.knowledge.pickle_globals import TORCH_ALLOWED
 from ckpt_doctor.sources.local_file import BytesSource
+from support.hostile import PACKAGE, call, foreign, tensor, text
 
 
 def machine(data: bytes) -> Outcome:

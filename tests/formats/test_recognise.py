@@ -14,7 +14,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hostile import PACKAGE
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.formats.limits import Limits
 from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.sources.local_file import BytesSource
+from support.hostile import PACKAGE
 
 NAME = f"c{PACKAGE}\nthing\n".encode()
 SAFETENSORS = struct.pack("<Q", 2) + b"{}"

@@ -8,7 +8,6 @@ import struct
 from typing import Any
 
 import pytest
-from hostile import MAGIC, PROTOCOL, SYSTEM, legacy, legacy_saved, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_torch_zip import CLASSIC, assert_same, kinds, tensors
@@ -17,6 +16,7 @@ from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import torch_legacy
 from ckpt_doctor.sources.local_file import BytesSource
+from support.hostile import MAGIC, PROTOCOL, SYSTEM, legacy, legacy_saved, text
 
 
 def read(data: bytes) -> WeightFile:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import archive, saved, tensor, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.formats import read_weight_file, torch_zip
 from ckpt_doctor.sources.local_file import BytesSource
+from support.hostile import archive, saved, tensor, text
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 REAL = sorted(path for pattern in ("*.bin", "*.pt") for path in FIXTURES.rglob(pattern))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-from trees import aged, copied, light, weaver
-
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from command_line import run
 
 from ckpt_doctor.core.errors import NoCheckpointError
 from ckpt_doctor.gate import decide, latest
+from support.command_line import run
+from support.trees import aged, copied, light, weaver
 
 
 @pytest.fixture

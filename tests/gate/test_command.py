@@ -11,13 +11,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from children import LIMIT
-from children import running as beside
-from trees import HEALTHY, REPOSITORY, broken, ckpt_doctor, light, weaver
 
 from ckpt_doctor.core.errors import CommandError
 from ckpt_doctor.gate import launch
 from ckpt_doctor.gate.command import run_as_child
+from support.children import LIMIT, environment
+from support.children import running as beside
+from support.places import HEALTHY
+from support.trees import broken, ckpt_doctor, light, weaver
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the commands are those of a POSIX shell")
 
@@ -107,7 +108,7 @@ def test_standard_input_is_the_commands_own(tmp_path: Path) -> None:
 
 def started(path: Path, program: str) -> AbstractContextManager[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "ckpt_doctor", "gate", str(path), "-q", "--", "sh", "-c", program]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    env = environment()
     return beside(command, cwd=path, env=env, stdout=subprocess.PIPE, text=True)
 
 
@@ -163,14 +164,13 @@ def test_a_command_is_looked_up_as_shells_do(tmp_path: Path) -> None:
 def test_a_loader_changes_nothing_for_the_command(tmp_path: Path) -> None:
     loader = tmp_path / "loader.py"
     loader.write_text(
-        "import os\nfrom light_model import *\n\n\ndef load(model, path):\n    right(model, path)\n"
+        "import os\nfrom support.loaders.light_model import *\n\n\ndef load(model, path):\n    right(model, path)\n"
         "    os.environ['LEFT'] = 'behind'\n    os.chdir('/')\n    print('said by the loader')\n"
     )
     light(tmp_path / "model")
     options = ("--model", f"{loader}:build", "--loader", f"{loader}:load", "-q")
     program = "print(__import__('os').getcwd(), __import__('os').environ.get('LEFT'))"
-    env = {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}"}
-    result = ckpt_doctor("gate", "model", *options, "--", sys.executable, "-c", program, cwd=tmp_path, env=env)
+    result = ckpt_doctor("gate", "model", *options, "--", sys.executable, "-c", program, cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (0, f"{tmp_path} None\n", "")
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
 from shlex import quote
 
 import pytest
-import transcripts
-from transcripts import shell
-from trees import MODEL, REPOSITORY, aged, broken, copied, light, weaver
+
+from support import transcripts
+from support.places import REPOSITORY
+from support.transcripts import shell
+from support.trees import MODEL, aged, broken, copied, light, weaver
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the examples are for POSIX shells")
 
@@ -48,8 +49,8 @@ def test_the_program_in_the_documentation(home: Path) -> None:
     for age, day in enumerate((6, 7)):
         aged(light(home / f"light/2025010{day}"), age)
     code = program[1].replace('"runs"', '"light"')
-    given = "from light_model import build, right as load\nevaluate = print\n"
-    done = shell(f"python -c '{given}{code}'", home, PYTHONPATH=f"{REPOSITORY}{os.pathsep}{MODEL.parent}")
+    given = "from support.loaders.light_model import build, right as load\nevaluate = print\n"
+    done = shell(f"python -c '{given}{code}'", home)
     assert (done.returncode, done.stdout) == (0, f"{home / 'light' / '20250107'}\n")
 
 

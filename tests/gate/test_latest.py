@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from trees import aged, broken, ckpt_doctor, copied, light, weaver
 
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from command_line import run
+from support.children import environment
+from support.command_line import run
+from support.trees import aged, broken, ckpt_doctor, copied, light, weaver
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ class TestNames:
         except OSError:
             pytest.skip("this file system takes UTF-8 only")
         command = [sys.executable, "-m", "ckpt_doctor", "latest", "train"]
-        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        env = environment()
         assert (
             subprocess.run(command, capture_output=True, check=True, env=env, timeout=120).stdout == b"train/bad\xff\n"
         )

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trees import aged, broken, copied, light, weaver
 
 from ckpt_doctor.core.errors import GateError, NoCheckpointError, UnknownNameError
 from ckpt_doctor.core.policy import Policy
@@ -19,6 +18,7 @@ from ckpt_doctor.gate.order import newest, newest_first, written_later
 from ckpt_doctor.gate.saves import Save, saves
 from ckpt_doctor.layouts import Found
 from ckpt_doctor.layouts.registry import WEAVER
+from support.trees import aged, broken, copied, light, weaver
 
 
 def save(path: str, written: int = 0) -> Save:

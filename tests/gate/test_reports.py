@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from trees import MODEL, broken, ckpt_doctor, light, weaver
 
 from ckpt_doctor.core.version import __version__
 from ckpt_doctor.verification import verify
-
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from command_line import run
+from support.command_line import run
+from support.trees import MODEL, broken, ckpt_doctor, light, weaver
 
 CODE = MODEL.name  # beside the checkpoint: reports that name it must not depend on where this repository lies
 BUILD = ("--model", f"{CODE}:build", "--loader")

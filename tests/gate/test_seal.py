@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trees import copied, light, weaver
 
 from ckpt_doctor.core.errors import GateError
 from ckpt_doctor.gate import decide
 from ckpt_doctor.gate.verdict import Verdict
+from support.trees import copied, light, weaver
 
 ADAPTER = "weaver_lora/adapter_model.safetensors"
 

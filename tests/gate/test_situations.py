@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from damages import DAMAGES
-from hostile import hostile_files
-from trees import FAILURES, HEALTHY, MODEL, aged, broken, ckpt_doctor, copied, light, weaver
+
+from support.damages.files import DAMAGES
+from support.hostile import hostile_files
+from support.places import FAILURES, HEALTHY
+from support.trees import MODEL, aged, broken, ckpt_doctor, copied, light, weaver
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the commands are those of a POSIX shell")
 

@@ -6,9 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-from trees import HEALTHY, aged, copied, light
-
 from ckpt_doctor.gate import decide, latest
+from support.places import HEALTHY
+from support.trees import aged, copied, light
 
 FILE = HEALTHY / "weaver_bin/weaver/projections.pt"
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from trees import copied, weaver
-
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from command_line import run
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.gate import decide
 from ckpt_doctor.scanning import scan
+from support.command_line import run
+from support.trees import copied, weaver
 
 NAN, INF = b"\x00\x00\xc0\x7f", b"\x00\x00\x80\x7f"
 

@@ -15,12 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from children import LIMIT, running
-
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from command_line import run, start
-from damages import DAMAGES
-from hostile import hostile_files
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.policy import Policy
@@ -29,6 +23,10 @@ from ckpt_doctor.inspection import inspect, judge, several
 from ckpt_doctor.layouts import Found, Survey, find
 from ckpt_doctor.layouts.registry import WEAVER as WEAVER_LAYOUT
 from ckpt_doctor.runtime.cores import available_cores
+from support.children import LIMIT, running
+from support.command_line import run, start
+from support.damages.files import DAMAGES
+from support.hostile import hostile_files
 
 REPOSITORY = Path(__file__).parents[2]
 HEALTHY = REPOSITORY / "fixtures" / "healthy"

@@ -11,12 +11,8 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-import damages
-import damages_keys
 import pytest
 import torch
-from damages import Damage
-from hostile import foreign
 from safetensors.torch import save_file
 
 import ckpt_doctor
@@ -24,6 +20,10 @@ from ckpt_doctor import NoCheckpointError, Policy, Report, UnknownNameError, loa
 from ckpt_doctor.core.entries import Entry
 from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.layouts import discover
+from support.damages import files as damages
+from support.damages import keys as damages_keys
+from support.damages.files import Damage
+from support.hostile import foreign
 
 REPOSITORY = Path(__file__).parents[2]
 HEALTHY = REPOSITORY / "fixtures" / "healthy"

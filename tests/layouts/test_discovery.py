@@ -10,7 +10,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hostile import foreign
 
 from ckpt_doctor import NoCheckpointError, PathNotFoundError, UnknownNameError, inspect, open_checkpoint
 from ckpt_doctor.core.checkpoint import Checkpoint
@@ -18,6 +17,7 @@ from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.layouts import discover
 from ckpt_doctor.layouts.disk import Disk
+from support.hostile import foreign
 
 HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
 

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from zoo.common import quiet
-from zoo.upstream import ORDER, Upstream, base
 
 import ckpt_doctor
 from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.core.results import Report
+from support.zoo.common import quiet
+from support.zoo.upstream import ORDER, Upstream, base
 
 _COMPLETE = ORDER.index("trigger/trigger/adapter_config.json") + 1
 """Files up to which the tensors are not all there; what follows concerns no load."""

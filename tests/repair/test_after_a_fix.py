@@ -8,12 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import damages
-import damages_keys
 import pytest
 from click.testing import CliRunner
-from damages import Damage
-from repaired import copied
 from safetensors.torch import load_file, save_file
 
 from ckpt_doctor import inspect
@@ -22,6 +18,10 @@ from ckpt_doctor.core.path_ignores import PathIgnore
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Report
 from ckpt_doctor.repair import Repairs, fix
+from support.damages import files as damages
+from support.damages import keys as damages_keys
+from support.damages.files import Damage
+from support.places import copied
 
 ALL: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *damages_keys.DAMAGES)
 

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from repaired import content, copied, own_files
 from safetensors.torch import load_file, save_file
-from scenes import shards, weaver
 
 from ckpt_doctor.core.errors import RepairError
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix, run, undo
 from ckpt_doctor.repair.journal import Identity, Journal, Replacement
 from ckpt_doctor.repair.transaction import locked
+from support.places import copied
+from support.repaired import content, own_files
+from support.scenes import shards, weaver
 
 
 def backup_of(path: Path, **options: Any) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from repaired import assert_loads, bits, content, copied, own_files, tensors_of
 from safetensors.torch import load_file, save_file
 
 from ckpt_doctor import inspect
@@ -18,6 +17,8 @@ from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import Repairs, fix, undo
 from ckpt_doctor.repair.applying import apply
 from ckpt_doctor.repair.draft import Draft, Rewritten
+from support.places import copied
+from support.repaired import assert_loads, bits, content, own_files, tensors_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
 

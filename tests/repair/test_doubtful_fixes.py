@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostile import Foreign, foreign_package
-from repaired import bits, content, copied, tensors_of
 from safetensors.torch import load_file, save_file
 
 from ckpt_doctor import inspect
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import Repairs, fix
+from support.hostile import Foreign, foreign_package
+from support.places import copied
+from support.repaired import bits, content, tensors_of
 
 
 def steps(result: Repairs) -> list[str]:

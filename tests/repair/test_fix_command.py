@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from repaired import content, copied, own_files
-from scenes import lone, shards, weaver
 
 from ckpt_doctor.cli.root import cli
+from support.children import environment
+from support.places import copied
+from support.repaired import content, own_files
+from support.scenes import lone, shards, weaver
 
 
 def run(*arguments: object) -> Result:
@@ -142,7 +143,7 @@ def test_a_rejected_fix_says_why(tmp_path: Path) -> None:
 def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str) -> None:
     monkeypatch.chdir(tmp_path)
     command = [sys.executable, "-m", "ckpt_doctor", "fix", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    env = environment()
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
     assert done.returncode == 2
     assert message in done.stderr
@@ -174,7 +175,7 @@ def test_without_torch(tmp_path: Path, fixture: str, code: int, message: str) ->
         state = torch.load(file, weights_only=True)
         torch.save(state, file, _use_new_zipfile_serialization=False)
     before = content(tmp_path)
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    env = environment()
     command = [sys.executable, "-c", WITHOUT_TORCH, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
     assert done.returncode == code, done.stderr

@@ -6,17 +6,17 @@ import json
 from itertools import chain
 from pathlib import Path
 
-import damages
-import damages_keys
 import pytest
-from damages import Damage
-from repaired import assert_loads, content, own_files, values
 
 from ckpt_doctor import inspect
 from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import Repairs, fix, undo
 from ckpt_doctor.rules import RULES
+from support.damages import files as damages
+from support.damages import keys as damages_keys
+from support.damages.files import Damage
+from support.repaired import assert_loads, content, own_files, values
 
 # transformers warns about its own attributes while PEFT looks at them.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
@@ -132,7 +132,7 @@ UNSEEN = {"CKD508"}
 
 
 def test_hub_id_from_a_path_into_the_cache(tmp_path: Path) -> None:
-    from repaired import copied
+    from support.places import copied
 
     adapter = copied("peft/lora", tmp_path)
     file = adapter / "adapter_config.json"

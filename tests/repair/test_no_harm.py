@@ -10,13 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import damages
-import damages_keys
 import pytest
 import torch
 from click.testing import CliRunner
-from damages import INDEX, Damage, edit_json, edit_zip, load, save
-from repaired import copied
 from safetensors.torch import load_file, save_file
 
 from ckpt_doctor import inspect
@@ -24,6 +20,10 @@ from ckpt_doctor.cli.root import cli
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix
+from support.damages import files as damages
+from support.damages import keys as damages_keys
+from support.damages.files import INDEX, Damage, edit_json, edit_zip, load, save
+from support.places import copied
 
 ALL: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *damages_keys.DAMAGES)
 

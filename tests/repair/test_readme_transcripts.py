@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from scenes import weaver
 
 from ckpt_doctor.cli.root import cli
+from support.scenes import weaver
 
 REPOSITORY = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```console\n\$ ckpt-doctor (.*)\n((?:.*\n)*?)```", (REPOSITORY / "README.md").read_text())

@@ -14,13 +14,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from repaired import content, own_files
-from scenes import SCENES, shards
 
 from ckpt_doctor.core.errors import CkptDoctorError
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix, undo
 from ckpt_doctor.repair.run import _Work
+from support.repaired import content, own_files
+from support.scenes import SCENES, shards
 
 CALLS: list[tuple[ModuleType, str]] = [
     *(

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import LIMIT, running
-from repaired import content
-from scenes import SCENES, shards
 
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix, undo
+from support.children import LIMIT, environment, running
+from support.repaired import content
+from support.scenes import SCENES, shards
 
 CHANGING = [
     "open",
@@ -133,7 +133,7 @@ def test_interrupted_by_the_keyboard(tmp_path: Path) -> None:
     fix(whole / model.relative_to(here))
     after = content(whole)
     command = [sys.executable, "-m", "ckpt_doctor", "fix", str(model)]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    env = environment()
     codes = set()
     for delay in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
         with running(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

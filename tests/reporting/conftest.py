@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hand_made import ATTACKS, HOSTILE, attacked, checkpoint, tensor
 
 from ckpt_doctor.core.coverage import MISSING, RESTORED, Coverage, TensorCoverage
 from ckpt_doctor.core.findings import Finding, Fix, Severity
 from ckpt_doctor.core.results import Diagnosis, Report
+from support.hand_made import ATTACKS, HOSTILE, attacked, checkpoint, tensor
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import strict
-from hand_made import ATTACKS, attacked, checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_text_forms import check_golden, text_of
@@ -23,6 +21,8 @@ from ckpt_doctor.reporting import FORMATS, report_lines
 from ckpt_doctor.reporting.escape import printable
 from ckpt_doctor.reporting.presentation import Presentation
 from ckpt_doctor.rules._kit.choices import rule_info
+from support import strict
+from support.hand_made import ATTACKS, attacked, checkpoint
 
 PLAIN = Presentation()
 ENDINGS = {"text": "txt", "json": "json", "sarif": "sarif.json", "junit": "xml", "markdown": "md"}

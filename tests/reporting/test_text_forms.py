@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 import pytest
-from hand_made import HOSTILE, checkpoint, tensor
 
 from ckpt_doctor.analysis.listing import Listing, listing
 from ckpt_doctor.core.findings import Finding, Fix, Severity
@@ -17,6 +16,7 @@ from ckpt_doctor.core.version import __version__
 from ckpt_doctor.reporting import FORMATS, report_lines
 from ckpt_doctor.reporting.listing import document, table
 from ckpt_doctor.reporting.presentation import Presentation
+from support.hand_made import HOSTILE, checkpoint, tensor
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PLAIN = Presentation()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from builders import file, part, run, severities, tensor
 
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.rules.non_contiguous import NonContiguous
 from ckpt_doctor.rules.shared_storage import SharedStorage
 from ckpt_doctor.rules.view_of_larger_storage import ViewOfLargerStorage
+from support.builders import file, part, run, severities, tensor
 
 
 def whole(*names: str) -> Part:

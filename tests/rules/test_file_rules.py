@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import checkpoint, file, part, run, scan, severities, tensor
 
 import ckpt_doctor
 from ckpt_doctor.core.checkpoint import OtherFile
@@ -22,6 +21,7 @@ from ckpt_doctor.rules.save_interrupted import SaveInterrupted
 from ckpt_doctor.rules.torch_legacy_format import TorchLegacyFormat
 from ckpt_doctor.rules.torch_zip_truncated import TorchZipTruncated
 from ckpt_doctor.rules.wrong_extension import WrongExtension
+from support.builders import checkpoint, file, part, run, scan, severities, tensor
 
 WEIGHTS = "adapter_model.safetensors"
 SECURITY_OR_UNREAD = ("CKD112", "CKD901", "CKD902", "CKD903", "CKD904", "CKD905")

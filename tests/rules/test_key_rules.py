@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from builders import file, part, run
-from damages_keys import HEALTHY, edit_tensors
 
 from ckpt_doctor import inspect
 from ckpt_doctor.core.parts import ConfigFile
 from ckpt_doctor.rules.adapter_pair_incomplete import AdapterPairIncomplete
+from support.builders import file, part, run
+from support.damages.keys import edit_tensors
+from support.places import HEALTHY
 
 
 def adapter_with(tmp_path: Path, **settings: object) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from builders import checkpoint, file, part, run, severities
 
 from ckpt_doctor.core.checkpoint import OtherFile
 from ckpt_doctor.core.defects import Defect, DefectKind
@@ -11,6 +10,7 @@ from ckpt_doctor.core.parts import ShardIndex
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.rules.path_escape import PathEscape
 from ckpt_doctor.rules.unsafe_pickle import UnsafePickle
+from support.builders import checkpoint, file, part, run, severities
 
 
 def unsafe(*names: str) -> Defect:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import checkpoint, file, part, run, scan, severities, tensor
 
 from ckpt_doctor.analysis.sharding import numbered_sets
 from ckpt_doctor.core.defects import Defect, DefectKind
@@ -20,6 +19,7 @@ from ckpt_doctor.rules.index_unreadable import IndexUnreadable
 from ckpt_doctor.rules.shard_key_unlisted import ShardKeyUnlisted
 from ckpt_doctor.rules.shard_missing import ShardMissing
 from ckpt_doctor.rules.stale_index import StaleIndex
+from support.builders import checkpoint, file, part, run, scan, severities, tensor
 
 SHARD_RULES = [rule for rule in RULES if rule.code.startswith("CKD7")]
 INDEX = "model.safetensors.index.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from builders import file, part, run, scan, severities, tensor
 
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.parts import ConfigFile, Part
@@ -12,6 +11,7 @@ from ckpt_doctor.knowledge.peft_types import PEFT_TYPES
 from ckpt_doctor.rules.all_zero_tensor import AllZeroTensor
 from ckpt_doctor.rules.non_finite import NonFinite
 from ckpt_doctor.rules.untrained_adapter import UntrainedAdapter
+from support.builders import file, part, run, scan, severities, tensor
 
 ROOT = "base_model.model.layers.0.q_proj."
 

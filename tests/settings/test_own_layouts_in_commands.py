@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from settings_lines import FIXTURES, enter_project, run
 
 import ckpt_doctor
 from ckpt_doctor import Coverage, VerificationError, load_settings, verify
+from support.command_line import run
+from support.places import FIXTURES
+from support.projects import enter_project
 
 LAYOUT = """
 [[layouts]]

@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, REPOSITORY, enter_project, run
 
 from ckpt_doctor.settings.keys import KEYS
+from support.children import environment
+from support.command_line import run
+from support.places import FIXTURES
+from support.projects import enter_project
 
 TEXT = """\
 settings file: ckpt-doctor.toml
@@ -119,7 +122,7 @@ def test_nothing_is_parsed_where_nothing_is_said(here: Path, text: str | None) -
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": str(REPOSITORY)},
+        env=environment(),
         timeout=120,
     )
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}

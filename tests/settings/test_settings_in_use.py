@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, enter_project, run
 
 import ckpt_doctor
 from ckpt_doctor import Policy, load_settings
 from ckpt_doctor.core.findings import Severity
+from support.command_line import run
+from support.places import FIXTURES
+from support.projects import enter_project
 
 FAILURE = FIXTURES / "failures" / "both" / "weaver"
 

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from settings_lines import REPOSITORY, enter_project
 
 from ckpt_doctor import load_settings
 from ckpt_doctor.settings.keys import KEYS
 from ckpt_doctor.settings.layout_tables import _FILE_KEYS, _LAYOUT_KEYS
+from support.places import REPOSITORY
+from support.projects import enter_project
 
 PAGE = (REPOSITORY / "docs" / "settings.md").read_text()
 BLOCKS = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, enter_project, run
 
 from ckpt_doctor import SettingsError, load_settings
+from support.command_line import run
+from support.places import FIXTURES
+from support.projects import enter_project
 
 OWN = 'ignore = ["CKD311"]\n'
 PROJECT = '[tool.ckpt-doctor]\nignore = ["CKD403"]\n'

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from settings_lines import FIXTURES, enter_project, run
 
 import ckpt_doctor
 from ckpt_doctor import Policy, SettingsError, load_settings
 from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.settings.keys import KEYS
+from support.command_line import run
+from support.places import FIXTURES
+from support.projects import enter_project
 
 BROKEN = FIXTURES / "failures" / "both" / "weaver"
 
@@ -119,7 +121,7 @@ def test_flags_before_the_environment_before_the_file_before_the_defaults(
         seen.append(policy)
         return ckpt_doctor.Report(())
 
-    monkeypatch.setattr(ckpt_doctor.inspection, "inspect", inspect)  # type: ignore[attr-defined]
+    monkeypatch.setattr("ckpt_doctor.inspection.inspect", inspect)
     run("inspect", *([f"--{key}", FLAGS[key]] if flags else []), *(["--no-config"] if isolated else []))
     winner = FLAGS if flags else ENVIRONMENT if environment else FILE if file and not isolated else DEFAULT
     expected = Policy(

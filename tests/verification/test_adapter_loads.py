@@ -13,15 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
-from zoo import adapters, models
+
+from support.zoo import adapters, models
 
 # isort: split
-from loads import ONE_OF_EACH, SAVED, edited, leaves_out, names, save
 from peft_variants import Variant
 
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.verification import load_coverage, verify
+from support.peft_saves import ONE_OF_EACH, SAVED, edited, leaves_out, names, save
 
 # Computed from the weights of the base while they are built, so that there is nothing to compare without memory.
 NEEDS_WEIGHTS = {"ADAMSS", "FROD", "SHIRA"}

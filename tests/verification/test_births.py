@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, load_model, save_file
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
-from zoo.common import quiet
 
 import ckpt_doctor
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.verification import verify
+from support.zoo.common import quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from zoo.common import quiet
 
 import ckpt_doctor
 from ckpt_doctor.verification import verify
+from support.zoo.common import quiet
 
 # PEFT asks transformers for a property that will have another name some day.
 pytestmark = pytest.mark.filterwarnings(

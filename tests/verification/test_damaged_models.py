@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from hostile import Foreign, foreign_package
 from safetensors.torch import save_file
 from torch import nn
-from zoo import models
-from zoo.common import quiet
 
 import ckpt_doctor
 from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.verification import verify
+from support.hostile import Foreign, foreign_package
+from support.zoo import models
+from support.zoo.common import quiet
 
 BROKEN: list[Any] = [
     None,

@@ -8,10 +8,11 @@ import pytest
 
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.verification import verify
+from support import places
 
 REPOSITORY = Path(__file__).parents[2]
 WEAVER = REPOSITORY / "fixtures" / "healthy" / "weaver_bin" / "weaver"
-LOADERS = Path(__file__).with_name("weaver_loaders.py")
+LOADERS = places.LOADERS / "weaver_loaders.py"
 START, END = "<!-- four loaders: written by tests/verification/test_four_loaders.py -->", "<!-- end -->"
 
 STORY = {

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import Foreign, foreign_package
 
 import ckpt_doctor
 from ckpt_doctor.core.errors import IncompleteLoadError, VerificationError
+from support.hostile import Foreign, foreign_package
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -29,8 +29,7 @@ HEALTHY = Path(__file__).resolve().parents[2] / "fixtures/healthy"
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def quiet() -> Iterator[None]:
     # Threads that wait for each other cost more than such small tensors.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -38,8 +38,7 @@ SHARED = ["weaver_and_trigger_nested/weaver", "memgen_whole_bin", "trigger_run/t
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def quiet() -> Iterator[None]:
     # Threads that wait for each other cost more than such small tensors.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

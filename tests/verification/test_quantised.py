@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from children import running
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
-from zoo.common import quiet
 
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.verification import verify
+from support.children import running
+from support.zoo.common import quiet
 
 _PATIENCE = 120.0
 Tensors = dict[str, torch.Tensor]

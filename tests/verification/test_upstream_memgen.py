@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from zoo.common import quiet
-from zoo.upstream import NAMES, Upstream, after_a_load, base, write_yaml
-
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from command_line import run as ckpt
 
 import ckpt_doctor
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.verification import load_coverage, verify
+from support.command_line import run as ckpt
+from support.zoo.common import quiet
+from support.zoo.upstream import NAMES, Upstream, after_a_load, base, write_yaml
 
 
 class Run:

@@ -14,17 +14,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from children import LIMIT
-
-sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("cli", "reporting")]
-import strict
-from command_line import run, start
 
 from ckpt_doctor.verification import verify
+from support import places, strict
+from support.children import LIMIT, environment
+from support.command_line import run, start
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 WEAVER = FIXTURES / "healthy" / "weaver_bin" / "weaver"
-LOADERS = Path(__file__).with_name("weaver_loaders.py")
+LOADERS = places.LOADERS / "weaver_loaders.py"
 BUILD = f"{LOADERS}:build"
 
 
@@ -139,7 +137,7 @@ def test_threads_are_not_waited_for_and_promises_are(name: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_goes_on_when_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
-    code = f"import sys\nsys.path.insert(0, {str(LOADERS.parent)!r})\nimport weaver_loaders as w\nimport os\n"
+    code = "from support.loaders import weaver_loaders as w\nimport os\n"
     (tmp_path / "slow.py").write_text(
         f"{code}build = w.build\ndef load(model, path):\n    os.chdir({str(tmp_path)!r})\n"
         f"    open('pid', 'w').write(str(os.getpid()))\n    w.sleeps(model, path)\n"
@@ -251,7 +249,7 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
         "--model",
         str(FIXTURES / "healthy" / "memgen_upstream"),
     ]
-    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{FIXTURES.parent}"}
+    env = environment(tmp_path)
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     assert "pip install torch" in done.stderr

@@ -11,8 +11,6 @@ from typing import Any
 import memgen
 import pytest
 import torch
-import weaver_loaders
-from hostile import Foreign, foreign_package
 from peft import load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -21,6 +19,8 @@ import ckpt_doctor
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.integrations import CheckpointCallback, CheckpointWarning, assert_fully_loaded
 from ckpt_doctor.verification import verify
+from support.hostile import Foreign, foreign_package
+from support.loaders import weaver_loaders
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 # PEFT asks transformers for a property that will have another name some day.

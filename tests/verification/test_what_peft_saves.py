@@ -9,16 +9,17 @@ import peft
 import pytest
 import torch
 import transformers
-from zoo.adapters import build
-from zoo.common import quiet
-from zoo.models import MODELS
+
+from support.zoo.adapters import build
+from support.zoo.common import quiet
+from support.zoo.models import MODELS
 
 # isort: split
-from loads import SAVED, edited, names, save
 from peft_variants import Variant
 
 import ckpt_doctor
 from ckpt_doctor.verification import verify
+from support.peft_saves import SAVED, edited, names, save
 
 # PEFT asks transformers for a property that will have another name some day.
 pytestmark = pytest.mark.filterwarnings(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,20 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from tiny_models import REASONER_HIDDEN, WEAVER_HIDDEN, qwen2
-from zoo import adapters, layouts, models
-from zoo.common import quiet
+
+from support.places import LOADERS
+from support.zoo import adapters, layouts, models
+from support.zoo.common import quiet
 
 # isort: split
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from command_line import run
-from loads import SAVED, names, save
 from peft_variants import BASES, Variant
 
 import ckpt_doctor
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.errors import IncompleteLoadError, VerificationError
 from ckpt_doctor.verification import verify
+from support.command_line import run
+from support.peft_saves import SAVED, names, save
 
 HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
 MODES = ("load", "keys", "forward")
@@ -363,7 +363,7 @@ def test_a_forward_pass_that_nobody_can_make_is_no_verdict(tmp_path: Path) -> No
         "verify",
         adapter,
         "--model",
-        f"{Path(__file__).with_name('convolution.py')}:build",
+        f"{LOADERS / 'convolution.py'}:build",
         "--loader",
         "auto",
     )

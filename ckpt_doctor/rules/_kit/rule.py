@@ -173,13 +173,3 @@ class DefectRule(Rule):
     def fix_for(self, checkpoint: Checkpoint, part: Part, file: WeightFile, defect: Defect) -> Fix | None:
         """How to repair this defect, if there is a way; none unless a subclass knows one."""
         return None
-
-
-class LoadRule(Rule):
-    """A rule about a load into a model. ``verify`` builds its findings; a checkpoint by itself shows none of them."""
-
-    needs = "a model"
-
-    def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
-        """See :meth:`Rule.check`."""
-        return iter(())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.core.coverage import ModelClass
+from ckpt_doctor.core.coverage import Mode, ModelClass
 from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.verification.hosting.dependencies import require
@@ -72,7 +72,7 @@ def plan(
     checkpoint: Checkpoint,
     spec: ModelSpec | None,
     *,
-    mode: str,
+    mode: Mode,
     weaver_model: str | None = None,
     trigger_model: str | None = None,
     apart: bool = False,
@@ -164,7 +164,7 @@ def _adapter(checkpoint: Checkpoint, base: str) -> Plan:
     )
 
 
-def _transformers(checkpoint: Checkpoint, spec: BaseModel | None, mode: str) -> Plan:
+def _transformers(checkpoint: Checkpoint, spec: BaseModel | None, mode: Mode) -> Plan:
     part = loaders.model_part(checkpoint)
     name = spec.name if spec is not None else str(checkpoint.root / part.directory)
     config = base_config(name)

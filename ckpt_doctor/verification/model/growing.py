@@ -10,10 +10,9 @@ from ckpt_doctor.core.parts import Part, Tokenizer
 from ckpt_doctor.knowledge.adapter_keys import base_module, parse_all
 from ckpt_doctor.knowledge.embeddings import embedding_rows, makes_up, rows_needed
 from ckpt_doctor.layouts.tokenizer import CONFIG_NAME
-from ckpt_doctor.rules.embedding_resized import resized_message
+from ckpt_doctor.rules.embedding_resized import EmbeddingResized, resized_message
 from ckpt_doctor.verification.hosting.dependencies import require
 from ckpt_doctor.verification.hosting.isolation import run
-from ckpt_doctor.verification.proof.findings import finding
 
 
 class Growth(NamedTuple):
@@ -54,7 +53,7 @@ class Growth(NamedTuple):
         length = None if self.tokenizer is None else self.tokenizer.length
         message = resized_message(self.tensors, self.adapter, self.base, self.tokenizer)
         evidence = {"rows": self.adapter, "base": self.base, "tokenizer": length}
-        return finding("CKD518", message, path=self.file, tensors=self.tensors, evidence=evidence)
+        return EmbeddingResized().finding(message, path=self.file, tensors=self.tensors, evidence=evidence)
 
 
 def growth(model: Any, part: Part, folder: Path) -> Growth | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,32 @@ class Target:
         return self.names == (self.name,)
 
 
+class LiveModel:
+    """A model whose tensors and adapters are collected once, however many questions are asked about it.
+
+    It is right as long as the model registers and drops nothing: make another one after a load or a merge. Values may
+    change, as it holds the tensors themselves.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    @cached_property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Every parameter and persistent buffer by name; see :func:`live_tensors`."""
+        return live_tensors(self.module)
+
+    @cached_property
+    def parameters(self) -> frozenset[str]:
+        """The names of the parameters, without the buffers."""
+        return parameter_names(self.module)
+
+    @cached_property
+    def adapted(self) -> tuple[tuple[str, Any], ...]:
+        """The modules that hold PEFT adapters, by path: ``PeftModel`` or a model with adapters of its own."""
+        return tuple(outermost(self.module, has_adapters))
+
+
 def live_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter and persistent buffer by name, tied ones under each of their names.
 
@@ -63,6 +90,23 @@ def parameter_names(model: nn.Module) -> frozenset[str]:
     from torch.nn.parameter import is_lazy
 
     return frozenset(name for name, value in model.named_parameters(remove_duplicate=False) if not is_lazy(value))
+
+
+def outermost(model: nn.Module, wanted: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
+    """The modules that are ``wanted``, by path, and nothing inside of them; a shared module comes once."""
+    inside: list[str] = []
+    for path, module in model.named_modules():
+        if any(path.startswith(f"{outer}.") or not outer for outer in inside):
+            continue
+        if wanted(module):
+            inside.append(path)
+            yield path, module
+
+
+def has_adapters(module: Any) -> bool:
+    """Whether PEFT adapters hang on this module itself."""
+    configs = getattr(module, "peft_config", None)
+    return isinstance(configs, dict) and bool(configs)
 
 
 def place(tensor: torch.Tensor) -> Place:

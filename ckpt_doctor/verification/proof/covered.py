@@ -3,49 +3,70 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.rules._kit.load_rule import Step
+from ckpt_doctor.rules.parameter_not_covered import SAVE_AGAIN, ParameterNotCovered
 from ckpt_doctor.verification.memgen.names import LAYOUTS
-from ckpt_doctor.verification.model.live import Place, live_tensors, parameter_names, place, plain_name
+from ckpt_doctor.verification.model.live import LiveModel, Place, place, plain_name
 from ckpt_doctor.verification.names.matching import PartMatch
 
-from . import findings as words
+from .evidence import Evidence
+from .steps import next_steps
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 
-def uncovered(
-    model: nn.Module, checkpoint: Checkpoint, found: list[PartMatch], *, whole: bool, exact: bool
-) -> Iterator[Finding]:
-    """The parameters of the adapters that were loaded, of the modules that the layout names, and of whole models.
+class Gap(NamedTuple):
+    """Parameters of ``owner`` that the checkpoint should hold and does not."""
 
-    ``whole`` says that the model was built for this checkpoint, so that all that is trained in it must be there. Else a
-    part of the model of which the checkpoint has nothing, such as a new head, is left alone. ``exact`` says that the
-    ecosystem's own loader must find every name that it asks for.
+    parameters: list[str]
+    owner: str
+
+
+def uncovered(evidence: Evidence, matches: list[PartMatch], *, advise: bool) -> Iterator[Finding]:
+    """CKD003, with what to do about it where ``advise`` is set."""
+    for number, gap in enumerate(_gaps(evidence, matches)):
+        # What can be said about names belongs to the first.
+        step = next_steps(matches, evidence.shown_folder) if advise and number == 0 else Step()
+        if advise and not step.text:
+            step = SAVE_AGAIN
+        yield ParameterNotCovered().report(gap.parameters, gap.owner, step)
+
+
+def _gaps(evidence: Evidence, matches: list[PartMatch]) -> Iterator[Gap]:
+    """What lacks of the adapters that were loaded, of the modules that the layout names, and of whole models.
+
+    Where the model was not built for this checkpoint, a part of it of which the checkpoint has nothing, such as a new
+    head, is left alone.
     """
-    tensors = live_tensors(model)
-    held: set[Place] = set()
-    for part in found:
-        for target in part.targets.values():
-            held |= {place(tensors[name]) for name in target.names if name in tensors}
-    for part in found:
-        if part.part.role == "adapter" and not part.part.secondary and part.naming.adapter is not None:
-            names = _of_adapter(part, tensors, held, exact=exact)
+    live, checkpoint = evidence.live, evidence.checkpoint
+    held = _held(matches, live.tensors)
+    for match in matches:
+        if match.part.role == "adapter" and not match.part.secondary and match.naming.adapter is not None:
+            names = _of_adapter(match, live.tensors, held, exact=evidence.exact)
             if names:
-                yield words.not_covered(names, f"the adapter {part.naming.adapter!r}")
-    named = list(_of_layout(checkpoint, model, tensors, held))
+                yield Gap(names, f"the adapter {match.naming.adapter!r}")
+    named = list(_of_layout(checkpoint, live, held))
     if named:
-        yield words.not_covered(named, "the modules that belong to the checkpoint")
-    if checkpoint.layout == "transformers" and any(part.targets for part in found):
-        names = _of_model(model, tensors, held, whole=whole or _is_what_was_saved(model, checkpoint))
-        names += [name for part in found for name in _slices_left_out(part)]
+        yield Gap(named, "the modules that belong to the checkpoint")
+    if checkpoint.layout == "transformers" and any(match.targets for match in matches):
+        whole = evidence.whole or _is_what_was_saved(live.module, checkpoint)
+        names = _of_model(live, held, whole=whole)
+        names += [name for match in matches for name in _slices_left_out(match)]
         if names:
-            yield words.not_covered(names, "the model")
+            yield Gap(names, "the model")
+
+
+def _held(matches: Iterable[PartMatch], tensors: Mapping[str, torch.Tensor]) -> set[Place]:
+    """Where the parameters lie that the checkpoint has tensors for."""
+    names = (name for match in matches for target in match.targets.values() for name in target.names)
+    return {place(tensors[name]) for name in names if name in tensors}
 
 
 def _is_what_was_saved(model: nn.Module, checkpoint: Checkpoint) -> bool:
@@ -71,9 +92,7 @@ def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Pla
     return names
 
 
-def _of_layout(
-    checkpoint: Checkpoint, model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place]
-) -> Iterator[str]:
+def _of_layout(checkpoint: Checkpoint, live: LiveModel, held: set[Place]) -> Iterator[str]:
     """The entries that the layout says a side file must have, as far as the model has parameters of these names.
 
     Only MemGen's names are known to mean nothing else: a team's own head may have a ``weight``, as every module has.
@@ -87,11 +106,10 @@ def _of_layout(
         for entry in part.entries
         if entry.required
     }
-    trained = parameter_names(model)
-    for name in sorted(trained):
+    for name in sorted(live.parameters):
         own = plain_name(name)
         fits = any(own == entry or own.endswith(f".{entry}") for entry in entries)
-        if fits and place(tensors[name]) not in held:
+        if fits and place(live.tensors[name]) not in held:
             yield name
 
 
@@ -106,16 +124,16 @@ def _slices_left_out(part: PartMatch) -> Iterator[str]:
                 yield key
 
 
-def _of_model(model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place], *, whole: bool) -> list[str]:
+def _of_model(live: LiveModel, held: set[Place], *, whole: bool) -> list[str]:
+    model, tensors = live.module, live.tensors
     ignored = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_missing", None) or ()]
     unsaved = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
-    parameters = parameter_names(model)
     covered = {name.partition(".")[0] for name, value in tensors.items() if place(value) in held}
     names = []
     seen: set[Place] = set()
     for name in sorted(tensors):
         # Statistics are learnt as parameters are; a count of batches or a table of positions is not.
-        if name in unsaved or not (name in parameters or tensors[name].is_floating_point()):
+        if name in unsaved or not (name in live.parameters or tensors[name].is_floating_point()):
             continue
         where = place(tensors[name])
         if where in held or where in seen or any(pattern.search(name) for pattern in ignored):

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.rules.adapter_without_effect import AdapterWithoutEffect
+from ckpt_doctor.rules.forward_not_finite import ForwardNotFinite
+from ckpt_doctor.rules.loader_raised import LoaderRaised
 from ckpt_doctor.verification.hosting.isolation import Outcome, run
 from ckpt_doctor.verification.model.inputs import Inputs, attempts, random_tokens
-from ckpt_doctor.verification.names.namings import adapted_modules
-
-from . import findings as words
+from ckpt_doctor.verification.model.live import LiveModel
 
 if TYPE_CHECKING:
     import torch
@@ -32,37 +33,45 @@ def forward_findings(
     A MemGen is run through its weave, any other model as it is, and one that holds models, without being one, through
     those that the checkpoint's ``parameters`` are in.
     """
-    import torch
-
     found: list[Finding] = []
     unjudged: list[str] = []
     passes = list(_passes(model, frozenset(parameters)))
     if not passes:
         unjudged.append("the config of the model names no kind of input that random numbers can be made for")
     for name, tries in passes:
-        training = [module for module in model.modules() if module.training]
-        model.eval()
-        with torch.no_grad():
-            outcome, bare = _run(tries)
-        for module in training:
-            module.training = True
-        if outcome.error is not None and (ours or isinstance(outcome.error, TypeError)):
+        outcome, bare = _run_in_eval_mode(model, tries)
+        if outcome.error is None:
+            found += _of_logits(name, outcome.result, bare, lines)
+        elif ours or isinstance(outcome.error, TypeError):
             unjudged.append(f"{name} does not run on random input ({outcome.failure})")
-            continue
-        if outcome.error is not None:
-            found.append(words.raised(f"The forward pass of {name}", outcome.failure, outcome.place, None))
-            continue
-        logits = outcome.result
-        wrong = int((~torch.isfinite(logits)).sum())
-        if wrong:
-            message = f"{wrong:,} of the {logits.numel():,} logits of {name} are NaN or Inf in the first pass."
-            found.append(words.finding("CKD007", message, evidence={"nonfinite": wrong, "of": logits.numel()}))
-        elif bare is not None and bare.error is not None:
-            lines.append(f"forward: {name} cannot be run without its adapter: {bare.failure}")
-        elif bare is not None and bare.result.shape == logits.shape and torch.equal(bare.result, logits):
-            message = f"With and without the adapter {name} computes the same logits: the adapter changes nothing."
-            found.append(words.finding("CKD006", message))
+        else:
+            found.append(LoaderRaised().report(f"The forward pass of {name}", outcome.failure, outcome.place))
     return found, unjudged
+
+
+def _run_in_eval_mode(model: nn.Module, tries: list[Try]) -> tuple[Outcome, Outcome | None]:
+    import torch
+
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    with torch.no_grad():
+        outcomes = _run(tries)
+    for module in training:
+        module.training = True
+    return outcomes
+
+
+def _of_logits(name: str, logits: torch.Tensor, bare: Outcome | None, lines: list[str]) -> Iterator[Finding]:
+    """What the logits with the adapter say, beside the ``bare`` ones without it where there are any."""
+    import torch
+
+    nonfinite = int((~torch.isfinite(logits)).sum())
+    if nonfinite:
+        yield ForwardNotFinite().report(name, nonfinite, logits.numel())
+    elif bare is not None and bare.error is not None:
+        lines.append(f"forward: {name} cannot be run without its adapter: {bare.failure}")
+    elif bare is not None and bare.result.shape == logits.shape and torch.equal(bare.result, logits):
+        yield AdapterWithoutEffect().report_same_logits(name)
 
 
 def _run(tries: list[Try]) -> tuple[Outcome, Outcome | None]:
@@ -88,7 +97,7 @@ def _passes(model: Any, parameters: frozenset[str]) -> Iterator[tuple[str, list[
         yield name, [(lambda: own_pass(tokens), lambda: own_pass(tokens, adapter=False))]
         return
     whole = hasattr(model, "peft_config") or hasattr(model, "config")
-    for path, module in [("the model", model)] if whole else adapted_modules(model):
+    for path, module in [("the model", model)] if whole else LiveModel(model).adapted:
         tries = [_try(module, inputs) for inputs in attempts(module)]
         if tries and (whole or any(name.startswith(f"{path}.") for name in parameters)):
             yield path, tries

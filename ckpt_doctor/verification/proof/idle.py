@@ -1,19 +1,19 @@
-"""Adapters that were loaded and do nothing: another one is active, or all of them are switched off. CKD006."""
+"""CKD006: adapters that were loaded and do nothing, because another one is active or all are switched off."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.rules.adapter_without_effect import AdapterWithoutEffect
 from ckpt_doctor.verification.memgen.names import LAYOUTS
 
-from . import findings as words
+from .evidence import Evidence
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ckpt_doctor.core.checkpoint import Checkpoint
     from ckpt_doctor.verification.names.matching import PartMatch
 
 _ON, _OFF, _INACTIVE, _SCALED_AWAY = "on", "switched off", "not the active one", "scaled by 0"
@@ -22,37 +22,38 @@ _SWITCH_ON = "model.enable_adapter_layers()"
 _OF_COMBINATIONS = ("r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "inference_mode")
 
 
-def idle_adapters(
-    model: nn.Module, checkpoint: Checkpoint, found: Iterable[PartMatch], *, final: bool
-) -> Iterator[Finding]:
-    """The adapters of ``checkpoint`` that no layer of ``model`` applies as it stands, or not all of those that have it.
+def idle_adapters(evidence: Evidence, matches: Iterable[PartMatch]) -> Iterator[Finding]:
+    """CKD006: the adapters that no layer of the model applies as it stands, or not all of those that have them.
 
-    A MemGen switches between its two adapters while it runs, so that there only one that is off is idle. ``final``
-    says that nobody comes after this load who could still activate them.
+    A MemGen switches between its two adapters while it runs, so that there only one that is off is idle. Where the
+    load is ``final``, an idle adapter of PEFT is an error: nothing comes after it that could still activate it.
     """
-    for part in found:
-        adapter = part.naming.adapter
-        if adapter is None or part.part.secondary:
-            continue
-        states = _states(model, part)
-        seen = set(states.values())
-        switches = checkpoint.layout in LAYOUTS
-        severity = Severity.ERROR if final and checkpoint.layout == "peft" else None
-        if _ON in seen:
-            idle = [] if switches else sorted(name for name, state in states.items() if state != _ON)
-            if idle:
-                yield words.partly_idle(adapter, idle, len(states), states[idle[0]])
-        elif seen == {_OFF}:
-            yield words.idle(adapter, _OFF, _SWITCH_ON, severity)
-        elif _INACTIVE in seen and not switches:
-            combined = _combination(model, part)
-            remedy = f"model.set_adapter({adapter!r})"
-            if combined is None:
-                yield words.idle(adapter, _INACTIVE, remedy, severity)
-            else:
-                yield words.combined(adapter, combined, remedy)
-        elif seen and not switches:
-            yield words.idle(adapter, _SCALED_AWAY, "the scaling that adapter_config.json asks for", severity)
+    checkpoint = evidence.checkpoint
+    switches = checkpoint.layout in LAYOUTS
+    severe = evidence.final and checkpoint.layout == "peft"
+    for match in matches:
+        if match.naming.adapter is not None and not match.part.secondary:
+            yield from _idle(evidence.model, match, switches=switches, severe=severe)
+
+
+def _idle(model: nn.Module, match: PartMatch, *, switches: bool, severe: bool) -> Iterator[Finding]:
+    adapter, rule = match.naming.adapter or "", AdapterWithoutEffect()
+    states = _states(model, match)
+    seen = set(states.values())
+    if _ON in seen:
+        idle = [] if switches else sorted(name for name, state in states.items() if state != _ON)
+        if idle:
+            yield rule.report_partly_idle(adapter, idle, len(states), states[idle[0]])
+    elif seen == {_OFF}:
+        yield rule.report_idle(adapter, _OFF, _SWITCH_ON, severe=severe)
+    elif _INACTIVE in seen and not switches:
+        combined, remedy = _combination(model, match), f"model.set_adapter({adapter!r})"
+        if combined is None:
+            yield rule.report_idle(adapter, _INACTIVE, remedy, severe=severe)
+        else:
+            yield rule.report_combined(adapter, combined, remedy)
+    elif seen and not switches:
+        yield rule.report_idle(adapter, _SCALED_AWAY, "the scaling that adapter_config.json asks for", severe=severe)
 
 
 def is_applied(model: nn.Module, part: PartMatch) -> bool:

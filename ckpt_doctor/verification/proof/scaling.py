@@ -1,4 +1,4 @@
-"""LoRA that the model scales otherwise than its config says, which changes as much as wrong weights do. CKD010."""
+"""CKD010: LoRA that the model scales otherwise than its config says, which changes as much as wrong weights do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.rules.adapter_settings_differ import AdapterSettingsDiffer, Scaling
 
-from . import findings as words
 from .idle import adapted_layers
 
 if TYPE_CHECKING:
@@ -20,26 +20,32 @@ if TYPE_CHECKING:
 _OWN = "base_model.model."  # before the names that the patterns of a config are for
 
 
-def scaled_otherwise(model: nn.Module, found: Iterable[PartMatch]) -> Iterator[Finding]:
-    """The adapters whose live ``scaling`` is not that of the checkpoint's config."""
-    for part in found:
-        config = part.part.config.data if part.part.config is not None else None
-        adapter = part.naming.adapter
-        if adapter is None or part.part.secondary or config is None or config.get("peft_type") != "LORA":
+def scaled_otherwise(model: nn.Module, matches: Iterable[PartMatch]) -> Iterator[Finding]:
+    """CKD010: the adapters whose live ``scaling`` is not that of the checkpoint's config."""
+    for match in matches:
+        config = match.part.config
+        adapter = match.naming.adapter
+        if adapter is None or match.part.secondary or config is None or config.data is None:
             continue
-        whole = {name for target in part.targets.values() if target.whole for name in target.names}
-        different = {}
-        for name, layer in adapted_layers(model, part).items():
-            start = f"{part.naming.path}.{name}." if part.naming.path else f"{name}."
-            live, rank = (_number(getattr(layer, key, None), adapter) for key in ("scaling", "r"))
-            asked = _asked(config, name.removeprefix(_OWN), rank)
-            # What PEFT fused out of several tensors has another rank and another scaling than each of them.
-            if live is None or asked is None or not any(item.startswith(start) for item in whole):
-                continue
-            if not math.isclose(live, asked, rel_tol=1e-6):
-                different[name] = (live, asked)
+        different = _different(model, match, config.data) if config.data.get("peft_type") == "LORA" else {}
         if different:
-            yield words.settings_differ(part.part, adapter, different)
+            yield AdapterSettingsDiffer().report(config.path, adapter, different)
+
+
+def _different(model: nn.Module, match: PartMatch, config: Mapping[str, Any]) -> dict[str, Scaling]:
+    """By module, the scalings that differ."""
+    whole = {name for target in match.targets.values() if target.whole for name in target.names}
+    different = {}
+    for name, layer in adapted_layers(model, match).items():
+        start = f"{match.naming.path}.{name}." if match.naming.path else f"{name}."
+        live, rank = (_number(getattr(layer, key, None), match.naming.adapter or "") for key in ("scaling", "r"))
+        asked = _asked(config, name.removeprefix(_OWN), rank)
+        # What PEFT fused out of several tensors has another rank and another scaling than each of them.
+        if live is None or asked is None or not any(item.startswith(start) for item in whole):
+            continue
+        if not math.isclose(live, asked, rel_tol=1e-6):
+            different[name] = Scaling(live, asked)
+    return different
 
 
 def _asked(config: Mapping[str, Any], module: str, rank: float | None) -> float | None:

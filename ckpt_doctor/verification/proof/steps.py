@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.wording import shell
+from ckpt_doctor.rules._kit.load_rule import Step
+from ckpt_doctor.rules.loader_raised import LoaderRaised
+from ckpt_doctor.rules.parameter_not_covered import ParameterNotCovered
+from ckpt_doctor.rules.tensor_not_restored import TensorNotRestored
 from ckpt_doctor.verification.hosting.isolation import run
 from ckpt_doctor.verification.model.bases import hollow_model
+from ckpt_doctor.verification.model.live import LiveModel
 from ckpt_doctor.verification.names.segments import Edit, one_edit
 
 if TYPE_CHECKING:
@@ -18,53 +23,59 @@ if TYPE_CHECKING:
 
 # Prefixes that `ckpt-doctor fix` takes off, by the rule that finds them.
 _REPAIRED = {("base_model", "model"): "CKD305", ("module",): "CKD304", ("_orig_mod",): "CKD304"}
-_SAVE_AGAIN = "Save it again from the training run, or give the model that it was saved from."
+_ABOUT_PLACES = (TensorNotRestored.code, LoaderRaised.code, ParameterNotCovered.code)
 _VALUE_HEAD = ("v_head.", "pretrained_model.")
 
 
-def with_steps(problems: list[Finding], found: Iterable[PartMatch], folder: str) -> list[Finding]:
-    """The findings, CKD001 with a next step where one is certain, CKD003 always. ``folder`` is the checkpoint."""
-    codes = [item.code for item in problems]
-    code = "CKD001" if "CKD001" in codes else "CKD003"
-    if code not in codes:
+def advised(problems: list[Finding], advice: Callable[[], str]) -> list[Finding]:
+    """The findings, with ``advice`` behind the first of those that say that tensors have no place in the model.
+
+    It is not asked for where there are none, or where one of them says already what to do.
+    """
+    if any("mapping" in item.evidence for item in problems):
         return problems
-    done = list(problems)
-    for part in found:
-        at = next((number for number, item in enumerate(done) if _is_about(item, code, part)), None)
-        text, evidence = _step(part, folder) if at is not None else ("", {})
-        if at is not None and text:
-            item = done[at]
-            done[at] = item._replace(message=f"{item.message} {text}", evidence={**item.evidence, **evidence})
-    if code == "CKD001":
-        return done
-    # Where every tensor of the file has a place, the file itself is what falls short.
-    untold = [item for item in problems if item.code == code and item in done]
-    return [item._replace(message=f"{item.message} {_SAVE_AGAIN}") if item in untold else item for item in done]
+    for code in _ABOUT_PLACES:
+        for number, item in enumerate(problems):
+            if item.code == code:
+                told = item._replace(message=f"{item.message} {advice()}".rstrip())
+                return [*problems[:number], told, *problems[number + 1 :]]
+    return problems
 
 
-def _is_about(item: Finding, code: str, part: PartMatch) -> bool:
-    if item.code != code or part.part.secondary:
-        return False
-    return code == "CKD003" or item.path in {wanted.file.path for wanted in part.tensors}
+def next_steps(matches: Iterable[PartMatch], folder: str) -> Step:
+    """What to do about the names of all parts together; ``folder`` is the checkpoint."""
+    steps = [next_step(match, folder) for match in matches if not match.part.secondary]
+    text = " ".join(step.text for step in steps if step.text)
+    return Step(text, {key: value for step in steps for key, value in step.evidence.items()})
 
 
-def _step(part: PartMatch, folder: str) -> tuple[str, dict[str, Any]]:
-    shapes = {item.tensor.name: tuple(item.tensor.shape) for item in part.tensors}
-    for naming in (part.naming, *part.namings):
-        if (part.part.role == "adapter") != (naming.adapter is not None):
+def next_step(match: PartMatch, folder: str) -> Step:
+    """What to do about the names of one part, where that is certain: empty else."""
+    edit = _mending(match)
+    if edit is None:
+        return Step(_of_value_head(match.tensors))
+    evidence = {"mapping": {edit.example[0]: edit.example[1]}, "names": edit.changed}
+    return Step(_of_edit(edit, match.part, folder), evidence)
+
+
+def _mending(match: PartMatch) -> Edit | None:
+    """The one change by which all names of the part are names of the model."""
+    shapes = {item.tensor.name: item.tensor.shape for item in match.tensors}
+    for naming in (match.naming, *match.namings):
+        if (match.part.role == "adapter") != (naming.adapter is not None):
             continue
         edit = one_edit(shapes, {key: target.shape for key, target in naming.targets.items()})
         if edit is not None:
-            return _of_edit(edit, part, folder), {"mapping": {edit.example[0]: edit.example[1]}, "names": edit.changed}
-    return _of_value_head(part.tensors), {}
+            return edit
+    return None
 
 
-def _of_edit(edit: Edit, part: PartMatch, folder: str) -> str:
+def _of_edit(edit: Edit, part: Part, folder: str) -> str:
     text = edit.words("names")
     if edit.added == ("base_model", "model") and not edit.before and not edit.removed:
         # PEFT looks for this prefix before any mapping of names.
         return f"{text} Put it into the file: {shell('fix', folder, '--select', 'CKD306', '--unsafe-fixes')}."
-    text += f" {edit.for_peft() if part.part.role == 'adapter' else edit.for_transformers()}"
+    text += f" {edit.for_peft() if part.role == 'adapter' else edit.for_transformers()}"
     code = _REPAIRED.get(edit.removed) if not edit.added else None
     if code == "CKD305" or (code is not None and not edit.before):
         unsafe = [] if code == "CKD305" else ["--unsafe-fixes"]
@@ -96,7 +107,7 @@ def _fits(config: Any, kind: Any, shapes: Mapping[str, tuple[int, ...]]) -> str 
     from ckpt_doctor.verification.names.namings import namings
 
     outcome = run(lambda: hollow_model(config, kind))
-    for naming in namings(outcome.result) if outcome.error is None else ():
+    for naming in namings(LiveModel(outcome.result)) if outcome.error is None else ():
         there = {key: target.shape for key, target in naming.targets.items()}
         if all(there.get(name) == size for name, size in shapes.items()):
             return type(outcome.result).__name__

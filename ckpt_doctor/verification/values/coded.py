@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.core.coverage import CAST, MISSING, RESTORED
+from ckpt_doctor.core.coverage import MISSING, RESTORED
 
 from .comparing import Verdict
 from .reading import TensorReader
+from .row import Row
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,7 @@ def scale_names(name: str) -> list[str]:
     return [stem + ending for ending in _SCALES] + [f"{name}_scale_inv", f"{name}_scale"]
 
 
-def judge_codes(rows: Iterable[Any], settings: Mapping[str, Any], reader: TensorReader, *, values: bool) -> None:
+def judge_codes(rows: Iterable[Row], settings: Mapping[str, Any], reader: TensorReader, *, values: bool) -> None:
     """Complete the rows of float8 weights and of their scales, in place.
 
     Without ``values`` names decide; only of float8 weights that no name explains are a few looked at.
@@ -66,50 +67,50 @@ def judge_codes(rows: Iterable[Any], settings: Mapping[str, Any], reader: Tensor
             _judge_scaled(row, scale, reader if values else None)
 
 
-def _judge_scaled(row: Any, scale: Any, reader: TensorReader | None) -> None:
-    arrived = row.status in (RESTORED, CAST)
+def _judge_scaled(row: Row, scale: Row, reader: TensorReader | None) -> None:
+    arrived = row.arrived
     if scale.target is not None:
-        if arrived and scale.status not in (RESTORED, CAST):
+        if arrived and not scale.arrived:
             _lose(row, f"{CODES}, and their scale {scale.wanted.tensor.name} did not arrive")
         return
     if arrived:  # bit by bit, and nobody multiplied them
         _lose(row, f"{CODES}, loaded without their scale {scale.wanted.tensor.name}")
-    elif reader is not None and _holds_product(row, scale, reader):
+    elif reader is not None and row.target is not None and _holds_product(row, scale, reader):
         scale.target = replace(row.target, names=(), computed=True)
         for item in (row, scale):
             item.verdict, item.status, item.detail = Verdict.EQUAL, RESTORED, _USED
 
 
-def _lose(row: Any, detail: str) -> None:
-    if row.status in (RESTORED, CAST):
+def _lose(row: Row, detail: str) -> None:
+    if row.arrived:
         row.status, row.detail = MISSING, detail
         row.verdict = Verdict.DIFFERENT if row.verdict is not None else None
 
 
-def _may_be_code(row: Any) -> bool:
+def _may_be_code(row: Row) -> bool:
     tensor = row.wanted.tensor
     return is_float8(tensor.dtype.name) and len(tensor.shape) >= 2 and row.wanted.part.role in ("model", "file")
 
 
-def _is_quantised_here(row: Any, settings: Mapping[str, Any]) -> bool:
+def _is_quantised_here(row: Row, settings: Mapping[str, Any]) -> bool:
     """Whether the quantiser's settings do not leave this module out."""
     skipped = settings.get("modules_to_not_convert") or settings.get("ignored_layers") or settings.get("ignore") or ()
     stem = row.wanted.tensor.name.rpartition(".")[0]
     return not any(isinstance(item, str) and item and item in stem for item in skipped)
 
 
-def _scale(row: Any, by_name: Mapping[str, Any]) -> Any:
+def _scale(row: Row, by_name: Mapping[str, Row]) -> Row | None:
     return next((by_name[name] for name in scale_names(row.wanted.tensor.name) if name in by_name), None)
 
 
-def _are_stretched(codes: list[Any], reader: TensorReader) -> bool:
+def _are_stretched(codes: list[Row], reader: TensorReader) -> bool:
     """Whether most of the matrices reach the largest number of their format."""
     some = codes[:: max(1, len(codes) // _SAMPLES)]
     reach = [_reaches_end(row, reader) for row in some]
     return bool(reach) and sum(reach) * 2 > len(reach)
 
 
-def _reaches_end(row: Any, reader: TensorReader) -> bool:
+def _reaches_end(row: Row, reader: TensorReader) -> bool:
     import torch
 
     tensor = row.wanted.tensor
@@ -121,7 +122,7 @@ def _reaches_end(row: Any, reader: TensorReader) -> bool:
     return bool(values.numel() and values.float().abs().max() >= _STRETCHED * largest)
 
 
-def _holds_product(row: Any, scale: Any, reader: TensorReader) -> bool:
+def _holds_product(row: Row, scale: Row, reader: TensorReader) -> bool:
     """Whether the parameter holds the codes times their scale, up to rounding."""
     import torch
 

@@ -8,12 +8,12 @@ where all others of the smallest module around them were lost, nothing speaks fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ckpt_doctor.core.coverage import CAST, MISSING, RESTORED
-from ckpt_doctor.verification.model.live import Target
+from ckpt_doctor.core.coverage import MISSING, RESTORED
 
 from .comparing import Verdict
+from .row import Row
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ UNTOLD = "all its values are equal, as in a new model: afterwards nobody can tel
 _ALONE = "a new model holds the same values, and nothing else of {} arrived"
 
 
-def tell(rows: Iterable[Any], fates: Fates | None) -> int:
+def tell(rows: Iterable[Row], fates: Fates | None) -> int:
     """Complete the ``rows`` of one part, in place; returns of how many nobody can tell whether they were loaded."""
     rows = list(rows)
     unsure = [row for row in rows if row.status == RESTORED and _may_be_new(row, fates)]
@@ -43,24 +43,28 @@ def tell(rows: Iterable[Any], fates: Fates | None) -> int:
     return untold
 
 
-def _by_module(rows: Iterable[Any]) -> Mapping[str, bool]:
+def _by_module(rows: Iterable[Row]) -> Mapping[str, bool]:
     """Whether anything of a module arrived, by its path in the checkpoint; modules without any row are left out."""
     found: dict[str, bool] = {}
     for row in rows:
         for module in _modules(row):
-            found[module] = found.get(module, False) or row.status in (RESTORED, CAST)
+            found[module] = found.get(module, False) or row.arrived
     return found
 
 
-def _modules(row: Any) -> list[str]:
+def _modules(row: Row) -> list[str]:
     """The modules around a tensor, the innermost first."""
     words = row.wanted.tensor.name.split(".")[:-1]
     return [".".join(words[:end]) for end in range(len(words), -1, -1)]
 
 
-def _may_be_new(row: Any, fates: Fates | None) -> bool:
-    target: Target = row.target
-    if target.computed or (fates is not None and (fates.followed(target) or fates.untouched(target) is False)):
+def _may_be_new(row: Row, fates: Fates | None) -> bool:
+    target = row.target
+    if (
+        target is None
+        or target.computed
+        or (fates is not None and (fates.followed(target) or fates.untouched(target) is False))
+    ):
         return False
     value = target.value()
     return value.device.type != "meta" and bool(value.numel()) and _is_plain(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from .adapters import lora
-from .common import REPOSITORY, Animal, quiet
+from .common import Animal, quiet
 from .models import MODELS
 
 
@@ -127,13 +126,10 @@ def _quantised(directory: Path, kind: str) -> Path:
 
 def _memgen_first_stage(directory: Path) -> Path:
     """MemGen after its first stage: the weaver is trained, the trigger is not active and still as PEFT made it."""
-    sys.path.append(str(REPOSITORY / "fixtures"))
-    try:
-        import memgen
-        from peft import get_peft_model
-        from tiny_models import REASONER_HIDDEN, adapted, lora_config, qwen2
-    finally:
-        sys.path.pop()
+    import memgen
+    from peft import get_peft_model
+    from tiny_models import REASONER_HIDDEN, adapted, lora_config, qwen2
+
     weaver = adapted(qwen2(seed=1), "weaver")
     trigger = get_peft_model(qwen2(seed=1), lora_config(), adapter_name="trigger")
     model = memgen.MemGenModel(qwen2(REASONER_HIDDEN), weaver, trigger, REASONER_HIDDEN)

@@ -15,7 +15,8 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-REPOSITORY = Path(__file__).parents[1]
+from support.children import environment
+
 HOME = "/home/me"
 """What pages call the folder that their commands run in."""
 
@@ -44,7 +45,7 @@ def programs(home: Path, **more: str) -> None:
     folder = home / ".bin"
     folder.mkdir()
     own = {
-        "ckpt-doctor": f'PYTHONPATH={quote(str(REPOSITORY))} exec {quote(sys.executable)} -m ckpt_doctor "$@"',
+        "ckpt-doctor": f'exec {quote(sys.executable)} -m ckpt_doctor "$@"',
         "python": f'exec {quote(sys.executable)} "$@"',
     }
     for name, command in {**own, **more}.items():
@@ -58,7 +59,7 @@ def shell(program: str, home: Path, **env: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         ["bash", "-c", program],
         cwd=home,
-        env={**os.environ, "PATH": path, **env},
+        env=environment(PATH=path, **env),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,17 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from damages import Damage
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-HEALTHY = FIXTURES / "healthy"
-
-
-def copied(name: str, target: Path) -> Path:
-    """A copy of a healthy fixture, under its own last name, in ``target``."""
-    return Path(shutil.copytree(HEALTHY / name, target / Path(name).name))
+from support.damages.files import Damage
+from support.places import HEALTHY, copied
 
 
 def edit_tensors(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

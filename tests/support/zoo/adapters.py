@@ -9,11 +9,9 @@ from pathlib import Path
 
 import peft
 import torch
+from peft_variants import BASES, VARIANTS, Variant
 
 from .common import Animal, disturb, quiet
-
-# isort: split
-from peft_variants import BASES, VARIANTS, Variant
 
 # PEFT 0.21 saves X-LoRA's classifier without the layers whose number is also an expert's: those files are not healthy.
 _UNHEALTHY = {"XLORA"}

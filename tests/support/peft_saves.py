@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +9,11 @@ from typing import Any
 
 import peft
 import torch
-from safetensors.torch import load_file, save_file
-from zoo.adapters import _UNHEALTHY, build
-from zoo.common import quiet
-
-sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 from peft_variants import BASES, VARIANTS, Variant
+from safetensors.torch import load_file, save_file
 
-sys.path.pop()
+from support.zoo.adapters import _UNHEALTHY, build
+from support.zoo.common import quiet
 
 SAVED = tuple(item for item in VARIANTS if item.peft_type not in _UNHEALTHY)
 """Every variant that PEFT can save here."""

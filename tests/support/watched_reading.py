@@ -19,9 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hostile import HostileCase, hostile_files
-
 import ckpt_doctor.formats
+from support.hostile import HostileCase, hostile_files
 
 Events = list[tuple[str, str]]
 

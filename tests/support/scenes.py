@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
+from support.places import HEALTHY
 
 
 def shards(folder: Path) -> Path:

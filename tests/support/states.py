@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64),
@@ -29,6 +30,15 @@ def filled(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> torch.T
 
 def save(state: Any, path: Path, *, legacy: bool = False) -> Path:
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+def save_as(state: Any, path: Path) -> Path:
+    """``state`` in the format that the name of ``path`` stands for."""
+    if path.suffix == ".safetensors":
+        save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, path, {"format": "pt"})
+    else:
+        torch.save(state, path)
     return path
 
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hostile import foreign
-
 import ckpt_doctor
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Report
+from support.hostile import foreign
+from support.places import HEALTHY
 
-HEALTHY = Path(__file__).parents[1] / "fixtures" / "healthy"
 ADAPTER = "weaver_lora/adapter_model.safetensors"
 ADAPTER_BIN = "weaver_lora/adapter_model.bin"
 INDEX = "model.safetensors.index.json"

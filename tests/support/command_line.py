@@ -6,18 +6,12 @@ import os
 import subprocess
 import sys
 from contextlib import AbstractContextManager
-from pathlib import Path
 
-from children import LIMIT, running
 from click.testing import CliRunner, Result
 
 from ckpt_doctor.cli.root import cli
-
-REPOSITORY = Path(__file__).parents[2]
-FIXTURES = REPOSITORY / "fixtures"
-FAILURES = FIXTURES / "failures"
-HEALTHY = FIXTURES / "healthy" / "weaver_safetensors" / "weaver"
-BROKEN = FAILURES / "both" / "weaver"
+from support.children import LIMIT, environment, running
+from support.places import REPOSITORY
 
 
 def run(*args: object, env: dict[str, str] | None = None) -> Result:
@@ -34,7 +28,7 @@ def run(*args: object, env: dict[str, str] | None = None) -> Result:
 
 def start(*args: object, **options: object) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """Start ``python -m ckpt_doctor`` in the repository, with pipes on both streams unless told otherwise."""
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **options.pop("env", {})}  # type: ignore[dict-item]
+    env = environment(**options.pop("env", {}))  # type: ignore[arg-type]
     command = [sys.executable, "-m", "ckpt_doctor", *map(os.fsdecode, map(_argument, args))]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return running(command, cwd=REPOSITORY, env=env, **streams)

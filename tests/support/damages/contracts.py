@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from damages import ADAPTER, ADAPTER_BIN, Damage, edit_json, edit_zip, load, overwrite_tensors, save
-from damages_keys import copied, edit_tensors, without
+from support.damages.files import ADAPTER, ADAPTER_BIN, Damage, edit_json, edit_zip, load, overwrite_tensors, save
+from support.damages.keys import edit_tensors, without
+from support.places import copied
 
 WEAVER = "weaver_safetensors/weaver"
 PEFT = "peft/lora"

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.coverage import MISMATCHED, RESTORED
 from ckpt_doctor.verification.model.live import place
-from ckpt_doctor.verification.values.comparing import same_bytes
-from ckpt_doctor.verification.values.reading import TensorReader
+
+from .comparing import same_bytes
+from .reading import TensorReader
+from .row import Row
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,12 +21,12 @@ _DETAIL = (
 )
 
 
-def judge_tied(model: nn.Module, rows: Iterable[Any], reader: TensorReader) -> None:
+def judge_tied(model: nn.Module, rows: Iterable[Row], reader: TensorReader) -> None:
     """Complete the rows of tensors that are tied to another one of the file with other values, in place.
 
     Equal copies, as many programs save them, are the same parameter twice.
     """
-    groups: dict[Any, list[Any]] = {}
+    groups: dict[Any, list[Row]] = {}
     for row in rows:
         if row.status == RESTORED and row.target is not None and row.target.whole and not row.target.computed:
             groups.setdefault(place(row.target.value()), []).append(row)
@@ -33,8 +35,8 @@ def judge_tied(model: nn.Module, rows: Iterable[Any], reader: TensorReader) -> N
             _judge(group, _tied_keys(model), reader)
 
 
-def _judge(group: list[Any], tied: frozenset[str], reader: TensorReader) -> None:
-    sources = [row for row in group if not row.target.name.endswith(tuple(tied))] if tied else []
+def _judge(group: list[Row], tied: frozenset[str], reader: TensorReader) -> None:
+    sources = [row for row in group if row.target and not row.target.name.endswith(tuple(tied))] if tied else []
     source = (sources or group)[0]
     for row in group:
         if row is not source and not _are_equal(row, source, reader):
@@ -47,7 +49,7 @@ def _tied_keys(model: nn.Module) -> frozenset[str]:
     return frozenset(str(key).rpartition("^")[2] for key in keys or ())
 
 
-def _are_equal(row: Any, other: Any, reader: TensorReader) -> bool:
+def _are_equal(row: Row, other: Row, reader: TensorReader) -> bool:
     ours, theirs = row.wanted, other.wanted
     try:
         return same_bytes(reader, (ours.file.path, ours.tensor), (theirs.file.path, theirs.tensor))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from safetensors.torch import load
 from tiny_models import REASONER_HIDDEN, WEAVER_HIDDEN, qwen2
 from transformers import AutoModelForCausalLM
 
-HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
 OWN = ".ckpt-doctor"
 
 
@@ -30,10 +28,6 @@ def content(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 def own_files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if OWN in path.parts]
-
-
-def copied(fixture: str, folder: Path) -> Path:
-    return Path(shutil.copytree(HEALTHY / fixture, folder / Path(fixture).name))
 
 
 def tensors_of(path: Path) -> dict[str, torch.Tensor]:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
 import torch
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-# The table of adapter variants is shared with the script that reads PEFT's names off them.
-sys.path.append(str(REPOSITORY / "scripts"))
 
 Animal = Callable[[Path], Path]
 

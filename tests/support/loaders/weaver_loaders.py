@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from memgen import MemGenModel
 from peft import get_peft_model, load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import load_file
-
-sys.path.append(str(Path(__file__).parents[2] / "fixtures"))
-from memgen import MemGenModel
 from tiny_models import REASONER_HIDDEN, lora_config, qwen2
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import loads
+from support import peft_saves as loads
 
 
 def build() -> Any:

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from damages import HEALTHY, safetensors_bytes
+from support.children import environment
+from support.damages.files import safetensors_bytes
+from support.places import HEALTHY, LOADERS
 
-REPOSITORY = Path(__file__).parents[2]
-FAILURES = HEALTHY.parent / "failures"
-MODEL = Path(__file__).with_name("light_model.py")
+MODEL = LOADERS / "light_model.py"
 
 
 def copied(fixture: str, target: Path) -> Path:
@@ -55,7 +55,7 @@ def aged(path: Path, seconds: int) -> Path:
 
 def ckpt_doctor(*args: object, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
     """Run the program in ``cwd`` to its end."""
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **options.pop("env", {})}  # type: ignore[dict-item]
+    env = environment(**options.pop("env", {}))  # type: ignore[arg-type]
     command = [sys.executable, "-m", "ckpt_doctor", *map(str, args)]
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
         command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=120, **options

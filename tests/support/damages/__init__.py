@@ -1,0 +1,1 @@
+"""Damages for copies of healthy fixtures: what each rule must find."""
