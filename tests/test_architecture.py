@@ -33,7 +33,7 @@ ABOVE_ALL = {"__init__", "__main__"}
 CORE = (
     *("nothing", "version", "envelope", "wording", "dtypes", "defects", "weight_file", "entries", "layout", "parts"),
     *("comparison", "checkpoint", "contract", "actions", "findings", "results", "difference"),
-    *("errors", "coverage", "path_ignores", "policy"),
+    *("errors", "coverage", "judgement", "path_ignores", "policy"),
 )
 NEVER = {"torch", "peft", "transformers", "safetensors", "pickle", "pickletools"}
 # Torch's own format is written by torch, and models are loaded by the libraries that made them. What the processes of
@@ -184,3 +184,9 @@ def test_a_compared_layout_is_noticed(program: str) -> None:
 def test_kinds_of_checkpoints_are_asked_and_not_compared(file: Path) -> None:
     if room_of(file) != "layouts":
         assert not compared_layouts(file.read_text(encoding="utf-8"))
+
+
+def test_one_function_makes_what_every_json_document_begins_with() -> None:
+    # A contract is read as well as written.
+    naming = {file.relative_to(PACKAGE).as_posix() for file in FILES if '"schema_version"' in file.read_text("utf-8")}
+    assert naming == {"core/envelope.py", "contracts/reading.py"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from itertools import chain
 from pathlib import Path
 
 import pytest
 
 import ckpt_doctor
+from ckpt_doctor.cli.table import COMMANDS
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.rules import RULES
 from support.damages import contracts as damages_contracts
@@ -71,7 +73,8 @@ def assert_is_found(code: str, severity: str, findings: tuple[Finding, ...]) -> 
         assert "\n" not in finding.message
         assert finding.tensor_count >= len(finding.tensors)
         if finding.fix is not None:
-            assert finding.fix.command.startswith("ckpt-doctor ")
+            program, command, *_ = shlex.split(finding.fix.command)
+            assert (program, command in COMMANDS) == ("ckpt-doctor", True)
 
 
 def test_every_rule_has_a_damage() -> None:

@@ -389,5 +389,5 @@ def _coverage(
         tuple(lines),
         checkpoint.path,
         own_loader=names[1] == AUTO and checkpoint.layout in loaders.MEMGEN,
-        lone=checkpoint.kind.grain == "file",
+        grain=checkpoint.kind.grain,
     )

@@ -96,7 +96,15 @@ def _coverage(model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, 
     tensors, problems, notes = assess(Evidence(model, checkpoint, fates=fates, folder=path))
     problems += [*unsafe(checkpoint), *broken(checkpoint)]
     problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
-    name = type(model).__name__
-    lone = checkpoint.kind.grain == "file"
-    where = checkpoint.path
-    return Coverage(path, checkpoint.layout, name, loader, "load", tensors, tuple(problems), notes, where, lone=lone)
+    return Coverage(
+        path,
+        checkpoint.layout,
+        type(model).__name__,
+        loader,
+        "load",
+        tensors,
+        tuple(problems),
+        notes,
+        checkpoint.path,
+        grain=checkpoint.kind.grain,
+    )
