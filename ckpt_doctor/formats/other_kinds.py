@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.weight_file import WeightFile
-from ckpt_doctor.sources.local_file import Source
 
 from . import signatures
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """What the files of torch and safetensors end in: a file of such a name is meant to be one."""

@@ -10,14 +10,18 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import byte_size, counted
-from ckpt_doctor.sources.local_file import FileSource, Source
+from ckpt_doctor.sources.local_file import FileSource
 
 from . import other_kinds, safetensors, signatures
 from .limits import LIMITS, Limits
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 _BLOCK = 1 << 20
 _ZERO_SAMPLES = 32

@@ -7,18 +7,20 @@ and the bytes. torch executes each of these pickles; here each must be what torc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted
-from ckpt_doctor.sources.local_file import Source
 
 from .limits import LIMITS, Limits
 from .pickle_machine import Outcome, run
 from .pickle_values import Budget, DictNode, StorageRef
 from .torch_pickle import outcome_defects, walk
 from .torch_tensors import describe
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001

@@ -7,17 +7,20 @@ so that a file cut short has none, and no reader opens it.
 from __future__ import annotations
 
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.weight_file import Storage, WeightFile
 from ckpt_doctor.core.wording import byte_size, counted
-from ckpt_doctor.sources.local_file import Source
 
 from .limits import LIMITS, Limits
 from .pickle_machine import run
 from .pickle_values import Budget, StorageRef
 from .torch_pickle import outcome_defects, walk
 from .torch_tensors import describe
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 _LOCAL = Struct("<4s5H3I2H")
 _FIRST_READ = 4 << 20

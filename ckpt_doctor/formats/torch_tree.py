@@ -6,13 +6,15 @@ does not tell a list from a dictionary with the keys 0, 1, 2: that needs the tre
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.weight_file import WeightFile
-from ckpt_doctor.sources.local_file import Source
 
 from .pickle_machine import run
 from .pickle_values import Budget
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 _LEGACY_PREAMBLE = 3  # pickles in front of the object: magic number, protocol version, facts about the machine
 

@@ -8,11 +8,11 @@ member, and compares names without regard to case (``PyTorchStreamReader`` in ``
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.weight_file import Record, Storage, TensorInfo, WeightFile
 from ckpt_doctor.core.wording import byte_size, listed
-from ckpt_doctor.sources.local_file import Source
 
 from . import other_kinds
 from .limits import LIMITS, Limits
@@ -22,6 +22,9 @@ from .pickle_values import Budget, PickleError, StorageRef, clipped
 from .torch_pickle import PickleReading, of_script, outcome_defects, read_pickle
 from .torch_tensors import describe
 from .zip_directory import DEFLATED, STORED, Directory, Member, read_directory
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 
 def read(source: Source, path: str, limits: Limits = LIMITS) -> WeightFile:
