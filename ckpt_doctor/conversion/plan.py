@@ -59,7 +59,7 @@ def refuse_defects(file: WeightFile, despite: Collection[DefectKind] = ()) -> No
         code = _CODES.get(worst.kind)
         more = f" ({counted(len(defects) - 1, 'more problem')}: see `inspect`)" if len(defects) > 1 else ""
         raise ConversionError(f"it is refused{f' ({code})' if code else ''}: {worst.message.rstrip('.')}{more}")
-    if file.format == "unknown" and (not despite or not file.tensors):
+    if not file.is_known and (not despite or not file.tensors):
         raise ConversionError(f"it holds no tensors: this is {file.content or 'of no known kind'}")
 
 

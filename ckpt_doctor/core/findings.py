@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from .actions import Action
+from .actions import Action, Safety
 
 MAX_TENSORS = 20
 """How many tensor names a finding carries at most; ``tensor_count`` has the whole number."""
@@ -26,13 +26,13 @@ class Severity(str, Enum):
 
 
 class Fix(NamedTuple):
-    """How to repair a finding: ``safety`` is ``safe`` or ``unsafe``, ``command`` is what to type next.
+    """How to repair a finding; ``command`` is what to type next.
 
     ``actions`` is what ``ckpt-doctor fix`` does, in this order.
     """
 
     title: str
-    safety: str
+    safety: Safety
     command: str
     actions: tuple[Action, ...] = ()
 

@@ -28,7 +28,7 @@ class Policy(NamedTuple):
     each where a path fits, and ``layouts`` are those that a team has defined.
     """
 
-    expect: str | None = None
+    expect: Expectation | None = None
     layout: str | None = None
     deep: bool = False
     preview: bool = False
@@ -39,8 +39,8 @@ class Policy(NamedTuple):
     per_path_ignores: tuple[PathIgnore, ...] = ()
     layouts: tuple[Layout, ...] = ()
 
-    def expected_format(self, kind: Layout) -> str:
-        """``safetensors``, ``bin`` or ``any``: what the weights of a checkpoint of this kind should be."""
+    def expected_format(self, kind: Layout) -> Expectation:
+        """What the weights of a checkpoint of this kind should be."""
         return self.expect if self.expect is not None else kind.expects
 
     def runs(self, code: str, name: str, *, stable: bool) -> bool:

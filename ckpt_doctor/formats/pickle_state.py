@@ -7,7 +7,7 @@ from typing import Any
 
 from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import DType
-from ckpt_doctor.core.weight_file import Refusal
+from ckpt_doctor.core.weight_file import Refusal, RefusalCause
 
 from .pickle_values import REFUSED, SIZED, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
 from .torch_objects import default_allows, dtype_class, known_global, refused_name, unsafe_global
@@ -181,7 +181,7 @@ class State:
         if count or len(self.unsafe) < MAX_UNSAFE:
             self.unsafe[name] = (first, count + 1)
 
-    def refuses(self, name: str, position: int, cause: str) -> None:
+    def refuses(self, name: str, position: int, cause: RefusalCause) -> None:
         """Note something that ``torch.load``'s default stops at; the first of its kind counts."""
         if len(self.refusals) < MAX_UNSAFE:
             self.refusals.setdefault((name, cause), Refusal(name, position, cause))
