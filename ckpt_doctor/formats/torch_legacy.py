@@ -37,14 +37,14 @@ def read(source: Source, path: str, limits: Limits = LIMITS) -> WeightFile:
 
     What it holds becomes defects, never an exception; an ``OSError`` of the source passes through.
     """
-    stream = _Stream(source, limits)
+    stream = PickleStream(source, limits)
     magic = stream.next()
     if magic.error is None and type(magic.root) is int and magic.root == MAGIC_NUMBER and not magic.called:
         return _Legacy(source, path, stream, magic).read()
     return _plain_pickle(source, path, stream, magic)
 
 
-class _Stream:
+class PickleStream:
     """Pickles that follow each other, read from the beginning of a file in growing pieces."""
 
     def __init__(self, source: Source, limits: Limits = LIMITS) -> None:
@@ -72,7 +72,7 @@ class _Stream:
 class _Legacy:
     """One file of the legacy format on its way to a :class:`WeightFile`."""
 
-    def __init__(self, source: Source, path: str, stream: _Stream, magic: Outcome) -> None:
+    def __init__(self, source: Source, path: str, stream: PickleStream, magic: Outcome) -> None:
         self.source = source
         self.path = path
         self.stream = stream
@@ -198,7 +198,7 @@ def _plain(key: Any) -> Any:
     return key if type(key) is str else None
 
 
-def _plain_pickle(source: Source, path: str, stream: _Stream, first: Outcome) -> WeightFile:
+def _plain_pickle(source: Source, path: str, stream: PickleStream, first: Outcome) -> WeightFile:
     """A pickle without torch's magic number: judged like any other, since somebody may load it."""
     outcomes = [first]
     # What follows is judged, too: a stream may hold several.

@@ -36,9 +36,9 @@ def read_tree(source: Source, file: WeightFile) -> Any:
 
 
 def _legacy(source: Source) -> Any:
-    from .torch_legacy import _Stream
+    from .torch_legacy import PickleStream
 
-    stream = _Stream(source)
+    stream = PickleStream(source)
     for _ in range(_LEGACY_PREAMBLE):
         stream.next()
     outcome = stream.next()
