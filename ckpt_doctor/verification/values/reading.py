@@ -6,12 +6,12 @@ compressed inside of it does torch have to load them, with ``weights_only=True``
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.weight_file import TensorInfo
+from ckpt_doctor.runtime.file_access import read_into
 from ckpt_doctor.sources.local_file import FileSource
 
 if TYPE_CHECKING:
@@ -95,12 +95,8 @@ class TensorReader:
         view = memoryview(self._buffer)[:count]
         done = 0
         while done < count:
-            if hasattr(os, "preadv") and source.fileno is not None:
-                read = os.preadv(source.fileno, [view[done:]], start + done)
-            else:
-                data = source.read_at(start + done, count - done)
-                view[done : done + len(data)] = data
-                read = len(data)
+            assert source.fileno is not None, "the source is closed"
+            read = read_into(source.fileno, view[done:], start + done)
             if not read:
                 raise OSError("the file ends inside of a tensor")
             done += read
