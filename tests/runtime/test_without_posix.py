@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 import torch
-from children import LIMIT
 from safetensors.torch import load_file, save_file
 
 from ckpt_doctor.runtime import file_access, file_lock, folders
 from ckpt_doctor.runtime.disk_space import free_bytes
+from support.children import LIMIT
 
 HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
 
