@@ -61,7 +61,7 @@ class Layout(NamedTuple):
 
     ``grain`` is ``file`` where one file is a whole checkpoint. ``family`` names those that one training saves side by
     side, so that together they are one save. ``nests`` says that others of the kind in the folders below belong to the
-    same save. ``loads`` is the entry of verification's table that loads it, empty where only the user's own code can.
+    same save. ``loads`` is the entry of verification's table that loads it; ``parts`` loads each part by itself.
     ``covers`` is ``model`` where a load must set every parameter of the model, and ``adapter`` where it adds to a base
     model that lies elsewhere. ``resumes`` says that a training run can go on from it.
     """
@@ -76,6 +76,6 @@ class Layout(NamedTuple):
     grain: Literal["file", "folder"] = "folder"
     family: str = ""
     nests: bool = False
-    loads: str = ""
+    loads: str = "parts"
     covers: Literal["model", "adapter", ""] = ""
     resumes: bool = False
