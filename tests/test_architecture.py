@@ -13,6 +13,8 @@ FLOORS = ("core", "knowledge", "runtime", "sources", "formats", "layouts", "anal
 BELOW = frozenset(FLOORS)
 MAY_IMPORT = {
     **{room: frozenset(FLOORS[:number]) for number, room in enumerate(FLOORS)},
+    # Rules see values, never files.
+    "rules": frozenset(("core", "knowledge", "analysis")),
     # Of the reports only the names of their formats.
     "settings": BELOW | {"reporting"},
     "inspection": BELOW,
@@ -27,6 +29,12 @@ MAY_IMPORT = {
 }
 # The package's own front door and `python -m` stand above all rooms.
 ABOVE_ALL = {"__init__", "__main__"}
+# Each file of the first room, in the order in which they may import each other.
+CORE = (
+    *("nothing", "version", "envelope", "wording", "dtypes", "defects", "weight_file", "entries", "layout", "parts"),
+    *("comparison", "checkpoint", "contract", "actions", "findings", "results", "difference"),
+    *("errors", "coverage", "judgement", "path_ignores", "policy"),
+)
 NEVER = {"torch", "peft", "transformers", "safetensors", "pickle", "pickletools"}
 # Torch's own format is written by torch, and models are loaded by the libraries that made them. What the processes of
 # an inspection tell each other is made by this package at both ends.
@@ -89,3 +97,96 @@ def test_nobody_prints_but_the_command_line(file: Path) -> None:
 
 def test_every_room_is_in_the_table() -> None:
     assert {room_of(file) for file in FILES} - ABOVE_ALL <= set(MAY_IMPORT)
+
+
+def test_the_words_are_in_an_order() -> None:
+    order = ("__init__", *CORE)
+    for file in sorted((PACKAGE / "core").glob("*.py")):
+        below = {name.split(".")[2] for name in imports_of(file) if name.startswith("ckpt_doctor.core.")}
+        later = below - set(order[: order.index(file.stem)])
+        assert not later, f"core/{file.name} may not import {sorted(later)}"
+
+
+def test_no_two_files_import_each_other() -> None:
+    """Not even through others, nor for annotations only: who reads one of them would have to read them all."""
+    modules = {".".join(("ckpt_doctor", *file.relative_to(PACKAGE).with_suffix("").parts)): file for file in FILES}
+    packages = {name.removesuffix(".__init__"): name for name in modules if name.endswith(".__init__")}
+
+    def imported(name: str) -> set[str]:
+        found = set()
+        for target in imports_of(modules[name]):
+            home = target if target in modules else packages.get(target, target.rpartition(".")[0])
+            found.add(packages.get(home, home))
+        return (found & modules.keys()) - {name}
+
+    left = {name: imported(name) for name in modules}
+    while free := [name for name, targets in left.items() if not targets & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"a circle is among {sorted(left)}"
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    generated = {"knowledge/peft_types.py"}
+    lengths = {file.relative_to(PACKAGE).as_posix(): file.read_text(encoding="utf-8").count("\n") for file in FILES}
+    assert not {name: length for name, length in lengths.items() if length > 400 and name not in generated}
+
+
+LAYOUTS = {"weaver", "trigger", "memgen", "peft", "transformers", "file"}
+
+
+def compared_layouts(program: str) -> list[str]:
+    """Where a program compares the name of a layout, or looks it up, instead of asking the layout's record."""
+    found = []
+    for node in ast.walk(ast.parse(program)):
+        sides: list[ast.expr] = []
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+        elif isinstance(node, ast.Subscript):
+            sides = [node.value, node.slice]
+        elif isinstance(node, ast.Match):
+            sides = [node.subject]
+        asks = any(_is_layout_name(side) for side in sides)
+        constants = {item.value for side in sides for item in ast.walk(side) if isinstance(item, ast.Constant)}
+        lists = any(isinstance(side, ast.Name) and "LAYOUT" in side.id and side.id != "LAYOUTS" for side in sides)
+        if asks and (constants & LAYOUTS or lists or isinstance(node, (ast.Subscript, ast.Match))):
+            found.append(ast.unparse(node))
+    return found
+
+
+def _is_layout_name(node: ast.expr) -> bool:
+    if isinstance(node, ast.Attribute):
+        return node.attr == "layout" or (node.attr == "name" and _is_kind(node.value))
+    return isinstance(node, ast.Name) and node.id == "layout"
+
+
+def _is_kind(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Attribute) and node.attr == "kind") or (
+        isinstance(node, ast.Name) and node.id == "kind"
+    )
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        'checkpoint.layout == "peft"',
+        'if item.kind.name in ("weaver", "trigger"): pass',
+        'layout != "transformers"',
+        "LOADERS[checkpoint.layout]",
+        "match found.layout:\n    case _: pass",
+    ],
+)
+def test_a_compared_layout_is_noticed(program: str) -> None:
+    assert compared_layouts(program)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_kinds_of_checkpoints_are_asked_and_not_compared(file: Path) -> None:
+    if room_of(file) != "layouts":
+        assert not compared_layouts(file.read_text(encoding="utf-8"))
+
+
+def test_one_function_makes_what_every_json_document_begins_with() -> None:
+    # A contract is read as well as written.
+    naming = {file.relative_to(PACKAGE).as_posix() for file in FILES if '"schema_version"' in file.read_text("utf-8")}
+    assert naming == {"core/envelope.py", "contracts/reading.py"}

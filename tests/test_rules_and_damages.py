@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import re
+import shlex
 from itertools import chain
 from pathlib import Path
 
 import pytest
 
 import ckpt_doctor
-from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.cli.table import COMMANDS
+from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.rules import RULES
 from support.damages import contracts as damages_contracts
 from support.damages import files as damages
 from support.damages import keys as damages_keys
+from support.damages import loads as damages_loads
 from support.damages.files import Damage
+from support.damages.loads import LoadDamage
 
 DAMAGES: tuple[Damage, ...] = (
     *chain.from_iterable(damages.DAMAGES.values()),
     *damages_keys.DAMAGES,
     *damages_contracts.DAMAGES,
 )
+KINDS_OF_LOAD = tuple({(damage.mode, damage.judge): damage for damage in damages_loads.DAMAGES}.values())
 HEADINGS = ("## What it does", "## Why is this bad?", "## Example", "## What to do")
 NEEDS = (
     "headers",
@@ -43,21 +48,38 @@ def test_damage_is_reported(damage: Damage, tmp_path: Path) -> None:
     for diagnosis in report.diagnoses:
         everything = [f for rule in RULES for f in rule().check(diagnosis.checkpoint, damage.policy)]
         assert {f.fingerprint for f in everything} == {f.fingerprint for f in diagnosis.findings}
-    found = [finding for finding in report.findings if finding.code == damage.code]
-    assert found, [f"{finding.code} {finding.message}" for finding in report.findings]
-    assert damage.severity in {finding.severity.value for finding in found}
+    assert_is_found(damage.code, damage.severity, report.findings)
+    report.to_json()
+
+
+@pytest.mark.parametrize("damage", damages_loads.DAMAGES, ids=lambda damage: f"{damage.code}-{damage.name}")
+def test_damaged_load_is_reported(damage: LoadDamage, tmp_path: Path) -> None:
+    findings = damage.findings(tmp_path)
+    assert_is_found(damage.code, damage.severity, findings)
+    assert {finding.code for finding in findings} == damage.all_codes
+
+
+@pytest.mark.parametrize("like", KINDS_OF_LOAD, ids=lambda like: f"{like.mode}-{like.judge.__name__}")
+def test_healthy_load_is_not_reported(like: LoadDamage, tmp_path: Path) -> None:
+    assert not like.healthy_findings(tmp_path)
+
+
+def assert_is_found(code: str, severity: str, findings: tuple[Finding, ...]) -> None:
+    found = [finding for finding in findings if finding.code == code]
+    assert found, [f"{finding.code} {finding.message}" for finding in findings]
+    assert severity in {finding.severity.value for finding in found}
     for finding in found:
         assert finding.message.endswith((".", "`")), "a message is made of sentences"
         assert "\n" not in finding.message
         assert finding.tensor_count >= len(finding.tensors)
         if finding.fix is not None:
-            assert finding.fix.command.startswith("ckpt-doctor ")
-    report.to_json()
+            program, command, *_ = shlex.split(finding.fix.command)
+            assert (program, command in COMMANDS) == ("ckpt-doctor", True)
 
 
 def test_every_rule_has_a_damage() -> None:
-    # What needs a model is found by loads: tests/verification damages those.
-    assert {rule.code for rule in RULES if rule.needs != "a model"} == {damage.code for damage in DAMAGES}
+    damaged = {damage.code for damage in (*DAMAGES, *damages_loads.DAMAGES)}
+    assert {rule.code for rule in RULES} == damaged
 
 
 def test_rules_are_listed_once_and_in_the_order_of_their_codes() -> None:

@@ -14,10 +14,10 @@ import click
 from ckpt_doctor.core.errors import OutputError
 from ckpt_doctor.reporting.presentation import Presentation
 
-from .runner import inert
-from .table import COMMANDS
+from .messages import inert
 
 if TYPE_CHECKING:
+    from ckpt_doctor.core.findings import FailOn
     from ckpt_doctor.core.results import RuleInfo
 
 _COLOUR_CHOICES = ("auto", "always", "never")
@@ -45,7 +45,7 @@ def presentation(
     statistics: bool = False,
     to_file: bool = False,
     aside: bool = False,
-    fail_on: str = "error",
+    fail_on: FailOn = "error",
 ) -> Presentation:
     """How a report for people should look on standard output, in a file, or ``aside``: on standard error."""
     stream = sys.stderr if aside else sys.stdout
@@ -55,7 +55,6 @@ def presentation(
         ascii_only=not to_file and not _encodes("·─…", stream),
         quiet=quiet,
         statistics=statistics,
-        commands=frozenset(COMMANDS),
         fail_on=fail_on,
         rule=_rule_info,
     )
@@ -89,7 +88,7 @@ def write_aside(pieces: Iterable[str], *, commands: bool = False) -> None:
     """Write the same to standard error, where standard output is for somebody else."""
     if sys.stderr is None:
         return
-    # Nobody may be listening there, and what comes next matters more.
+    # The reader may be gone, and what comes next matters more.
     with contextlib.suppress(OSError):
         for piece in pieces:
             sys.stderr.write((piece if commands else inert(piece)) + "\n")

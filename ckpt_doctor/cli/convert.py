@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import write
-from .errors import say
+from .messages import say
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .console import color_option, presentation, write
-from .errors import FINDINGS
+from .exit_codes import end_with
 from .settings_options import settings_for, settings_options
 
 
@@ -46,5 +46,4 @@ def command(
         difference = diff(a, b, values=values, layouts=layouts, progress=progress)
     look = presentation(color, quiet=quiet)
     write([difference.to_json()] if output_format == "json" else lines(difference, look))
-    if not difference.equal:
-        raise click.exceptions.Exit(FINDINGS)
+    end_with("passed" if difference.equal else "failed")

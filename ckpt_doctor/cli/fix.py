@@ -11,7 +11,8 @@ import click
 from ckpt_doctor.core.policy import EXPECTATIONS, FAIL_ON
 
 from .console import color_option, presentation, write
-from .errors import FAILED, FINDINGS, say
+from .exit_codes import end_with
+from .messages import say
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
@@ -89,16 +90,12 @@ def command(
         write([json.dumps(result.to_dict(), indent=2)])
     else:
         write(_lines(result, presentation(color)))
-    failed = [repair for repair in result.repairs if repair.error is not None]
-    for repair in failed:
+    for repair in result.failed:
         say(f"error: {repair.path}: {repair.error}")
-    if failed:
-        raise click.exceptions.Exit(FAILED)
-    if any(result.remaining.failing(policy.fail_on)) or (dry_run and result.changes_anything):
-        raise click.exceptions.Exit(FINDINGS)
-    if not any(diagnosis.judged for diagnosis in result.remaining.diagnoses):
+    outcome = result.outcome(policy.fail_on)
+    if outcome == "not judged" and not result.failed:
         say(f"nothing was judged: {path}")
-        raise click.exceptions.Exit(FAILED)
+    end_with(outcome)
 
 
 def _put_back(backup: str) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpt_doctor.reporting import gate_lines, report_lines
+from ckpt_doctor.reporting import report_lines
 
-from .errors import FINDINGS, say
+from .exit_codes import end_with
 from .inspect_options import InspectOptions, gate_options
 from .load_options import LoadOptions, load_options
+from .messages import say
 from .outputs import Output
 from .step_output import set_step_output
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from ckpt_doctor.core.coverage import Coverage
     from ckpt_doctor.gate import Choice, PassedOver, Verdict
-    from ckpt_doctor.reporting.presentation import Presentation
 
 _COMMAND = "ckpt_doctor.command"
 _SHOWN = 10  # saves that were passed over; a tree may hold hundreds
@@ -102,8 +102,7 @@ def command(
         say(f"{shlex.join(words)} was not started: {verdict.reason}")
     if verdict.error is not None:
         raise verdict.error
-    if not verdict.passed:
-        raise click.exceptions.Exit(FINDINGS)
+    end_with("passed" if verdict.passed else "failed")
 
 
 def _judged(path: str, latest: bool, fallback: bool, load: LoadOptions, options: InspectOptions) -> Verdict:
@@ -173,27 +172,13 @@ def say_doubts(choice: Choice, *, quiet: bool = False) -> None:
 
 
 def _report(verdict: Verdict, options: InspectOptions, *, aside: bool) -> None:
-    outputs, report = options.outputs, verdict.shown
+    judged = verdict.judged
 
     def render(output: Output) -> Iterator[str]:
-        return _lines(verdict, output.format, options.look(output, aside=aside))
+        return report_lines(judged, output.format, options.look(output, aside=aside))
 
-    outputs.write(render, lambda: report.checkpoints, aside=aside)
-    if report.findings and not (outputs.on_stdout or options.quiet):
-        say(f"{len(report.findings):,} findings: see {', '.join(outputs.files)}")
-
-
-def _lines(verdict: Verdict, output_format: str, look: Presentation) -> Iterator[str]:
-    if output_format == "json":
-        import json
-
-        from ckpt_doctor.reporting.json_document import document
-
-        yield json.dumps({**document(verdict.shown, look), **verdict.to_dict()}, indent=2)
-    elif verdict.coverage is None:
-        yield from report_lines(verdict.shown, output_format, look)
-    else:
-        yield from gate_lines(verdict.shown, verdict.coverage, output_format, look)
+    options.outputs.write(render, lambda: judged.report.checkpoints, aside=aside)
+    options.point_to_files(judged.report)
 
 
 def _start(words: list[str], verdict: Verdict, environment: dict[str, str]) -> None:

@@ -6,8 +6,9 @@ import click
 
 from ckpt_doctor.reporting import report_lines
 
-from .errors import FAILED, FINDINGS, say
+from .exit_codes import end_with
 from .inspect_options import InspectOptions, inspect_options
+from .messages import say
 
 
 @click.command("inspect", short_help="Diagnose checkpoints.")
@@ -36,10 +37,8 @@ def command(paths: tuple[str, ...], options: InspectOptions) -> None:
             jobs=options.processes,
         )
     outputs.write(lambda output: report_lines(report, output.format, options.look(output)), lambda: report.checkpoints)
-    if report.findings and not (outputs.on_stdout or options.quiet):
-        say(f"{len(report.findings):,} findings: see {', '.join(outputs.files)}")
-    if any(report.failing(policy.fail_on)):
-        raise click.exceptions.Exit(FINDINGS)
-    if report.unjudged:
+    options.point_to_files(report)
+    outcome = report.outcome(policy.fail_on)
+    if outcome == "not judged":
         say(f"nothing was judged: {', '.join(report.unjudged)}")
-        raise click.exceptions.Exit(FAILED)
+    end_with(outcome)

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ckpt_doctor.core.policy import EXPECTATIONS, FAIL_ON, Policy
+from ckpt_doctor.reporting import OutputFormat
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import color_option, presentation
+from .messages import say
 from .outputs import Output, Outputs, output_options
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
+    from ckpt_doctor.core.results import Report
     from ckpt_doctor.inspection import Standard
 
 
@@ -26,7 +29,7 @@ class InspectOptions(NamedTuple):
     """What the inspection is to expect."""
     against: str | None = None
     jobs: int | None = None
-    output_format: tuple[str, ...] = ()
+    output_format: tuple[OutputFormat, ...] = ()
     output_file: tuple[str, ...] = ()
     statistics: bool = False
     quiet: bool = False
@@ -54,6 +57,11 @@ class InspectOptions(NamedTuple):
             aside=aside,
             fail_on=self.policy.fail_on,
         )
+
+    def point_to_files(self, report: Report) -> None:
+        """Say where the findings are, if the report goes to files alone."""
+        if report.findings and not (self.outputs.on_stdout or self.quiet):
+            say(f"{len(report.findings):,} findings: see {', '.join(self.outputs.files)}")
 
     @property
     def standard(self) -> Standard | None:

@@ -27,8 +27,8 @@ def command(tree: str, healthy: bool, options: InspectOptions) -> None:
     Numbers and times in the names of folders decide, then the time at which the weights were written. Of a weaver and a
     trigger that were saved together it is the weaver. The other options say what --healthy means.
 
-    Exit code: 0 if there is one, 2 if there is none, if the newest save holds none, or if nobody can tell which is the
-    newest.
+    Exit code: 0 if there is one, 2 if there is none, if the newest save holds none, or if it is unclear which save is
+    the newest.
     """
     choice = _healthy(tree, options) if healthy else _newest(tree, options)
     if choice is not None:
@@ -63,5 +63,5 @@ def _print(path: str) -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding=sys.getfilesystemencoding(), errors="surrogateescape")
-    # Nobody shall take it for an option.
+    # A path must not be taken for an option.
     write([f"./{path}" if path.startswith("-") else path])

@@ -9,11 +9,13 @@ import click
 from ckpt_doctor.reporting.presentation import Presentation
 
 from .console import write
-from .errors import FAILED, FINDINGS, say
+from .exit_codes import OF_OUTCOMES
+from .messages import say
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
     from ckpt_doctor.core.contract import Contract
+    from ckpt_doctor.core.results import Outcome
 
 
 @click.command("lock", short_help="Write down what a good checkpoint holds.")
@@ -60,7 +62,8 @@ def command(
         for line in report_lines(refused.report, "text", Presentation()) if refused.report.findings else ():
             say(line)
         say(f"error: {refused}")
-        raise click.exceptions.Exit(FINDINGS if checkpoint.judged else FAILED) from None
+        outcome: Outcome = "failed" if checkpoint.judged else "not judged"
+        raise click.exceptions.Exit(OF_OUTCOMES[outcome]) from None
     if output is not None and to_file:
         write_file(output, [contract.to_json()], protected=files_of([checkpoint]), what="contract")
         say(_summary(contract, output, values=values))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from .console import color_option, presentation, write
-from .errors import FAILED, FINDINGS, say
+from .exit_codes import end_with
+from .messages import say
 from .settings_options import settings_for, settings_options
 
 if TYPE_CHECKING:
@@ -38,39 +38,20 @@ def command(
     The default PATH is the current directory. What cannot be read is named on standard error, and the exit code is
     then 1, or 2 if there are only files of kinds that this tool does not read.
     """
+    from ckpt_doctor.analysis.listing import gaps, listing
     from ckpt_doctor.layouts import discover
-    from ckpt_doctor.reporting.listing import document, listing, table
+    from ckpt_doctor.reporting.listing import document, table
 
     policy = settings_for(config, no_config, layout=layout).policy
     checkpoints = discover(path, policy.layout, layouts=policy.layouts)
     listings = [listing(checkpoint, pattern) for checkpoint in checkpoints]
     write([document(listings)] if output_format == "json" else table(listings, presentation(color)))
-    problems = [problem for checkpoint in checkpoints for problem in _problems(checkpoint)]
+    problems = [problem for checkpoint in checkpoints for problem in gaps(checkpoint)]
     for problem in problems:
         say(f"error: {problem}")
     if problems:
-        raise click.exceptions.Exit(FAILED if all(map(_is_of_other_kinds, checkpoints)) else FINDINGS)
+        end_with("not judged" if all(map(_is_of_other_kinds, checkpoints)) else "failed")
 
 
 def _is_of_other_kinds(checkpoint: Checkpoint) -> bool:
     return not checkpoint.judged and bool(checkpoint.not_judged)
-
-
-def _problems(checkpoint: Checkpoint) -> Iterator[str]:
-    """What stands between the listing and the whole truth."""
-    for part in checkpoint.parts:
-        for file in part.files:
-            where = file.path if checkpoint.path.endswith(file.path) else f"{checkpoint.path}/{file.path}"
-            for defect in file.defects:
-                yield f"{where}: {defect.message}"
-            if not file.readable and not file.defects:
-                yield f"{where}: this is {file.content or 'nothing that holds tensors'}"
-        present = {file.path for file in part.files}
-        for index in part.indexes:
-            if index.error:
-                yield f"{checkpoint.path}/{index.path}: {index.error}"
-            folder = index.path.rpartition("/")[0]
-            shards = sorted({f"{folder}/{name}" if folder else name for name in index.weight_map.values()})
-            for shard in shards:
-                if shard not in present:
-                    yield f"{checkpoint.path}/{index.path}: names {shard}, which is not there"

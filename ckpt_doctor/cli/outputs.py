@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from ckpt_doctor.core.errors import OutputError
-from ckpt_doctor.reporting import FORMATS
+from ckpt_doctor.reporting import FORMATS, OutputFormat
 
 from .console import write, write_aside
 from .output_file import check_output_file, files_of, write_file
@@ -47,7 +47,7 @@ def output_options(command: Command) -> Command:
 class Output(NamedTuple):
     """A format and the file that it is written to; ``None`` is standard output."""
 
-    format: str
+    format: OutputFormat
     file: str | None = None
 
 
@@ -61,7 +61,7 @@ class Outputs(NamedTuple):
     outputs: tuple[Output, ...]
 
     @classmethod
-    def parse(cls, formats: Sequence[str], files: Sequence[str]) -> Outputs:
+    def parse(cls, formats: Sequence[OutputFormat], files: Sequence[str]) -> Outputs:
         """The outputs that the two options ask for, each given as often as it was, or not at all.
 
         Raises ``UsageError`` where they do not fit together.

@@ -13,7 +13,7 @@ import click
 from ckpt_doctor.core.version import __version__
 from ckpt_doctor.reporting.escape import printable
 
-from .errors import FAILED, report_error
+from .exit_codes import FAILED, report_error
 from .table import COMMANDS
 
 

@@ -9,7 +9,7 @@ import click
 from ckpt_doctor.core.wording import from_here
 
 from .console import write
-from .errors import say
+from .messages import say
 from .settings_options import read_settings, settings_options
 
 

@@ -10,10 +10,9 @@ import click
 
 from ckpt_doctor.core.wording import from_here
 
-from .errors import say
+from .messages import say
 
 if TYPE_CHECKING:
-    from ckpt_doctor.core.policy import Policy
     from ckpt_doctor.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -46,17 +45,11 @@ def settings_for(config: str | None, no_config: bool, **options: Any) -> Setting
         say(f"{shown} is not used, as it lies in a checkpoint that is looked at; to use it: --config {quote(shown)}")
     if settings.file is not None and settings.inside:
         say(f"using the settings of {from_here(settings.file)}; --no-config goes without them")
-    elif settings.file is not None and config is None and _silences(settings.policy):
-        # It may have come with what is looked at, in a folder above of which nobody can tell.
+    elif settings.file is not None and config is None and settings.policy.silences:
+        # It may have come with what is looked at, from a folder above that is not known to belong to it.
         say(f"using the settings of {from_here(settings.file)}, which leave findings out")
     given = _given(options)
     return settings.overlaid(given, dict.fromkeys(given, "the command line"))
-
-
-def _silences(policy: Policy) -> bool:
-    """Whether findings may be missing that would be there without settings."""
-    choices = (policy.select, policy.ignore, policy.severity, policy.per_path_ignores)
-    return any(choices) or policy.fail_on == "never"
 
 
 def read_settings(config: str | None, no_config: bool) -> Settings:

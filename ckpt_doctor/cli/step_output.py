@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ckpt_doctor.core.wording import complaint
 
-from .errors import say
+from .messages import say
 
 VARIABLE = "GITHUB_OUTPUT"
 
@@ -20,7 +20,7 @@ def set_step_output(name: str, value: str) -> None:
     target = os.environ.get(VARIABLE)
     if not target:
         return
-    # A line that nobody can foresee ends the value, so that a path cannot end it itself and set another output.
+    # A random line ends the value: a path cannot contain it and set another output.
     end = f"end_{os.urandom(16).hex()}"
     try:
         with Path(target).open("ab") as stream:

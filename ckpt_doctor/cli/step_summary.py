@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ckpt_doctor.core.wording import complaint
 
-from .errors import say
+from .messages import say
 
 VARIABLE = "GITHUB_STEP_SUMMARY"
 LIMIT = 1024 * 1024

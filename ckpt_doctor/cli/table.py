@@ -1,4 +1,4 @@
-"""The commands there are. The reports read this too, so that none of them names one that does not exist."""
+"""The commands there are."""
 
 from __future__ import annotations
 

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 import click
 
+from ckpt_doctor.reporting import OutputFormat
+
 from .console import color_option, presentation
-from .errors import FAILED, FINDINGS, say
+from .exit_codes import end_with
 from .load_options import LoadOptions, load_options
+from .messages import say
 from .outputs import Output, Outputs, output_options
 from .settings_options import settings_for, settings_options
 
@@ -30,7 +33,7 @@ def command(
     path: str,
     load: LoadOptions,
     layout: str | None,
-    output_format: tuple[str, ...],
+    output_format: tuple[OutputFormat, ...],
     output_file: tuple[str, ...],
     quiet: bool,
     color: str,
@@ -45,7 +48,7 @@ def command(
     Exit code: 0 if every tensor arrived, 1 if not, 2 if nothing could be judged.
     """
     from ckpt_doctor.inspection import open_checkpoint
-    from ckpt_doctor.reporting import coverage_lines
+    from ckpt_doctor.reporting import report_lines
 
     from .progress import LoadProgress
 
@@ -58,11 +61,9 @@ def command(
 
     def render(output: Output) -> Iterator[str]:
         look = presentation(color, quiet=quiet, to_file=output.file is not None)
-        return coverage_lines(coverage, output.format, look)
+        return report_lines(coverage, output.format, look)
 
     outputs.write(render, lambda: [open_checkpoint(path, policy.layout, layouts=policy.layouts)])
-    if coverage.arrived and coverage.unjudged:
+    if coverage.outcome == "not judged":
         say(f"error: the forward pass could not be judged: {coverage.unjudged}. --mode load judges the load alone")
-        raise click.exceptions.Exit(FAILED)
-    if not coverage.complete:
-        raise click.exceptions.Exit(FINDINGS)
+    end_with(coverage.outcome)

@@ -199,7 +199,7 @@ def _refuse_incomplete(checkpoint: Checkpoint, part: Part, files: Iterable[Weigh
 def _ties_embeddings(checkpoint: Checkpoint, part: Part) -> bool:
     """Whether this is a whole transformers model whose ``config.json`` says that its embeddings are tied."""
     config = part.config.data if part.config is not None else None
-    if checkpoint.layout != "transformers" or part.role != "model" or config is None:
+    if checkpoint.kind.covers != "model" or part.role != "model" or config is None:
         return False
     text = config.get("text_config")
     sections = (config, text if isinstance(text, dict) else {})

@@ -7,10 +7,13 @@ the place of, or takes away, goes into the backup.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Union
+from typing import Any, Literal, NamedTuple, Union
 
 from .defects import DefectKind
 from .nothing import NOTHING
+
+Safety = Literal["safe", "unsafe"]
+"""A safe fix loses nothing; an unsafe one may, and is applied on request."""
 
 
 class Rewrite(NamedTuple):

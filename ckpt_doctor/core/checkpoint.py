@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .comparison import Comparison
 from .defects import DefectKind
 from .entries import KnownSize
 from .layout import Layout
 from .parts import ConfigFile, Part
 from .weight_file import TensorInfo, WeightFile
+
+if TYPE_CHECKING:
+    from .comparison import Comparison  # only contracts pay for it
 
 
 class OtherFile(NamedTuple):

@@ -8,9 +8,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from .envelope import envelope
 from .errors import IncompleteLoadError
-from .findings import Finding, Severity
-from .results import finding_document
-from .wording import listed
+from .findings import MAX_TENSORS, Finding, Severity
+from .results import Outcome, finding_document
+from .wording import counted, listed
 
 Status = Literal["restored", "cast", "mismatched", "missing"]
 """What became of a tensor of the checkpoint."""
@@ -28,6 +28,9 @@ Mode = Literal["load", "keys", "forward"]
 MODES: tuple[Mode, ...] = ("load", "keys", "forward")
 """Values of ``--mode``, the default first."""
 
+
+NOTHING_ARRIVED = "   <- nothing arrived"
+"""How a line of the table ends whose component was lost."""
 
 MEMGEN_UPSTREAM, MEMGEN_FORK = "memgen-upstream", "memgen-fork"
 """Values of ``--loader`` that mean loaders of MemGen's own code, which no library has."""
@@ -109,7 +112,7 @@ class Coverage(NamedTuple):
     ``unjudged`` says why the forward pass that was asked for could not be made, where that is so. ``own_loader`` is set
     where the loader is one of this package, because the library that the checkpoint belongs to has none.
     ``model_class`` is there for an adapter whose base was built here; ``departures`` say what was done that the
-    ecosystem's own loader would not do.
+    ecosystem's own loader would not do. ``grain`` is ``file`` where the checkpoint is one file.
     """
 
     path: str
@@ -125,6 +128,7 @@ class Coverage(NamedTuple):
     own_loader: bool = False
     model_class: ModelClass | None = None
     departures: tuple[str, ...] = ()
+    grain: Literal["file", "folder"] = "folder"
 
     @property
     def loaded_by(self) -> str:
@@ -161,9 +165,24 @@ class Coverage(NamedTuple):
     @property
     def arrived(self) -> bool:
         """Whether all of it arrived and nothing is wrong, as far as it could be judged."""
-        if any(finding.severity is Severity.ERROR for finding in self.findings):
-            return False
-        return 0 < self.expected == self.restored
+        return not self.errors and 0 < self.expected == self.restored
+
+    @property
+    def errors(self) -> int:
+        """Number of findings that are errors."""
+        return sum(finding.severity is Severity.ERROR for finding in self.findings)
+
+    @property
+    def outcome(self) -> Outcome:
+        """How a run that judges this load ends."""
+        if self.complete:
+            return "passed"
+        return "not judged" if self.arrived else "failed"
+
+    @property
+    def told(self) -> tuple[Finding, ...]:
+        """The findings, with one more where no rule calls a load that is not complete an error."""
+        return self.findings if self.complete or self.errors else (_incomplete(self), *self.findings)
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -188,7 +207,7 @@ class Coverage(NamedTuple):
                 # Rounded down: 99.9 % is not all.
                 line += f"   {int(self.ratio * 100)} %"
             elif expected and not restored:
-                line += "   <- nothing arrived"
+                line += NOTHING_ARRIVED
             yield line
 
     def not_restored(self) -> tuple[TensorCoverage, ...]:
@@ -232,6 +251,23 @@ class Coverage(NamedTuple):
     def to_json(self) -> str:
         """The document of ``verify --output-format json`` as text."""
         return json.dumps(self.to_dict(), indent=2)
+
+
+def _incomplete(coverage: Coverage) -> Finding:
+    """What stands for a load that is not complete where no rule found an error: it must not look like a success."""
+    absent = [tensor.name for tensor in coverage.not_restored()]
+    message = f"{counted(len(absent), 'tensor')} of {coverage.expected:,} did not arrive."
+    if coverage.arrived:
+        message = f"All tensors arrived, but the forward pass could not be judged: {coverage.unjudged}."
+    return Finding(
+        "CKD001",
+        "tensor-not-restored",
+        Severity.ERROR,
+        message if absent else "There were no tensors that could have arrived.",
+        tensors=tuple(absent[:MAX_TENSORS]),
+        tensor_count=len(absent),
+        always_fails=True,
+    )
 
 
 def _rounded(ratio: float) -> float:

@@ -1,7 +1,7 @@
 """The exceptions this package raises on purpose.
 
 A damaged checkpoint is never an exception: it becomes a finding. What is raised here means that nothing could be
-judged at all. The command line renders these in one place (``cli/errors.py``) and exits with 2.
+judged at all. The command line renders these in one place (``cli/exit_codes.py``) and exits with 2.
 """
 
 from __future__ import annotations

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from .actions import Action
+from .actions import Action, Safety
 
 MAX_TENSORS = 20
 """How many tensor names a finding carries at most; ``tensor_count`` has the whole number."""
+
+FailOn = Literal["error", "warning", "note", "never"]
+"""What ``--fail-on`` takes: the least severity that makes a run fail."""
 
 
 class Severity(str, Enum):
@@ -26,15 +29,18 @@ class Severity(str, Enum):
 
 
 class Fix(NamedTuple):
-    """How to repair a finding: ``safety`` is ``safe`` or ``unsafe``, ``command`` is what to type next.
+    """How to repair a finding. ``command`` is what to type, a command of this tool.
 
-    ``actions`` is what ``ckpt-doctor fix`` does, in this order.
+    ``actions`` is what ``ckpt-doctor fix`` does, in this order. ``fix`` offers it again if it is told to ``expect`` the
+    same format, where one is named, and, where the fix is ``deep``, to read the tensor bytes.
     """
 
     title: str
-    safety: str
+    safety: Safety
     command: str
     actions: tuple[Action, ...] = ()
+    expect: str | None = None
+    deep: bool = False
 
 
 class Finding(NamedTuple):
@@ -64,6 +70,6 @@ class Finding(NamedTuple):
         identity = json.dumps([self.code, self.path, list(self.tensors)])
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
-    def fails(self, fail_on: str) -> bool:
+    def fails(self, fail_on: FailOn) -> bool:
         """Whether it turns the exit code to 1 under this ``--fail-on``."""
         return self.always_fails or (fail_on != "never" and self.severity.rank <= Severity(fail_on).rank)

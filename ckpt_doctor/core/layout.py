@@ -9,6 +9,9 @@ from .entries import Entry
 Expectation = Literal["safetensors", "bin", "any"]
 """What ``--expect`` takes: the format that weights should be in."""
 
+Form = Literal["folder", "file", "document"]
+"""What the paths of a part name: a folder, a file with weights, or a file that must only be there."""
+
 RESERVED_ROLES = ("file", "training-state", "extra")
 """Roles that files get from what they are, and that no layout can give."""
 
@@ -19,20 +22,24 @@ class LayoutPart(NamedTuple):
     ``role`` is ``adapter``, ``model``, or for a side file any other word. ``paths`` are the places where the part may
     lie, relative to the checkpoint, the usual one first; ``form`` says what they name: a ``folder`` (always that of an
     adapter; empty for the checkpoint's own), a ``file`` with weights, or a ``document``, which must only be there.
-    ``name`` is what the part is called in reports; PEFT knows an adapter by it. ``nested`` says that loaders look for
-    the adapter in the folder of that name, and ``hidden_size`` which dimension the hidden size of its model is.
-    ``complete`` says that ``entries`` lists all tensors.
+    ``name`` is what the part is called in reports; PEFT knows an adapter by it, and one whose name is empty is the
+    adapter of the checkpoint's own folder, whatever it is called. ``nested`` says that loaders look for the adapter in
+    the folder of that name, and ``hidden_size`` which dimension the hidden size of its model is. ``complete`` says that
+    ``entries`` lists all tensors. ``gathers`` are those of ``paths`` in which every folder with an adapter belongs to
+    the checkpoint, and no other folder does. Elsewhere all folders beside an adapter belong to it, except in the
+    checkpoint's own folder: there only the one with the adapter's name does.
     """
 
     role: str
     paths: tuple[str, ...]
-    form: str
+    form: Form
     name: str
     required: bool = True
     entries: tuple[Entry, ...] = ()
     complete: bool = False
     nested: bool = False
     hidden_size: str | None = None
+    gathers: tuple[str, ...] = ()
 
     @property
     def beside(self) -> bool:
@@ -45,25 +52,66 @@ class LayoutPart(NamedTuple):
 
 
 class LayoutSize(NamedTuple):
-    """Where the size of a dimension stands: a JSON file of the checkpoint, and the keys that lead to the number."""
+    """Where the size of a dimension is recorded: a JSON file of the checkpoint, and the keys that lead to the number.
+
+    If the file is the layout's ``config``, it may lack the number. Any other one must have it.
+    """
 
     dim: str
     path: str
     keys: tuple[str, ...]
 
 
+class Sign(NamedTuple):
+    """One way to recognise a layout: all that it names must be there. Paths are relative to the checkpoint.
+
+    ``named`` asks for a folder whose own name fits the layout's ``folder``. ``files`` and ``folders`` must exist;
+    ``adapters`` and ``models`` are folders, empty for the checkpoint's own, that must hold an adapter or the weights of
+    a model. ``holds`` is a weight file that must hold a tensor which its part lists, and ``alone`` asks that no other
+    weight file lies in the folder. ``unless`` are files and folders that must not exist; they do not count if the user
+    has said which layout it is, and a sign that is ``forced`` counts only then.
+
+    ``place`` is the one of the adapter's ``paths`` that this sign decides for, or ``None`` where the files decide.
+    ``title`` is what the reports say if it is not the layout's title.
+    """
+
+    named: bool = False
+    files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    holds: str = ""
+    alone: bool = False
+    unless: tuple[str, ...] = ()
+    forced: bool = False
+    place: str | None = None
+    title: str = ""
+
+
 class Layout(NamedTuple):
     """A kind of checkpoint: one of those that are built in, or one that a team defines.
 
-    A folder is one if any of ``markers`` lies in it, or, where ``folder`` (a glob) fits its name, any part. Paths have
-    at most three folders, so that the checkpoint is found from each of them. ``title`` is what the reports say.
-    ``expects`` is the format of adapter and model weights, ``any`` where both will do.
+    ``name`` is what ``--layout`` takes, and ``title`` what the reports say; without one they say the name. Paths have
+    at most three folders, which is how far up the checkpoint is looked for from a path inside it.
 
-    ``grain`` is ``file`` where one file is a whole checkpoint. ``family`` names those that one training saves side by
-    side, so that together they are one save. ``nests`` says that others of the kind in the folders below belong to the
-    same save. ``loads`` is the entry of verification's table that loads it; ``parts`` loads each part by itself.
-    ``covers`` is ``model`` where a load must set every parameter of the model, and ``adapter`` where it adds to a base
-    model that lies elsewhere. ``resumes`` says that a training run can go on from it.
+    *What it consists of.* ``parts`` are its adapters, models and side files. Reports list adapters and models first,
+    or, if it is ``in_order``, all in the order of ``parts``, which is the order in which they are saved. ``config`` is
+    a JSON file that concerns no single part and may be absent; ``sizes`` says where the sizes of dimensions are.
+    ``expects`` is the format of adapter and model weights, ``any`` where both will do. ``grain`` is ``file`` where one
+    file is a whole checkpoint. ``resumes`` says that training can go on from it: the state folders of training
+    frameworks (``global_step500``) belong to it.
+
+    *How it is recognised.* A folder is one if one of ``signs`` fits; the first that does counts. Without ``signs``, it
+    is one if any of ``markers`` exists, or, if its name fits ``folder`` (a glob), any part. Kinds are asked in the
+    order of the registry, those that are ``alone`` first: where such a one fits, no other is asked. Those that are
+    ``general`` are asked last and only for the folder itself, never for a folder around the path; the first counts.
+
+    *What else is known of it.* ``family`` names the kinds that one training saves side by side, which together are one
+    save. ``nests`` says that others of the kind in the folders below belong to the same save. ``loads`` is the entry of
+    verification's table that loads it: ``parts`` loads each part by itself. ``covers`` is ``model`` where a load
+    must set every parameter of the model, and ``adapter`` where it adds to a base model that lies elsewhere.
+    ``trainer`` is the project whose training code writes it, and ``loader`` the one of ``verify --loader`` that is this
+    project's own.
     """
 
     name: str
@@ -78,4 +126,11 @@ class Layout(NamedTuple):
     nests: bool = False
     loads: str = "parts"
     covers: Literal["model", "adapter", ""] = ""
-    resumes: bool = False
+    resumes: bool = True
+    signs: tuple[Sign, ...] = ()
+    alone: bool = False
+    general: bool = False
+    config: str = ""
+    in_order: bool = False
+    trainer: str = ""
+    loader: str = ""

@@ -31,7 +31,7 @@ class PathIgnore(NamedTuple):
 
         What a file is called in its checkpoint is taken as it stands: whoever made the checkpoint chose it.
         """
-        top = checkpoint.path if path is None and checkpoint.layout == "file" else checkpoint.root
+        top = checkpoint.path if path is None and checkpoint.kind.grain == "file" else checkpoint.root
         for resolved in (os.path.abspath, os.path.realpath):
             folders = Path(os.path.relpath(resolved(top), resolved(self.base))).parts
             if os.pardir not in folders:

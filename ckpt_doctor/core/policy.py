@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from .findings import Finding, Severity
+from .findings import FailOn, Finding, Severity
 from .layout import Expectation
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXPECTATIONS: tuple[Expectation, ...] = ("safetensors", "bin", "any")
 """Values of ``--expect``."""
 
-FAIL_ON = ("error", "warning", "note", "never")
+FAIL_ON: tuple[FailOn, ...] = ("error", "warning", "note", "never")
 """Values of ``--fail-on``."""
 
 
@@ -28,17 +28,17 @@ class Policy(NamedTuple):
     each where a path fits, and ``layouts`` are those that a team has defined.
     """
 
-    expect: str | None = None
+    expect: Expectation | None = None
     layout: str | None = None
     deep: bool = False
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    fail_on: str = "error"
+    fail_on: FailOn = "error"
     severity: Mapping[str, Severity] = {}
     per_path_ignores: tuple[PathIgnore, ...] = ()
     layouts: tuple[Layout, ...] = ()
 
-    def expected_format(self, kind: Layout) -> str:
+    def expected_format(self, kind: Layout) -> Expectation:
         """``safetensors``, ``bin`` or ``any``: what the weights of a checkpoint of this kind should be."""
         return self.expect if self.expect is not None else kind.expects
 
@@ -47,6 +47,12 @@ class Policy(NamedTuple):
         if is_chosen(self.ignore, code, name):
             return False
         return not self.select or is_chosen(self.select, code, name)
+
+    @property
+    def silences(self) -> bool:
+        """Whether findings may be missing, or fail nothing, that would count without settings."""
+        choices = (self.select, self.ignore, self.severity, self.per_path_ignores)
+        return any(choices) or self.fail_on == "never"
 
     def adjusted(self, finding: Finding) -> Finding:
         """The finding with the severity that the user gave its rule, if any; what was not judged stays as it is."""

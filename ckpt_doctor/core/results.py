@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from .actions import Safety
 from .checkpoint import Checkpoint, Unread
-from .findings import Finding, Severity
+from .findings import FailOn, Finding, Fix, Severity
+from .wording import shell
+
+Outcome = Literal["passed", "failed", "not judged"]
+"""How a run ends: nothing that fails was found, something was, or nothing was judged."""
 
 
 class RuleInfo(NamedTuple):
@@ -18,7 +23,7 @@ class RuleInfo(NamedTuple):
     name: str
     severity: Severity
     needs: str
-    fix: str
+    fix: Safety | Literal["none"]
     summary: str
     documentation: str
 
@@ -72,6 +77,11 @@ class Report(NamedTuple):
         return all(diagnosis.healthy for diagnosis in self.diagnoses)
 
     @property
+    def sound(self) -> tuple[Diagnosis, ...]:
+        """The diagnoses of the healthy checkpoints."""
+        return tuple(diagnosis for diagnosis in self.diagnoses if diagnosis.healthy)
+
+    @property
     def deep(self) -> bool:
         """Whether the values of every checkpoint were read, and not only headers and configs."""
         return bool(self.diagnoses) and all(diagnosis.deep for diagnosis in self.diagnoses)
@@ -90,9 +100,40 @@ class Report(NamedTuple):
         """Number of findings of this severity."""
         return sum(finding.severity is severity for finding in self.findings)
 
-    def failing(self, fail_on: str) -> Iterator[Finding]:
+    def failing(self, fail_on: FailOn) -> Iterator[Finding]:
         """The findings that turn the exit code to 1 under this ``--fail-on``."""
         return (finding for finding in self.findings if finding.fails(fail_on))
+
+    def outcome(self, fail_on: FailOn) -> Outcome:
+        """How a run with this report ends. What was found counts before what could not be judged."""
+        if any(self.failing(fail_on)):
+            return "failed"
+        return "not judged" if self.unjudged else "passed"
+
+    def excuses(self, diagnosis: Diagnosis) -> bool:
+        """Whether the diagnosis fails nothing though it judged nothing: something else at that path was judged."""
+        return not diagnosis.judged and not self.unjudged
+
+    def fixes(self, safety: Safety) -> tuple[tuple[str, Fix], ...]:
+        """The fixes of this safety that the findings offer, each with the path of its checkpoint."""
+        return tuple(
+            (diagnosis.checkpoint.path, finding.fix)
+            for diagnosis in self.diagnoses
+            for finding in diagnosis.findings
+            if finding.fix is not None and finding.fix.safety == safety
+        )
+
+    @property
+    def fix_command(self) -> str | None:
+        """What to type to apply every safe fix; ``None`` if there is none, or if they belong to several checkpoints."""
+        safe = self.fixes("safe")
+        paths = {path for path, _ in safe}
+        if len(paths) != 1:
+            return None
+        expected = [fix.expect for _, fix in safe if fix.expect is not None]
+        deep = any(fix.deep for _, fix in safe)
+        options = [*(["--expect", expected[-1]] if expected else []), *(["--deep"] if deep else [])]
+        return shell("fix", *paths, *options)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--output-format json``, version 1, as plain values."""
@@ -157,7 +198,7 @@ def unread_document(item: Unread) -> dict[str, Any]:
 
 def _as_shown(checkpoint: Checkpoint) -> Iterator[Unread]:
     path = checkpoint.path
-    folder = posixpath.dirname(path) if checkpoint.layout == "file" and checkpoint.files else path
+    folder = posixpath.dirname(path) if checkpoint.kind.grain == "file" and checkpoint.files else path
     for item in checkpoint.not_judged:
         yield item._replace(path=posixpath.normpath(posixpath.join(folder, item.path)))
 

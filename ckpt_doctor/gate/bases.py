@@ -8,25 +8,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from ckpt_doctor.layouts import Found
 from ckpt_doctor.layouts.disk import DISK
 
 from .names import family_of
+from .save import Save
 
-if TYPE_CHECKING:
-    from .saves import Save
 
-WHOLE = "transformers"
-"""The layout of a whole model that an adapter can be trained on."""
-ADAPTERS = ("weaver", "trigger", "peft")
-"""The layouts that are trained on another model."""
+def is_whole(found: Found) -> bool:
+    """Whether this is a whole model, on which an adapter can be trained."""
+    return found.kind.covers == "model"
+
+
+def is_adapter(found: Found) -> bool:
+    """Whether this was trained on another model, which it needs."""
+    return found.kind.covers == "adapter"
 
 
 def with_bases(saves: Sequence[Save], tree: str | os.PathLike[str]) -> list[Save]:
     """The saves, each whole model with the paths of those whose adapters name it as their base."""
-    if not any(found.layout == WHOLE for save in saves for found in save.found):
+    if not any(is_whole(found) for save in saves for found in save.found):
         return list(saves)  # in most trees; nobody pays for their configs
     named = [(save, name, root) for save in saves for name, root in _named(save.found)]
     return [
@@ -40,7 +42,7 @@ def with_bases(saves: Sequence[Save], tree: str | os.PathLike[str]) -> list[Save
 def _named(found: Iterable[Found]) -> Iterator[tuple[str, Path]]:
     """What adapters name as their base model, each with the folder of the adapter."""
     for item in found:
-        for folder in ("", *item.claimed) if item.layout in ADAPTERS else ():
+        for folder in ("", *item.claimed) if is_adapter(item) else ():
             path = item.root / folder / "adapter_config.json"
             if DISK.has_file(path):
                 base = (DISK.config(path, path.name).data or {}).get("base_model_name_or_path")
@@ -50,7 +52,7 @@ def _named(found: Iterable[Found]) -> Iterator[tuple[str, Path]]:
 
 def _means(name: str, adapter: Path, tree: str | os.PathLike[str], save: Save) -> bool:
     """Whether ``name``, which stands in the config of ``adapter``, means this save."""
-    return any(found.layout == WHOLE and _is_at(name, adapter, tree, found.root) for found in save.found)
+    return any(is_whole(found) and _is_at(name, adapter, tree, found.root) for found in save.found)
 
 
 def _is_at(name: str, adapter: Path, tree: str | os.PathLike[str], root: Path) -> bool:

@@ -17,7 +17,7 @@ from ckpt_doctor.core.errors import GateError
 from ckpt_doctor.core.wording import listed
 
 from .names import counter_of, time_of
-from .saves import Save
+from .save import Save
 
 
 def newest(saves: Sequence[Save]) -> Save:

@@ -21,7 +21,7 @@ from .seal import Seal
 from .verdict import Choice, PassedOver, Verdict
 
 if TYPE_CHECKING:
-    from .saves import Save
+    from .save import Save
 
 Load = Callable[[str], Coverage]
 """Proves a load from the path that it is given, as ``ckpt_doctor.verify`` does."""
@@ -121,16 +121,16 @@ def latest(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> Choice:
 
 
 def _choice(save: Save, saves: Sequence[Save]) -> Choice:
-    from .bases import ADAPTERS, WHOLE
+    from .bases import is_adapter, is_whole
     from .order import by_name, left_out, reason, written_later
 
-    layout = save.found[0].layout if save.found else ""
+    first = save.found[0] if save.found else None
     later = written_later(save, saves)
-    adapters = [other for other in saves if other.found and other.found[0].layout in ADAPTERS]
-    doubtful = layout == WHOLE and adapters and not by_name(saves)
+    adapters = [other for other in saves if other.found and is_adapter(other.found[0])]
+    doubtful = first is not None and is_whole(first) and adapters and not by_name(saves)
     return Choice(
         save.path,
-        layout,
+        first.layout if first is not None else "",
         reason(saves),
         later.path if later else None,
         tuple(

@@ -5,40 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from ckpt_doctor.core.errors import NoCheckpointError
 from ckpt_doctor.core.policy import Policy
-from ckpt_doctor.layouts import Found, nothing_found, survey, trackers
+from ckpt_doctor.layouts import Found, nothing_found, read, survey, trackers
 from ckpt_doctor.layouts.disk import DISK
 from ckpt_doctor.layouts.folder import Folder
 from ckpt_doctor.layouts.names import has_weight_ending, is_training_state
+from ckpt_doctor.layouts.registry import family
 
 from .bases import with_bases
 from .names import counter_of, family_of
+from .save import Save
 
 _DEFAULT = Policy()
-
-_PAIR = ("weaver", "trigger")
-
-
-class Save(NamedTuple):
-    """What one save left.
-
-    ``path`` is the checkpoint as it is shown: of a weaver and a trigger that were saved together, the weaver, and of
-    several others in one numbered folder, that folder. ``found`` are its checkpoints, and none for a folder that has
-    the name of a save and nothing in it that could be loaded.
-    ``names`` are those of the folders that lead to it, from the tree down. ``written`` is the time at which the last of
-    its weights was written, in nanoseconds since 1970. ``base_of`` are the paths of the saves whose adapters name this
-    one as their base model. ``gone`` says who names a save that is not there.
-    """
-
-    path: str
-    found: tuple[Found, ...]
-    names: tuple[str, ...]
-    written: int
-    base_of: tuple[str, ...] = ()
-    gone: str = ""
 
 
 def saves(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> list[Save]:
@@ -62,17 +42,18 @@ def _groups(found: Iterable[Found]) -> Iterable[list[Found]]:
     """The checkpoints that were saved together: a weaver and the trigger beside it, an adapter and those below it."""
     groups: dict[tuple[Path, str], list[Found]] = {}
     for item in sorted(found, key=lambda item: item.path):
-        place, kind = Path(os.path.abspath(item.path)), item.layout
-        if kind in _PAIR:
-            place, kind = place.parent if place.name in _PAIR else place, "pair"
-        elif (place.parent, kind) in groups and kind == "peft" and family_of(place.name) is None:
+        place, kind = Path(os.path.abspath(item.path)), item.kind.family or item.layout
+        if item.kind.family:
+            place = place.parent if place.name in [other.folder for other in family(item.kind)] else place
+        elif (place.parent, kind) in groups and item.kind.nests and family_of(place.name) is None:
             place = place.parent
         groups.setdefault((place, kind), []).append(item)
     return groups.values()
 
 
 def _save(tree: str | os.PathLike[str], group: list[Found]) -> Save:
-    group.sort(key=lambda item: item.layout not in _PAIR or _PAIR.index(item.layout))
+    kinds = [kind.name for kind in family(group[0].kind)]
+    group.sort(key=lambda item: kinds.index(item.layout) if kinds else 0)
     return Save(group[0].path, tuple(group), _names(tree, group[0]), max(map(_written, group)))
 
 
@@ -101,7 +82,7 @@ def _step(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _gone(tree: str | os.PathLike[str], found: Found) -> Save:
-    (statement,) = found.read().unfinished
+    (statement,) = read(found).unfinished
     return Save(found.path, (), _names(tree, found), trackers.written(found.root, DISK), gone=statement)
 
 
@@ -109,13 +90,13 @@ def _names(tree: str | os.PathLike[str], found: Found) -> tuple[str, ...]:
     here, path = Path(os.path.abspath(tree)), Path(os.path.abspath(found.path))
     if here not in path.parents:
         return ()
-    if found.layout == "file":
+    if found.kind.grain == "file":
         path = path.with_suffix("")
     return path.relative_to(here).parts
 
 
 def _written(found: Found) -> int:
-    if found.layout == "file":
+    if found.kind.grain == "file":
         return DISK.modified(Path(found.path))
     files = [folder.path / name for folder in _folders(found) for name in folder.files]
     weights = [path for path in files if has_weight_ending(path.name) and not is_training_state(path.name)]

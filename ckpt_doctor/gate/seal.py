@@ -26,9 +26,9 @@ class Seal:
     def __init__(self, found: Iterable[Found]) -> None:
         found = tuple(found)
         self._folders = sorted(
-            {item.root / name for item in found if item.layout != "file" for name in ("", *item.claimed)}
+            {item.root / name for item in found if item.kind.grain != "file" for name in ("", *item.claimed)}
         )
-        lone = [Path(item.path) for item in found if item.layout == "file"]
+        lone = [Path(item.path) for item in found if item.kind.grain == "file"]
         self._names = self._telling_names()
         files = [folder / name for folder in self._folders for name in Folder(folder).files]
         self._states = {path: file_state(path) for path in (*files, *lone)}

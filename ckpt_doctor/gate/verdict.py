@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.errors import CkptDoctorError
+from ckpt_doctor.core.judgement import Gated
 from ckpt_doctor.core.results import Report
 from ckpt_doctor.rules.not_judged import NotJudged
 
@@ -73,6 +74,11 @@ class Verdict(NamedTuple):
         finding = NotJudged().report(self.reason or "")
         first, *others = self.report.diagnoses
         return Report((first._replace(findings=(finding, *first.findings)), *others))
+
+    @property
+    def judged(self) -> Gated:
+        """What a reporter gets."""
+        return Gated(self.shown, self.coverage, self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """What ``gate`` adds to the document of an inspection."""

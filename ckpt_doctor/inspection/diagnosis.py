@@ -12,7 +12,7 @@ from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Diagnosis
 from ckpt_doctor.core.wording import listed
-from ckpt_doctor.layouts import Found, discover
+from ckpt_doctor.layouts import Found, discover, read
 from ckpt_doctor.rules import rules_for
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def judge_one(
     threads: int | None = None,
 ) -> Diagnosis:
     """Read and diagnose one checkpoint; with ``deep``, its tensor bytes in up to ``threads`` threads."""
-    checkpoint = found.read()
+    checkpoint = read(found)
     if policy.deep:
         wants_digest = None if standard is None else standard.wants_digest
         (checkpoint,) = scanned([checkpoint], progress, wants_digest=wants_digest, threads=threads)

@@ -94,5 +94,5 @@ def _standards(found: Sequence[Found], standard: Standard | None) -> list[Standa
     """What each is held against: nothing where PEFT saved it below another adapter, which alone is what is meant."""
     if standard is None:
         return [None] * len(found)
-    adapters = {item.root for item in found if item.layout == "peft"}
-    return [None if item.layout == "peft" and item.root.parent in adapters else standard for item in found]
+    adapters = {item.root for item in found if item.kind.nests}
+    return [None if item.kind.nests and item.root.parent in adapters else standard for item in found]

@@ -26,6 +26,14 @@ def holds_adapter(folder: Folder) -> bool:
     return any(folder.has_file(name) for name in (CONFIG_NAME, *WEIGHT_NAMES))
 
 
+def is_of_mlx(folder: Folder) -> bool:
+    """Whether the adapter here is one of mlx-lm, which gives its config the name that PEFT's has."""
+    if not folder.has_file(CONFIG_NAME) or any(folder.has_file(name) for name in WEIGHT_NAMES):
+        return False
+    data = folder.disk.config(folder.path / CONFIG_NAME, CONFIG_NAME).data or {}
+    return "fine_tune_type" in data and "peft_type" not in data
+
+
 def adapter_part(
     reader: CheckpointReader, directory: str, name: str, *, secondary: bool = False, nested_from: str | None = None
 ) -> Part:

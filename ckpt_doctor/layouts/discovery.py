@@ -13,14 +13,11 @@ from ckpt_doctor.core.wording import listed
 
 from . import lone_file
 from .disk import DISK, Disk
-from .match import Found, Survey
-from .registry import BUILT_IN, FILE
+from .found import Found, Survey
+from .registry import LAYOUTS
 
 if TYPE_CHECKING:
     from ckpt_doctor.core.layout import Layout
-
-LAYOUTS = tuple(kind.name for kind in BUILT_IN)
-"""Names of the layouts, as ``--layout`` takes them."""
 
 _INDEX_ENDING = ".index.json"
 _CONFIGS = ("adapter_config.json", "config.json")
@@ -33,7 +30,20 @@ def discover(
     layouts: Sequence[Layout] = (),
 ) -> list[Checkpoint]:
     """Every checkpoint at ``path``, read and ready to be judged, in the order of their paths. See :func:`find`."""
-    return [found.read() for found in find(path, layout, disk, layouts)]
+    return [read(found, disk) for found in find(path, layout, disk, layouts)]
+
+
+def read(found: Found, disk: Disk = DISK) -> Checkpoint:
+    """The checkpoint that was found, with its files read; ``disk`` is the one on which it was found."""
+    if found.known is not None:
+        checkpoint = found.known
+    elif found.kind.grain == "file":
+        checkpoint = lone_file.build(found, disk)
+    else:
+        from .composing import compose
+
+        checkpoint = compose(found, disk)
+    return checkpoint._replace(unread=(*checkpoint.unread, *found.unread)) if found.unread else checkpoint
 
 
 def find(
@@ -82,9 +92,9 @@ def survey(
             raise PathNotFoundError(f"{path} does not exist")
         if path.name in _CONFIGS or path.name.endswith(_INDEX_ENDING):
             return survey(path.parent, layout, disk, layouts, force=force)
-        if layout not in (None, FILE.name):
+        if layout not in (None, lone_file.KIND.name):
             raise NoCheckpointError(f"{path} is a file, and a {layout} checkpoint is a folder: name the folder")
-        return Survey([lone_file.found(path, str(path), disk)])
+        return Survey([lone_file.found(path, str(path))])
     # A lone file needs none of the other layouts, so it does not pay for them.
     from .search import search
 

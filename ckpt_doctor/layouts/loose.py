@@ -12,10 +12,10 @@ from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats.other_kinds import NAMED_ENDINGS, begins_as_torch_zip, begins_like_weights
 
 from . import lone_file
-from .adapters import CONFIG_NAME
+from .adapters import CONFIG_NAME, is_of_mlx
 from .folder import Folder
+from .found import Found
 from .left_out import OTHER_READER
-from .match import Found
 from .names import (
     NAMED_LIKE_WEIGHTS,
     NEVER_WEIGHTS,
@@ -25,7 +25,6 @@ from .names import (
     is_training_state,
     state_with_tensors,
 )
-from .peft import is_of_mlx
 from .reading import is_foreign, unread_of
 
 _HEAD = 16
@@ -117,7 +116,7 @@ def _found(folder: Folder, name: str, head: bytes, aside: list[Unread]) -> Found
         if state_with_tensors(name):
             aside.append(Unread(name, "training state", folder.disk.size(path), "no model lies beside it"))
         return None
-    found = lone_file.found(path, os.path.normpath(path), folder.disk)
+    found = lone_file.found(path, os.path.normpath(path))
     if has_weight_ending(name) and not name.endswith(".bin") and _SURE.match(head):
         return found
     file = folder.disk.weights(path, name)

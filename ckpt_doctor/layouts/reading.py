@@ -34,10 +34,13 @@ class CheckpointReader:
         self.disk = disk
         self._seen: set[str] = set()
         self._files: dict[str, WeightFile] = {}
+        self._folders: dict[str, Folder] = {}
 
     def folder(self, name: str = "") -> Folder:
-        """The directory of this name, or the root."""
-        return Folder(self.root / name, self.disk)
+        """The directory of this name, or the root; each is listed once."""
+        if name not in self._folders:
+            self._folders[name] = Folder(self.root / name, self.disk)
+        return self._folders[name]
 
     def weights(self, names: Iterable[str]) -> tuple[WeightFile, ...]:
         """The weight files of these names, in this order."""

@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.checkpoint import Checkpoint, Unread
+from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.parts import Part
 
-from . import memgen, peft, transformers, trigger, weaver
+from . import lone_file
 from .disk import Disk
 from .folder import Folder
+from .found import Found, Survey
 from .left_out import entered, grouped, unused_blobs, whole_folder
 from .loose import Looks, lone_files
-from .match import Found, Match, Survey
 from .pipelines import incomplete_components
-from .reading import CheckpointReader
-from .registry import FILE, MEMGEN, PEFT, TRANSFORMERS, TRIGGER, WEAVER
+from .recogniser import recognised
+from .registry import asked_for_folders, kind_named
 from .trackers import absent_saves
-
-if TYPE_CHECKING:
-    from ckpt_doctor.core.layout import Layout
-
-# In the order in which they are asked. What upstream MemGen writes contains folders that look like a weaver's, and a
-# folder can be a weaver and a trigger at once; PEFT and transformers take what is left. A team's own come before all.
-_FAMILY = {MEMGEN.name: memgen.match, WEAVER.name: weaver.match, TRIGGER.name: trigger.match}
-_GENERAL = {PEFT.name: peft.match, TRANSFORMERS.name: transformers.match}
 
 LEVELS_UP = 3
 """How far up a checkpoint is looked for that a path lies in."""
-
-
-_Matchers = Mapping[str, Callable[..., "Match | None"]]
-_NONE: _Matchers = {}
 
 
 def search(path: Path, layout: str | None, disk: Disk, layouts: Iterable[Layout] = (), *, force: bool = True) -> Survey:
@@ -45,16 +32,17 @@ def search(path: Path, layout: str | None, disk: Disk, layouts: Iterable[Layout]
     ``layout`` where none is there.
     """
     unread: list[Unread] = []
-    if layout == FILE.name:
+    if layout == lone_file.KIND.name:
         found = list(lone_files(Folder(path, disk), unread))
         return Survey(found, _shown_below(path, unread))
-    own = {definition.name: _matcher(definition) for definition in layouts}
+    from .nesting import with_nesting
+
+    own = tuple(layouts)
     matches = _enclosing(path, own, disk) or list(_matches_below(Folder(path, disk), own, unread))
-    nested = _nested_below(path, matches, disk)
-    found = [item if isinstance(item, Found) else _found(item, path, disk, nested) for item in matches]
+    found = [_as_shown(item, path) for item in with_nesting(path, matches, disk)]
     if layout is not None:
         # Only the names of its tensors tell a whole MemGen model from any other.
-        found = [item if item.absent else _already_read(item, item.read()) for item in found]
+        found = [item if item.absent else _read(item, disk) for item in found]
         wanted = [item for item in found if item.layout == layout and not item.absent]
         # What is gone has no layout: that of the other saves in its run.
         wanted += [item for item in found if item.absent and any(item.root in other.root.parents for other in wanted)]
@@ -67,53 +55,30 @@ def _shown_below(path: Path, unread: Iterable[Unread]) -> tuple[Unread, ...]:
     return grouped(item._replace(path=Path(os.path.normpath(item.path)).as_posix()) for item in unread)
 
 
-def _nested_below(path: Path, matches: Iterable[Match | Found], disk: Disk) -> Path | None:
-    """The folder of a lone adapter right below the one that was asked for, where a loader would look in that one.
+def _read(found: Found, disk: Disk) -> Found:
+    """The same, read: what its files hold may make it another kind."""
+    if found.known is not None or found.kind.grain == "file":
+        return found
+    from .composing import compose
 
-    Asked once for a tree: it looks at every folder there.
-    """
-    here = os.path.abspath(path)
-    adapters = [item for item in matches if item.kind is PEFT and os.path.abspath(item.root.parent) == here]
-    if len(adapters) != 1:
-        return None
-    name = peft.nested_below(Folder(path, disk))
-    return adapters[0].root if name == adapters[0].root.name else None
+    checkpoint = compose(found, disk)
+    return found._replace(kind=checkpoint.kind, known=checkpoint)
 
 
-def _matcher(definition: Layout) -> Callable[..., Match | None]:
-    from . import custom  # nobody without layouts of their own pays for it
-
-    return partial(custom.match, definition)
-
-
-def _found(match: Match, asked: Path, disk: Disk, nested: Path | None = None) -> Found:
-    shown = _shown(match.root, asked)
-    is_nested = nested is not None and match.root == nested
-    return Found(match.kind, match.root, shown, match.claimed, partial(_read, match, shown, is_nested, disk))
-
-
-def _already_read(found: Found, checkpoint: Checkpoint) -> Found:
-    return found._replace(kind=checkpoint.kind, read=partial(_given, checkpoint))
-
-
-def _given(checkpoint: Checkpoint) -> Checkpoint:
-    return checkpoint
-
-
-def _enclosing(path: Path, own: _Matchers, disk: Disk) -> list[Match | Found]:
+def _enclosing(path: Path, own: Sequence[Layout], disk: Disk) -> list[Found]:
     """The checkpoint that claims ``path`` as one of its inner folders; the outermost where several do."""
     # As it was typed, and where a link leads: a link to an inner folder means the same checkpoint as the folder.
     for here in dict.fromkeys((Path(os.path.abspath(path)), Path(os.path.realpath(path)))):
         for ancestor in reversed(list(here.parents)[:LEVELS_UP]):
             inner = here.relative_to(ancestor).as_posix()
-            for matcher in (*own.values(), *_FAMILY.values()):
-                match = matcher(Folder(ancestor, disk))
-                if match and inner in match.claimed:
-                    return [match]
+            for kind in (*own, *(kind for kind in asked_for_folders() if not kind.general)):
+                found = recognised(kind, Folder(ancestor, disk))
+                if found and inner in found.claimed:
+                    return [found]
     return []
 
 
-def _matches_below(top: Folder, own: _Matchers, unread: list[Unread]) -> Iterator[Match | Found]:
+def _matches_below(top: Folder, own: Sequence[Layout], unread: list[Unread]) -> Iterator[Found]:
     waiting = [top]
     looks = Looks()
     claimed: set[Path] = set()
@@ -144,28 +109,34 @@ def _matches_below(top: Folder, own: _Matchers, unread: list[Unread]) -> Iterato
         unread.append(Unread(str(top.path), "many files of one ending", 0, reason, files=looks.skipped))
 
 
-def matches_at(folder: Folder, own: _Matchers = _NONE) -> list[Match]:
-    """The checkpoints that this very folder is, without lone files; ``own`` are the matchers of a team's layouts."""
-    matches = _asked(own, folder) or _asked(_FAMILY, folder)
-    if matches and matches[0].kind is MEMGEN:
-        return matches[:1]
-    return matches or _asked(_GENERAL, folder)[:1]
+def matches_at(folder: Folder, own: Sequence[Layout] = ()) -> list[Found]:
+    """The checkpoints that this very folder is, without lone files; ``own`` are a team's layouts, which come first."""
+    matches = [found for kind in own if (found := recognised(kind, folder))]
+    if matches:
+        return matches
+    for kind in asked_for_folders():
+        if kind.general and matches:
+            break
+        found = recognised(kind, folder)
+        if found:
+            matches.append(found)
+            if kind.alone or kind.general:
+                break
+    return matches
 
 
-def _asked(matchers: _Matchers, folder: Folder) -> list[Match]:
-    return [match for matcher in matchers.values() if (match := matcher(folder))]
-
-
-def _forced(folder: Folder, layout: str, own: _Matchers) -> list[Found]:
+def _forced(folder: Folder, layout: str, own: Sequence[Layout]) -> list[Found]:
     """The folder itself as what the user says it is, though it does not look so; nothing where it is empty."""
-    matcher = {**_FAMILY, **_GENERAL, **own}[layout]
-    match = matcher(folder, forced=True) if folder.files or folder.folders else None
-    return [_found(match, folder.path, folder.disk)] if match else []
+    kind = next((kind for kind in own if kind.name == layout), None) or kind_named(layout)
+    found = recognised(kind, folder, forced=True) if folder.files or folder.folders else None
+    return [_as_shown(found, folder.path)] if found else []
 
 
-def _read(match: Match, shown: str, is_nested: bool, disk: Disk) -> Checkpoint:
-    checkpoint = match.build(CheckpointReader(match.root, shown, disk))
-    return _note_nesting(checkpoint) if is_nested else checkpoint
+def _as_shown(found: Found, asked: Path) -> Found:
+    """The checkpoint with its path as it is shown; what is known of it already has that."""
+    if found.known is not None or found.kind.grain == "file":
+        return found
+    return found._replace(path=_shown(found.root, asked))
 
 
 def _shown(root: Path, asked: Path) -> str:
@@ -179,14 +150,7 @@ def _shown(root: Path, asked: Path) -> str:
     return os.path.normpath(asked.joinpath(*[".."] * len(absolute.relative_to(root).parts)))
 
 
-def _note_nesting(checkpoint: Checkpoint) -> Checkpoint:
-    """Tell a lone adapter below the folder that was asked for that a loader would look in that folder."""
-    parts = tuple(part._replace(nested_from="..") if part.role == "adapter" else part for part in checkpoint.parts)
-    return checkpoint._replace(parts=parts)
-
-
 def _unreadable(folder: Folder) -> Found:
     part = Part(folder.name, "file", files=(folder.as_unreadable_file("."),))
     shown = os.path.normpath(folder.path)
-    checkpoint = Checkpoint(folder.path, shown, FILE, "unreadable folder", (part,))
-    return Found(FILE, folder.path, shown, (), partial(_given, checkpoint))
+    return lone_file.given(Checkpoint(folder.path, shown, lone_file.KIND, "unreadable folder", (part,)))

@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 
 from .disk import Disk
 from .folder import Folder
-from .match import Found
-from .registry import FILE
+from .found import Found
+from .lone_file import KIND
 
 # verl and Megatron write a number, DeepSpeed the name of a folder.
 _NUMBER = "latest_checkpointed_iteration.txt"
@@ -41,7 +40,8 @@ def absent_saves(folder: Folder) -> Iterator[Found]:
         statement = f"{tracker} names {shown_name} as the newest save of this run, and {what}"
         path = folder.path / name
         shown = os.path.normpath(path)
-        yield Found(FILE, folder.path, shown, (), partial(_absent, path, shown, statement), absent=True)
+        checkpoint = Checkpoint(path, shown, KIND, "save that is gone", (), unfinished=(statement,))
+        yield Found(KIND, folder.path, shown, absent=True, known=checkpoint)
 
 
 def written(folder: Path, disk: Disk) -> int:
@@ -88,7 +88,3 @@ def _is_absent(name: str, folder: Folder) -> bool:
 
 def _content(tracker: str, folder: Folder) -> str:
     return folder.disk.head(folder.path / tracker, _MOST_BYTES).decode("utf-8", "replace").strip()
-
-
-def _absent(path: Path, shown: str, statement: str) -> Checkpoint:
-    return Checkpoint(path, shown, FILE, "save that is gone", (), unfinished=(statement,))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.core.envelope import envelope
-from ckpt_doctor.core.findings import Finding
-from ckpt_doctor.core.results import Report
+from ckpt_doctor.core.findings import FailOn, Finding
+from ckpt_doctor.core.results import Outcome, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,20 @@ class Repairs:
     def changes_anything(self) -> bool:
         """Whether there was, or is, anything to do."""
         return any(repair.steps for repair in self.repairs)
+
+    @property
+    def failed(self) -> tuple[Repair, ...]:
+        """Those of which nothing could be done."""
+        return tuple(repair for repair in self.repairs if repair.error is not None)
+
+    def outcome(self, fail_on: FailOn) -> Outcome:
+        """How the run ends; a dry run fails where there is something to do."""
+        if self.failed:
+            return "not judged"
+        if any(self.remaining.failing(fail_on)) or (self.dry_run and self.changes_anything):
+            return "failed"
+        judged = any(diagnosis.judged for diagnosis in self.remaining.diagnoses)
+        return "passed" if judged else "not judged"
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--output-format json``, version 1, as plain values."""

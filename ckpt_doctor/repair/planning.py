@@ -51,7 +51,8 @@ class Place:
         path = successor_of(self.path, draft.renamed)
         if path != self.path and self.found_from_above:
             # Under its new name, a lone file can make its folder a checkpoint, of which other things are expected.
-            whole = [item for item in discover(path.parent, self.layout, draft, self.layouts) if item.layout != "file"]
+            whole = discover(path.parent, self.layout, draft, self.layouts)
+            whole = [item for item in whole if item.kind.grain != "file"]
             here = [item for item in whole if os.path.abspath(item.root) == os.path.abspath(path.parent)]
             if here:
                 return here

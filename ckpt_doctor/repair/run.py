@@ -126,7 +126,7 @@ def _places(path: Path, policy: Policy) -> list[Place]:
 
 
 def _own_path(checkpoint: Checkpoint) -> Path:
-    return checkpoint.root / checkpoint.files[0].path if checkpoint.layout == "file" else checkpoint.root
+    return checkpoint.root / checkpoint.files[0].path if checkpoint.kind.grain == "file" else checkpoint.root
 
 
 class _Outcome(NamedTuple):

@@ -1,56 +1,43 @@
-"""Reports to text and machine formats: one file a format, and one line in the table below.
+"""Reports to text and machine formats.
 
-Everything here returns or yields strings; what is done with them is the command line's business.
+To add a format, write one file here that is called like it, with a function ``lines`` that is a
+:class:`.reporter.Reporter`, and add its name as one line to :data:`OutputFormat`. Everything here returns or yields
+strings; what is done with them is the command line's business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
-    from ckpt_doctor.core.coverage import Coverage
-    from ckpt_doctor.core.results import Report
+    from ckpt_doctor.core.judgement import Judged
 
     from .presentation import Presentation
-    from .sections import Judged
+    from .reporter import Reporter
 
-_MODULES = {
-    "text": "text",
-    "concise": "concise",
-    "json": "json_document",
-    "github": "github",
-    "sarif": "sarif",
-    "junit": "junit",
-    "markdown": "markdown",
-}
+OutputFormat = Literal[
+    "text",
+    "concise",
+    "json",
+    "github",
+    "sarif",
+    "junit",
+    "markdown",
+]
+"""A value of ``--output-format``, and the name of the file here that writes it."""
 
-FORMATS = tuple(_MODULES)
+FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 """Values of ``--output-format``, the default first."""
 
 
-def report_lines(report: Report, output_format: str, look: Presentation) -> Iterator[str]:
-    """The report in one of :data:`FORMATS`: pieces of text, each to be followed by a newline."""
-    return _lines(_MODULES[output_format], report, look)
-
-
-def coverage_lines(coverage: Coverage, output_format: str, look: Presentation) -> Iterator[str]:
-    """What a load restored, in one of :data:`FORMATS`. Where it is not complete, every format says that it failed."""
-    return _lines("coverage_text" if output_format == "text" else _MODULES[output_format], coverage, look)
-
-
-def gate_lines(report: Report, coverage: Coverage, output_format: str, look: Presentation) -> Iterator[str]:
-    """Both of them, in one of :data:`FORMATS` but JSON: the lines of one after the other, or one document."""
-    if output_format != "text":
-        yield from _lines(_MODULES[output_format], (report, coverage), look)
-        return
-    yield from report_lines(report, output_format, look)
-    if not (look.quiet and coverage.complete):
-        yield ""
-    yield from coverage_lines(coverage, output_format, look)
-
-
-def _lines(module: str, judged: Judged, look: Presentation) -> Iterator[str]:
-    lines: Iterator[str] = import_module(f".{module}", __name__).lines(judged, look)
+def reporter_for(output_format: OutputFormat) -> Reporter:
+    """What writes a report in this format. It is imported here because a run needs one or two of them."""
+    lines: Reporter = import_module(f".{output_format}", __name__).lines
     return lines
+
+
+def report_lines(judged: Judged, output_format: OutputFormat, look: Presentation) -> Iterator[str]:
+    """What was judged, in one of :data:`FORMATS`: pieces of text, each to be followed by a newline."""
+    return reporter_for(output_format)(judged, look)

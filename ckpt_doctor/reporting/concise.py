@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckpt_doctor.core.judgement import Judged
+
 from .escape import printable
 from .presentation import Presentation
-from .sections import Judged, all_findings, sections
+from .sections import all_findings, sections
 
 
 def lines(judged: Judged, look: Presentation) -> Iterator[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt_doctor.core.coverage import Coverage
-from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.coverage import NOTHING_ARRIVED, Coverage
 from ckpt_doctor.core.wording import counted
 
 from .escape import printable
+from .finding_text import finding_lines
 from .presentation import Presentation
 from .prose import joined, wrapped
-from .text import finding_lines
 
 _NAMES = 8
 _LOG_LINES = 12
@@ -25,14 +24,12 @@ def lines(coverage: Coverage, look: Presentation) -> Iterator[str]:
     yield from _model(coverage, look)
     yield ""
     for line in coverage.table():
-        arrow = "   <- nothing arrived"
-        yield printable(line.removesuffix(arrow)) + (look.paint(arrow, "red") if line.endswith(arrow) else "")
+        lost = NOTHING_ARRIVED if line.endswith(NOTHING_ARRIVED) else ""
+        yield printable(line.removesuffix(lost)) + look.paint(lost, "red")
     yield from _absent(coverage, look)
     if coverage.findings:
         yield ""
-        column = max(len(finding.severity.value) for finding in coverage.findings)
-        for finding in coverage.findings:
-            yield from finding_lines(finding, column, look)
+        yield from finding_lines(coverage.findings, look)
     yield from _log(coverage, look)
     yield ""
     yield _verdict(coverage, look)
@@ -84,12 +81,11 @@ def _log(coverage: Coverage, look: Presentation) -> Iterator[str]:
 
 
 def _verdict(coverage: Coverage, look: Presentation) -> str:
-    if coverage.complete:
+    if coverage.outcome == "passed":
         seen = "fits by name and shape" if coverage.mode == "keys" else "arrived"
         return look.paint(f"complete: every tensor {seen}", "green")
-    if coverage.arrived:
+    if coverage.outcome == "not judged":
         return look.paint("not judged", "bold", "yellow") + f": the forward pass ({printable(coverage.unjudged or '')})"
-    errors = sum(finding.severity is Severity.ERROR for finding in coverage.findings)
     absent = coverage.expected - coverage.restored
-    reason = f"{counted(absent, 'tensor')} did not arrive" if absent else counted(errors, "error")
+    reason = f"{counted(absent, 'tensor')} did not arrive" if absent else counted(coverage.errors, "error")
     return look.paint("not complete", "bold", "red") + f": {reason if coverage.expected else 'no tensors'}"

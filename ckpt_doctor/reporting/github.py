@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.judgement import Judged
 
-from . import fixes
 from .escape import printable, shortened
+from .finding_text import fix_line
 from .presentation import Presentation
-from .sections import Judged, Section, all_findings, sections, summary
+from .sections import Section, all_findings, sections, summary
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 
@@ -25,7 +26,7 @@ def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     parts = sections(judged)
     for part in parts:
         for finding in part.findings:
-            yield _command(part, finding, look)
+            yield _command(part, finding)
     if look.statistics:
         from .statistics import table
 
@@ -34,13 +35,13 @@ def lines(judged: Judged, look: Presentation) -> Iterator[str]:
         yield f"ckpt-doctor: {summary(parts, look.separator)}"
 
 
-def _command(part: Section, finding: Finding, look: Presentation) -> str:
+def _command(part: Section, finding: Finding) -> str:
     properties = {"file": part.file(finding), "title": f"{finding.code} {finding.name}"}
     # The working directory is no file that an annotation could stand at.
     given = ",".join(f"{key}={_property(value)}" for key, value in properties.items() if value != ".")
     message = shortened(printable(finding.message))
     if finding.fix is not None:
-        message += f"\n{fixes.in_words(finding.fix, look)}"
+        message += f"\n{fix_line(finding.fix)}"
     return f"::{_COMMANDS[finding.severity]} {given}::{_data(message)}"
 
 

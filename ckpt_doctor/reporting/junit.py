@@ -11,23 +11,24 @@ from collections.abc import Iterator
 from html import escape
 
 from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.judgement import Judged
 
-from . import fixes
 from .escape import printable, shortened
+from .finding_text import fix_line
 from .presentation import Presentation
-from .sections import Judged, Section, sections
+from .sections import Section, sections
 
 
 def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     """The document. With ``statistics`` each suite has the counts by rule as properties."""
     parts = sections(judged)
     cases = [_cases(part, look) for part in parts]
-    failures = [sum(finding.fails(look.fail_on) for finding in part.findings) for part in parts]
+    failures = [len(part.judgement.failing(look.fail_on)) for part in parts]
     yield '<?xml version="1.0" encoding="UTF-8"?>'
-    errors = sum(not part.judged for part in parts)
+    errors = sum(not part.judgement.judged for part in parts)
     yield f"<testsuites{_attributes(name='ckpt-doctor', **_numbers(sum(map(len, cases)), sum(failures), errors))}>"
     for part, own, failed in zip(parts, cases, failures, strict=True):
-        yield f"  <testsuite{_attributes(name=part.path, **_numbers(len(own), failed, not part.judged))}>"
+        yield f"  <testsuite{_attributes(name=part.path, **_numbers(len(own), failed, not part.judgement.judged))}>"
         if look.statistics:
             yield from _statistics(part)
         yield from own
@@ -43,10 +44,10 @@ def _cases(part: Section, look: Presentation) -> list[str]:
     """One element a case. Readers take equal names for one case, so those are numbered."""
     seen: Counter[str] = Counter()
     cases = []
-    if part.healthy and part.passes(look.fail_on):
+    if part.judgement.healthy and part.judgement.passes(look.fail_on):
         output = f"\n      <system-out>{_text(part.contents)}</system-out>\n    "
         cases.append(_case(part, part.sound, part.root, output))
-    if not part.judged:
+    if not part.judgement.judged:
         cases.append(
             _case(part, "not judged", part.root, f"\n      <error{_attributes(message='nothing was judged')}/>\n    ")
         )
@@ -64,7 +65,7 @@ def _case(part: Section, name: str, file: str, body: str) -> str:
 
 def _outcome(finding: Finding, look: Presentation) -> str:
     message = shortened(printable(finding.message))
-    whole = message if finding.fix is None else f"{message}\n{fixes.in_words(finding.fix, look)}"
+    whole = message if finding.fix is None else f"{message}\n{fix_line(finding.fix)}"
     severity = finding.severity.value
     if finding.fails(look.fail_on):
         return f"\n      <failure{_attributes(message=message, type=severity)}>{_text(whole)}</failure>\n    "

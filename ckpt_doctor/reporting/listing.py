@@ -1,85 +1,18 @@
-"""The tensors of checkpoints, as a table and as a document."""
+"""The list of tensors, as a table and as a document."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from ckpt_doctor.analysis.aliasing import alias_groups
-from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.analysis.listing import Listing, Row
 from ckpt_doctor.core.envelope import envelope
 from ckpt_doctor.core.findings import MAX_TENSORS
-from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.core.wording import byte_size, counted, listed, scaled, shape
 
 from .escape import printable
 from .presentation import Presentation
-
-
-class Row(NamedTuple):
-    """A tensor, the file it lies in, and the group of names that share its bytes (with its own name, or empty)."""
-
-    tensor: TensorInfo
-    file: str
-    group: tuple[str, ...]
-
-    def shared_with(self, limit: int) -> list[str]:
-        """The first other names of the group."""
-        return [name for name in self.group[: limit + 1] if name != self.tensor.name][:limit]
-
-    @property
-    def shared_count(self) -> int:
-        """How many other names there are."""
-        return max(0, len(self.group) - 1)
-
-
-class Listing(NamedTuple):
-    """The rows of one checkpoint that a filter left. ``hidden`` counts the others.
-
-    ``repeated_nbytes`` are the bytes by which sharing makes the whole listing look larger than what is stored.
-    """
-
-    checkpoint: Checkpoint
-    rows: tuple[Row, ...]
-    hidden: int
-    repeated_nbytes: int
-
-    @property
-    def parameters(self) -> int:
-        """Elements of all rows."""
-        return sum(row.tensor.numel for row in self.rows)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all rows, shared ones each time."""
-        return sum(row.tensor.nbytes for row in self.rows)
-
-
-def listing(checkpoint: Checkpoint, pattern: str | None = None) -> Listing:
-    """Every tensor of every weight file whose name matches the glob ``pattern``, in the order of the files."""
-    rows = []
-    hidden = repeated = 0
-    matches = _matcher(pattern)
-    for file in checkpoint.files:
-        aliases = alias_groups(file)
-        groups = {name: group.names for group in aliases for name in group.names}
-        repeated += sum(group.apparent_nbytes - group.unique_nbytes for group in aliases)
-        for tensor in file.tensors:
-            if matches(tensor.name):
-                rows.append(Row(tensor, file.path, groups.get(tensor.name, ())))
-            else:
-                hidden += 1
-    return Listing(checkpoint, tuple(rows), hidden, repeated)
-
-
-def _matcher(pattern: str | None) -> Any:
-    if pattern is None:
-        return lambda name: True
-    import re
-    from fnmatch import translate
-
-    return re.compile(translate(pattern)).match
 
 
 def table(listings: Sequence[Listing], look: Presentation) -> Iterator[str]:

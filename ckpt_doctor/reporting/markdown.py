@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.judgement import Judged
 
-from . import fixes
-from .escape import shortened
+from .escape import printable, shortened
+from .finding_text import fix_lead
 from .markdown_escape import cell, code, prose, prose_cell
 from .presentation import Presentation
-from .sections import Judged, Section, all_findings, sections, summary
+from .sections import Section, all_findings, sections, summary
 
 _NAMES = 5
 
@@ -39,11 +40,11 @@ def lines(judged: Judged, look: Presentation) -> Iterator[str]:
         if part.findings:
             yield f"### {code(part.path)}\n"
             for finding in part.findings:
-                yield "\n".join(_finding(finding, look)) + "\n"
+                yield "\n".join(_finding(finding)) + "\n"
 
 
 def _title(parts: Sequence[Section], look: Presentation) -> Iterator[str]:
-    passed = all(part.passes(look.fail_on) for part in parts)
+    passed = all(part.judgement.passes(look.fail_on) for part in parts)
     mark = "" if look.ascii_only else f"{'✅' if passed else '❌'} "
     yield f"## {mark}ckpt-doctor: {'passed' if passed else 'failed'}\n"
     rule = [] if look.fail_on == "error" else [code(f"--fail-on {look.fail_on}")]
@@ -76,7 +77,7 @@ def _statistics(parts: Sequence[Section]) -> Iterator[str]:
         yield from _table(("code", "name", "severity", "count", "fixable"), rows, numbers=2)
 
 
-def _finding(finding: Finding, look: Presentation) -> Iterator[str]:
+def _finding(finding: Finding) -> Iterator[str]:
     """An item of a list, with its lines set in below the first."""
     place = "" if finding.path is None else f" in {code(finding.path)}"
     texts = [f"**{finding.severity.value}** {code(f'{finding.code} {finding.name}')}{place}"]
@@ -85,10 +86,8 @@ def _finding(finding: Finding, look: Presentation) -> Iterator[str]:
         rest = finding.tensor_count - len(finding.tensors[:_NAMES])
         more = f" and {rest:,} more" if rest > 0 else ""
         texts.append("tensors: " + ", ".join(map(code, finding.tensors[:_NAMES])) + more)
-    command = None
     if finding.fix is not None:
-        command = fixes.typed(finding.fix, look)
-        texts.append(prose(fixes.in_words(finding.fix, look)) if command is None else fixes.lead(finding.fix))
+        texts.append(fix_lead(finding.fix))
     yield "- " + "\\\n  ".join(texts)
-    if command is not None:
-        yield from ("  ```sh", f"  {command}", "  ```")
+    if finding.fix is not None:
+        yield from ("  ```sh", f"  {printable(finding.fix.command)}", "  ```")

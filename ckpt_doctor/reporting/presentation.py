@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ckpt_doctor.core.findings import Severity
+from ckpt_doctor.core.findings import FailOn, Severity
 
 if TYPE_CHECKING:
     from ckpt_doctor.core.results import RuleInfo
@@ -22,9 +22,9 @@ class Presentation(NamedTuple):
     """Settings of one report. ``width`` counts columns; ``ascii_only`` is for streams that cannot encode more.
 
     ``quiet`` leaves out what is healthy, ``statistics`` shows counts by rule in the place of the findings; in documents
-    for programs nothing is left out, and the counts stand beside the findings. A fix whose command is not among
-    ``commands`` is named, but not as something to type. ``fail_on`` says which findings make a report a failure.
-    ``rule`` looks up the rule of a code, for the formats that explain what they report; ``None`` if there is none.
+    for programs nothing is left out, and the counts stand beside the findings. ``fail_on`` says which findings make a
+    report a failure. ``rule`` looks up the rule of a code, for the formats that explain what they report;
+    ``None`` if there is none.
     """
 
     width: int = 80
@@ -32,8 +32,7 @@ class Presentation(NamedTuple):
     ascii_only: bool = False
     quiet: bool = False
     statistics: bool = False
-    commands: frozenset[str] = frozenset(("convert", "fix"))
-    fail_on: str = "error"
+    fail_on: FailOn = "error"
     rule: Callable[[str], RuleInfo | None] = _undocumented
 
     @property

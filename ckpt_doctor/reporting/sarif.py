@@ -17,12 +17,13 @@ from urllib.parse import quote
 
 from ckpt_doctor.core.envelope import TOOL
 from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.core.judgement import Judged
 from ckpt_doctor.core.results import RuleInfo
 
 from .escape import printable
 from .markdown_text import rendered
 from .presentation import Presentation
-from .sections import Judged, Section, all_findings, sections
+from .sections import Section, all_findings, sections
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _FINGERPRINT = "ckptDoctor/v1"
@@ -51,11 +52,11 @@ def lines(judged: Judged, look: Presentation) -> Iterator[str]:
 def _checkpoint(part: Section) -> dict[str, Any]:
     return {
         "path": printable(part.path),
-        "layout": part.layout,
+        "layout": part.judgement.layout,
         "kind": printable(part.kind),
         "contents": part.contents,
-        "healthy": part.healthy,
-        **({} if part.deep is None else {"deep": part.deep}),
+        "healthy": part.judgement.healthy,
+        **({} if part.judgement.deep is None else {"deep": part.judgement.deep}),
         "components": [{**item._asdict(), "name": printable(item.name)} for item in part.components],
     }
 

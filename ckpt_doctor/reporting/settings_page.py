@@ -27,7 +27,7 @@ def lines(file: str | None, passed_over: Sequence[str], settings: Iterable[Setti
 
 
 def document(file: str | None, passed_over: Sequence[str], settings: Iterable[SettingInfo]) -> str:
-    """What ``settings --output-format json`` shows: version 1. A value that nobody has set is null."""
+    """What ``settings --output-format json`` shows: version 1. A value that is not set is null."""
     import json
 
     return json.dumps(

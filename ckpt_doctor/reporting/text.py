@@ -4,20 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
-from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.core.results import Diagnosis, Report
-from ckpt_doctor.core.wording import byte_size, counted, healthy, scaled, shell
+from ckpt_doctor.core.wording import byte_size, counted, healthy
 
-from . import fixes
-from .escape import printable, shortened
+from .escape import printable
+from .finding_text import contents, finding_lines
 from .presentation import Presentation
-from .prose import command_lines, joined, wrapped
+from .prose import joined, wrapped
+
+if TYPE_CHECKING:
+    from ckpt_doctor.core.judgement import Judged
 
 
-def lines(report: Report, look: Presentation) -> Iterator[str]:
+def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     """The whole report, line by line. With ``quiet``, nothing where there is nothing to say."""
+    if isinstance(judged, Report):
+        yield from _inspected(judged, look)
+        return
+    # Imported here because most reports are of an inspection alone.
+    from ckpt_doctor.core.coverage import Coverage
+
+    from . import coverage_text
+
+    if isinstance(judged, Coverage):
+        yield from coverage_text.lines(judged, look)
+        return
+    yield from _inspected(judged.report, look)
+    if judged.coverage is not None:
+        if not (look.quiet and judged.coverage.complete):
+            yield ""
+        yield from coverage_text.lines(judged.coverage, look)
+
+
+def _inspected(report: Report, look: Presentation) -> Iterator[str]:
     body = _statistics(report, look) if look.statistics else chain(_checkpoints(report, look), _unread(report, look))
     summary = _summary(report, look)
     written = False
@@ -46,9 +68,7 @@ def _checkpoints(report: Report, look: Presentation) -> Iterator[str]:
         yield from _header(diagnosis, look)
         if diagnosis.findings:
             yield ""
-            column = max(len(finding.severity.value) for finding in diagnosis.findings)
-            for finding in diagnosis.findings:
-                yield from finding_lines(finding, column, look)
+            yield from finding_lines(diagnosis.findings, look)
         previous = diagnosis
 
 
@@ -95,49 +115,10 @@ def _header(diagnosis: Diagnosis, look: Presentation) -> Iterator[str]:
     yield f"  {last}{look.paint(verdict, 'green')}"
 
 
-def contents(checkpoint: Checkpoint) -> list[str]:
-    """What lies there in numbers: files, tensors, parameters, bytes."""
-    totals = checkpoint.totals
-    if not checkpoint.files:
-        return ["no weight files"]
-    if not totals.tensors and checkpoint.not_judged:
-        return [counted(len(checkpoint.files), "file"), byte_size(sum(file.nbytes for file in checkpoint.files))]
-    size = byte_size(totals.nbytes)
-    if totals.unique_nbytes < totals.nbytes:
-        size += f" ({byte_size(totals.unique_nbytes)} unique)"
-    tensors = counted(totals.tensors, "tensor")
-    return [counted(len(checkpoint.files), "file"), tensors, f"{scaled(totals.parameters)} parameters", size]
-
-
-def finding_lines(finding: Finding, column: int, look: Presentation) -> Iterator[str]:
-    """One finding as a block; ``column`` is the width of the severities, so that titles stand below each other."""
-    indent = " " * (2 + column + 2)
-    severity = look.paint_severity(finding.severity.value.ljust(column), finding.severity)
-    title = f"{finding.code} {finding.name}"
-    line = f"  {severity}  {look.paint(title, 'bold')}"
-    path = printable(finding.path or "")
-    if path and len(indent) + len(title) + 2 + len(path) <= look.width:
-        yield f"{line}  {path}"
-    else:
-        yield line
-        if path:
-            yield indent + path
-    for part in wrapped(shortened(printable(finding.message)), look.width - len(indent)):
-        yield indent + part
-    if finding.fix is not None:
-        command = fixes.typed(finding.fix, look)
-        if command is not None:
-            lines = command_lines(fixes.lead(finding.fix), command, look.width - len(indent))
-        else:
-            lines = wrapped(fixes.in_words(finding.fix, look), look.width - len(indent))
-        for part in lines:
-            yield indent + part
-
-
 def _summary(report: Report, look: Presentation) -> list[str]:
     pieces = []
     if len(report.diagnoses) > 1 and not (look.quiet and not report.findings):
-        sound = [diagnosis for diagnosis in report.diagnoses if diagnosis.healthy]
+        sound = report.sound
         pieces.append(counted(len(report.diagnoses), "checkpoint"))
         if sound:
             number = "all" if len(sound) == len(report.diagnoses) else f"{len(sound):,}"
@@ -147,22 +128,14 @@ def _summary(report: Report, look: Presentation) -> list[str]:
         count = report.number_of(severity)
         if count:
             pieces.append(look.paint_severity(counted(count, severity.value), severity))
-    fixable = _fixable(report, look.width) if "fix" in look.commands else ()
-    return joined([*pieces, *fixable], look.separator, look.width)
+    return joined([*pieces, *_fixable(report, look.width)], look.separator, look.width)
 
 
 def _fixable(report: Report, width: int) -> Iterator[str]:
-    safe = [diagnosis for diagnosis in report.diagnoses for item in diagnosis.findings if _fix(item) == "safe"]
-    unsafe = sum(_fix(item) == "unsafe" for item in report.findings)
+    safe, unsafe = len(report.fixes("safe")), len(report.fixes("unsafe"))
     if safe:
-        paths = {diagnosis.checkpoint.path for diagnosis in safe}
-        options = fixes.shared_options(item.fix for item in report.findings if item.fix and _fix(item) == "safe")
-        exact = f"{len(safe):,} fixable with `{printable(shell('fix', *paths, *options))}`"
-        fits = len(paths) == 1 and len(exact) <= width
-        yield exact if fits else f"{len(safe):,} fixable with `ckpt-doctor fix PATH`"
+        exact = f"{safe:,} fixable with `{printable(report.fix_command or '')}`"
+        fits = report.fix_command is not None and len(exact) <= width
+        yield exact if fits else f"{safe:,} fixable with `ckpt-doctor fix PATH`"
     if unsafe:
         yield f"{unsafe:,} {'more ' if safe else 'fixable '}with --unsafe-fixes"
-
-
-def _fix(finding: Finding) -> str | None:
-    return None if finding.fix is None else finding.fix.safety

@@ -169,7 +169,7 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
         Topic.TORCH: any(file.format in ("torch-zip", "torch-legacy") for file in files),
         Topic.ADAPTERS: any(part.role == "adapter" for part in checkpoint.parts),
         Topic.SIDE_FILES: any(part.beside or part.entries for part in checkpoint.parts),
-        Topic.FOLDERS: checkpoint.layout != "file",
+        Topic.FOLDERS: checkpoint.kind.grain != "file",
         Topic.SEVERAL_FILES: any(len(part.files) > 1 for part in checkpoint.parts),
         Topic.SHARDS: any(part.indexes for part in checkpoint.parts) or any("-of-" in file.path for file in files),
         Topic.SCANS: any(file.scans is not None for file in files),

@@ -46,7 +46,7 @@ class AdapterAndModelMixed(Rule):
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
-        if checkpoint.layout != "peft":
+        if checkpoint.kind.loads != "adapter":
             return
         adapters = [file.path for part in checkpoint.parts_with("adapter") for file in part.files]
         models = [file.path for part in checkpoint.parts_with("model") for file in part.files]

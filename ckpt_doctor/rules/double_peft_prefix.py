@@ -15,7 +15,7 @@ from ._kit.rule import Rule
 
 PREFIX = "base_model.model."
 _MEMGENS = "base_model.model.model.model."
-_FAMILY = ("memgen", "weaver", "trigger")
+_TRAINER = "MemGen"
 
 
 class DoublePeftPrefix(Rule):
@@ -57,7 +57,7 @@ class DoublePeftPrefix(Rule):
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts_with("adapter"):
             for file in part.files:
-                if checkpoint.layout in _FAMILY:
+                if checkpoint.kind.trainer == _TRAINER:
                     yield from self._adapted_once_more(checkpoint, file)
                 names = [tensor.name for tensor in file.tensors if tensor.name.startswith(PREFIX * 2)]
                 if names:
@@ -80,15 +80,13 @@ class DoublePeftPrefix(Rule):
         if not names or not all(name.startswith(_MEMGENS) for name in names):
             return
         # Only in its own layout can that from_pretrained open the files.
-        who = (
-            "Only that from_pretrained restores them" if checkpoint.layout == "memgen" else "It cannot read this layout"
-        )
+        theirs = checkpoint.kind.loader
+        who = "Only that from_pretrained restores them" if theirs else "It cannot read this layout"
         yield self.finding(
             f"All {counted(len(names), 'name')} begin with {_MEMGENS}, one model. more than PEFT asks for on the base: "
             f"saved after MemGen's own from_pretrained, which adapts a model that is adapted already. {who}; "
             "PeftModel.from_pretrained on the base restores none. See what your evaluation restores: "
-            f"{shell('verify', checkpoint.path)} --model CONFIG.yaml --loader "
-            + ("memgen-upstream" if checkpoint.layout == "memgen" else "FILE.py:FUNCTION"),
+            f"{shell('verify', checkpoint.path)} --model CONFIG.yaml --loader {theirs or 'FILE.py:FUNCTION'}",
             path=file.path,
             tensors=names,
             evidence={"names": len(names), "prefix": _MEMGENS},

@@ -45,7 +45,7 @@ class ExecutableArchive(DefectRule):
         """For TorchScript with tensors, the command that takes them out."""
         if defect.evidence.get("kind") != "torchscript" or not file.tensors:
             return self.advice
-        path = checkpoint.path if checkpoint.layout == "file" else posixpath.join(checkpoint.path, file.path)
+        path = checkpoint.path if checkpoint.kind.grain == "file" else posixpath.join(checkpoint.path, file.path)
         command = shell("convert", path, "--to", "safetensors", "--tensors-only")
         count = counted(len(file.tensors) - len(file.outside) or len(file.tensors), "tensor")
         return f"torch.load refuses it by default. To take out its {count} without running it: `{command}`"

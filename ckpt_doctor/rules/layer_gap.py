@@ -54,7 +54,7 @@ class LayerGap(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts_with("model"):
-            if checkpoint.layout == "transformers" and part.config and part.config.data and _is_whole(part):
+            if checkpoint.kind.covers == "model" and part.config and part.config.data and _is_whole(part):
                 yield from self._whole_model(part, part.config.data)
         for view in adapters(checkpoint):
             yield from self._adapter(view)

@@ -96,10 +96,10 @@ class SaveInterrupted(Rule):
         yield from self._temporaries(checkpoint)
 
     def _stopped(self, checkpoint: Checkpoint) -> Iterator[Finding]:
-        """MemGen's own save, where every file from some point on is absent or the last one is damaged."""
-        if checkpoint.layout != "memgen" or any(checkpoint.parts_with("model")):
+        """A save in a known order, where every file from some point on is absent or the last one is damaged."""
+        if not checkpoint.kind.in_order or any(checkpoint.parts_with("model")):
             return
-        steps = list(_memgen_steps(checkpoint))
+        steps = list(_steps(checkpoint))
         there = [path for path, file in steps if file is not None]
         absent = [path for path, file in steps if file is None]
         if not there or not absent or [path for path, _ in steps] != there + absent:
@@ -107,8 +107,8 @@ class SaveInterrupted(Rule):
         last = next(file for path, file in steps if path == there[-1])
         after = f"in the middle of {there[-1]}" if _is_damaged(last) else f"after {there[-1]}"
         yield self.finding(
-            f"The save stopped {after}. MemGen writes {counted(len(absent), 'file')} after that, and none is there: "
-            f"{listed(absent)}. Use an earlier checkpoint, or save again from the training run.",
+            f"The save stopped {after}. {checkpoint.kind.trainer} writes {counted(len(absent), 'file')} after that, "
+            f"and none is there: {listed(absent)}. Use an earlier checkpoint, or save again from the training run.",
             path=there[-1],
             evidence={"written": there, "absent": absent},
         )
@@ -139,12 +139,14 @@ class SaveInterrupted(Rule):
                 )
 
 
-def _memgen_steps(checkpoint: Checkpoint) -> Iterator[tuple[str, WeightFile | ConfigFile | None]]:
-    """What ``MemGenModel.save_pretrained`` of KANABOON1/MemGen writes, in its order, each with what is there of it.
+def _steps(checkpoint: Checkpoint) -> Iterator[tuple[str, WeightFile | ConfigFile | None]]:
+    """The files of the save in the order in which they are written, each with what is there of it.
 
-    PEFT writes an adapter's weights first and its config after them.
+    So ``MemGenModel.save_pretrained`` of KANABOON1/MemGen does it: the config, then part by part. PEFT writes an
+    adapter's weights first and its config after them.
     """
-    yield "config.json", checkpoint.config
+    if checkpoint.kind.config:
+        yield checkpoint.kind.config, checkpoint.config
     for part in checkpoint.parts:
         if part.auxiliary or part.secondary or not part.required:
             continue

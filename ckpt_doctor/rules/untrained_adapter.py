@@ -83,7 +83,7 @@ class UntrainedAdapter(Rule):
 
 def _waits_for_its_stage(checkpoint: Checkpoint, part: Part) -> bool:
     """Whether this is the trigger of a MemGen checkpoint whose ``config.json`` says that it is not in use."""
-    if checkpoint.layout != "memgen" or not part.name.startswith("trigger"):
+    if checkpoint.kind.trainer != "MemGen" or not part.name.startswith("trigger"):
         return False
     data = (checkpoint.config.data if checkpoint.config is not None else None) or {}
     return data.get("trigger_active") is False

@@ -75,7 +75,7 @@ class WrapperPrefix(Rule):
                         path=file.path,
                         tensors=names,
                         evidence={"prefix": prefix, "tensors_in_file": len(file.tensors)},
-                        severity=Severity.WARNING if checkpoint.layout == "file" else None,
+                        severity=Severity.WARNING if checkpoint.kind.grain == "file" else None,
                         fix=self.repair(
                             checkpoint,
                             f"strip {prefix} from the names",

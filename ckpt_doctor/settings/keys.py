@@ -1,23 +1,26 @@
-"""The keys of a settings file: what each may hold, and what holds where nobody says anything."""
+"""The keys of a settings file: what each may hold, and its default."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpt_doctor.core.errors import SettingsError, UnknownNameError
-from ckpt_doctor.core.findings import Severity
-from ckpt_doctor.core.layout import Layout
+from ckpt_doctor.core.findings import FailOn, Severity
+from ckpt_doctor.core.layout import Expectation, Layout
 from ckpt_doctor.core.path_ignores import PathIgnore
 from ckpt_doctor.core.policy import EXPECTATIONS, FAIL_ON
 from ckpt_doctor.layouts import LAYOUTS
 from ckpt_doctor.rules._kit.choices import codes_of, find_rule, rule_choices
 
 from .layout_tables import layouts
-from .loading import PREFIX
+from .search import PREFIX
 from .values import Place, flag, nearest, one_of, table, text, texts
+
+if TYPE_CHECKING:
+    from ckpt_doctor.reporting import OutputFormat
 
 
 class Key(NamedTuple):
@@ -49,11 +52,11 @@ class Key(NamedTuple):
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def _expect(value: Any, place: Place) -> str:
+def _expect(value: Any, place: Place) -> Expectation:
     return one_of(value, place, EXPECTATIONS)
 
 
-def _fail_on(value: Any, place: Place) -> str:
+def _fail_on(value: Any, place: Place) -> FailOn:
     return one_of(value, place, FAIL_ON)
 
 
@@ -64,7 +67,7 @@ def _rules(value: Any, place: Place) -> tuple[str, ...]:
         raise SettingsError(str(error)) from None
 
 
-def _formats(value: Any, place: Place) -> tuple[str, ...]:
+def _formats(value: Any, place: Place) -> tuple[OutputFormat, ...]:
     from ckpt_doctor.reporting import FORMATS
 
     names = [name.strip() for item in texts(value, place) for name in item.split(",")]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckpt_doctor.core.layout import RESERVED_ROLES, Layout, LayoutPart, LayoutSize
+from ckpt_doctor.core.layout import RESERVED_ROLES, Form, Layout, LayoutPart, LayoutSize
 from ckpt_doctor.core.policy import EXPECTATIONS
 from ckpt_doctor.layouts import LAYOUTS
 from ckpt_doctor.layouts.names import has_weight_ending, is_text_name
@@ -92,14 +92,14 @@ def _part(given: Mapping[str, Any], place: Place) -> LayoutPart:
     return part
 
 
-def _form(role: str, paths: Sequence[str], place: Place) -> str:
+def _form(role: str, paths: Sequence[str], place: Place) -> Form:
     """What the paths name: ``folder``, ``file`` or ``document``. They must all be of one form."""
     weights = [has_weight_ending(path) for path in paths]
     if role == "adapter":
         if any(weights) or any(map(is_text_name, paths)):
             raise place.wrong("an adapter is named by its folder, which holds adapter_config.json and the weights")
         return "folder"
-    forms = {"file" if is_weights else "folder" for is_weights in weights}
+    forms: set[Form] = {"file" if is_weights else "folder" for is_weights in weights}
     if role != "model":
         forms = {"document" if is_text_name(path) else "file" for path in paths}
     if len(forms) > 1:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpt_doctor.core.policy import Policy
 
-from .search import Search, read, search
+from .search import CONFIG_VARIABLE, PREFIX, Search, read, search
 
-PREFIX = "CKPT_DOCTOR_"
-"""What the names of our environment variables begin with."""
-CONFIG_VARIABLE = PREFIX + "CONFIG"
+if TYPE_CHECKING:
+    from ckpt_doctor.reporting import OutputFormat
 
 
 class Settings(NamedTuple):
@@ -37,9 +36,9 @@ class Settings(NamedTuple):
         return Policy(**{name: value for name, value in given.items() if name in Policy._fields})
 
     @property
-    def output_format(self) -> tuple[str, ...]:
+    def output_format(self) -> tuple[OutputFormat, ...]:
         """The formats of reports; empty where nothing was said."""
-        formats: tuple[str, ...] = self.values.get("output-format", ())
+        formats: tuple[OutputFormat, ...] = self.values.get("output-format", ())
         return formats
 
     def overlaid(self, values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:

@@ -9,10 +9,11 @@ from typing import Any
 from ckpt_doctor.core.results import SettingInfo
 
 from .keys import KEYS
-from .loading import CONFIG_VARIABLE, PREFIX, Settings
+from .loading import Settings
+from .search import CONFIG_VARIABLE, PREFIX
 
 DEFAULT = "default"
-"""The source of what nobody has set."""
+"""The source of a value that is not set."""
 
 # Read by the command line itself, and given to a command behind the gate.
 _OTHER_VARIABLES = (CONFIG_VARIABLE, PREFIX + "DEBUG", PREFIX + "CHECKPOINT")

@@ -16,6 +16,11 @@ PROJECT_FILE = "pyproject.toml"
 TABLE = "ckpt-doctor"
 """Our table in a project's file is ``[tool.ckpt-doctor]``."""
 
+PREFIX = "CKPT_DOCTOR_"
+"""What the names of our environment variables begin with."""
+CONFIG_VARIABLE = PREFIX + "CONFIG"
+"""Names the settings file, as ``--config`` does."""
+
 _MISSPELT = "ckpt_doctor"  # what the package is called, so that people write the table so
 _LIMIT = 16 << 20  # bytes
 

@@ -107,6 +107,7 @@ def coverage(question: Question, tensors: Tensors, problems: Sequence[Finding], 
         tuple(lines),
         checkpoint.path,
         own_loader=question.names.loader == AUTO and load_of(checkpoint).has_own,
+        grain=checkpoint.kind.grain,
     )
 
 

@@ -15,14 +15,15 @@ from ckpt_doctor.core.errors import GateError, NoCheckpointError, UnknownNameErr
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.gate.names import counter_of, family_of, time_of
 from ckpt_doctor.gate.order import newest, newest_first, written_later
-from ckpt_doctor.gate.saves import Save, saves
+from ckpt_doctor.gate.save import Save
+from ckpt_doctor.gate.saves import saves
 from ckpt_doctor.layouts import Found
 from ckpt_doctor.layouts.registry import WEAVER
 from support.trees import aged, broken, copied, light, weaver
 
 
 def save(path: str, written: int = 0) -> Save:
-    found = Found(WEAVER, Path(path), path, (), lambda: pytest.fail("nobody has to read it"))
+    found = Found(WEAVER, Path(path), path)
     return Save(path, (found,), tuple(path.split("/")), written)
 
 

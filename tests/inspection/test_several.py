@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -11,18 +12,17 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Report
 from ckpt_doctor.inspection import inspect, judge, several
-from ckpt_doctor.layouts import Found, Survey, find
+from ckpt_doctor.layouts import Found, Survey, find, read, survey
 from ckpt_doctor.layouts.registry import WEAVER as WEAVER_LAYOUT
 from ckpt_doctor.runtime.cores import available_cores
+from support.acting import Acting
 from support.children import LIMIT, running
 from support.command_line import run, start
 from support.damages.files import DAMAGES
@@ -40,13 +40,16 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(several, "_WORTH", 1e-9)
 
 
-def acting(program: str, name: str = "acting") -> Found:
-    """A checkpoint whose reading runs a program."""
-    return Found(WEAVER_LAYOUT, Path(name), name, (), partial(exec, textwrap.dedent(program)))
+ACTING = Found(WEAVER_LAYOUT, Path("acting"), "acting")
+"""A checkpoint whose judgement runs a program: the one that :func:`running_in` is given."""
 
 
-def ending(how: str) -> Found:
-    return acting(f"import os, signal; {how}", "ending")
+def running_in(program: str) -> Acting:
+    return Acting({"acting": program})
+
+
+def ending(how: str) -> Acting:
+    return running_in(f"import os, signal; {how}")
 
 
 def healthy(count: int) -> list[Found]:
@@ -77,8 +80,10 @@ def test_the_order_is_that_of_one_process(eager: None, tmp_path: Path) -> None:
     for name in "abcdef":
         shutil.copytree(WEAVER, tmp_path / name / "weaver")
     found = find(tmp_path)
-    found.insert(1, acting("import time; time.sleep(0.3); raise KeyError", "slow"))
-    paths = [Path(item.checkpoint.path).parent.name or "slow" for item in judge(found, jobs=2).diagnoses]
+    found.insert(1, ACTING)
+    standard = running_in("import time; time.sleep(0.3); raise KeyError")
+    diagnoses = judge(found, standard=standard, jobs=2).diagnoses
+    paths = [Path(item.checkpoint.path).parent.name or "slow" for item in diagnoses]
     assert paths == ["a", "slow", *"bcdef"]
 
 
@@ -95,7 +100,7 @@ def test_the_order_is_that_of_one_process(eager: None, tmp_path: Path) -> None:
     ],
 )
 def test_a_process_that_dies_names_its_checkpoint(eager: None, how: str, said: str) -> None:
-    report = judge([*healthy(4), ending(how), *healthy(4), ending(how)], jobs=2)
+    report = judge([*healthy(4), ACTING, *healthy(4), ACTING], standard=ending(how), jobs=2)
     assert verdicts(report) == [*[True] * 4, False, *[True] * 4, False]
     (finding,) = report.diagnoses[4].findings
     assert (finding.code, finding.always_fails) == ("CKD112", True)
@@ -106,26 +111,15 @@ def test_a_process_that_dies_names_its_checkpoint(eager: None, how: str, said: s
 @NOT_WINDOWS
 def test_what_only_fails_beside_others_is_judged_alone(eager: None, tmp_path: Path) -> None:
     # As where memory suffices for one: it is killed the first time.
-    note = f"""
+    standard = running_in(f"""
         import os, pathlib, signal
-        from ckpt_doctor.layouts import find
         note = pathlib.Path({str(tmp_path / "note")!r})
         if not note.exists():
             note.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-    """
-    large = find(WEAVER)[0]._replace(
-        read=partial(
-            eval,
-            "(exec(note), find(weaver)[0].read())[1]",
-            {
-                "note": textwrap.dedent(note),
-                "weaver": str(WEAVER),
-                "find": find,
-            },
-        )
-    )
-    assert verdicts(judge([*healthy(3), large, *healthy(3)], jobs=2)) == [True] * 7
+    """)
+    large = find(WEAVER)[0]._replace(path="acting")
+    assert verdicts(judge([*healthy(3), large, *healthy(3)], standard=standard, jobs=2)) == [True] * 7
     assert (tmp_path / "note").exists()
 
 
@@ -134,7 +128,7 @@ def test_what_only_fails_beside_others_is_judged_alone(eager: None, tmp_path: Pa
     ("error", "said"), [("KeyError('x')", "KeyError: 'x'. This is a bug"), ("MemoryError()", "memory ran out")]
 )
 def test_an_exception_is_a_finding_of_its_checkpoint(eager: None, jobs: int, error: str, said: str) -> None:
-    report = judge([*healthy(3), acting(f"raise {error}"), *healthy(3)], jobs=jobs)
+    report = judge([*healthy(3), ACTING, *healthy(3)], standard=running_in(f"raise {error}"), jobs=jobs)
     assert verdicts(report) == [*[True] * 3, False, *[True] * 3]
     (finding,) = report.findings
     assert finding.always_fails
@@ -143,16 +137,25 @@ def test_an_exception_is_a_finding_of_its_checkpoint(eager: None, jobs: int, err
 
 def test_of_one_checkpoint_an_exception_is_an_exception() -> None:
     with pytest.raises(KeyError):
-        judge([acting("raise KeyError('x')")])
+        judge([ACTING], standard=running_in("raise KeyError('x')"))
 
 
 def test_what_cannot_be_handed_over_is_done_here(eager: None) -> None:
-    (found,) = find(WEAVER)
+    local = Acting({}, lambda: None)
+    diagnoses = several.judge_several(healthy(5), Policy(), [None, None, local, None, None], jobs=2)
+    assert [diagnosis.healthy for diagnosis in diagnoses] == [True] * 5
 
-    def closure() -> Checkpoint:
-        return found.read()
 
-    assert verdicts(judge([*healthy(2), found._replace(read=closure), *healthy(2)], jobs=2)) == [True] * 5
+def test_what_is_found_can_be_handed_over(tmp_path: Path) -> None:
+    (tmp_path / "latest").write_text("global_step2")
+    (tmp_path / "global_step1").mkdir()
+    for name in ("lone.pt", "lone.bin"):
+        shutil.copy(HEALTHY / "weaver_bin/weaver/projections.pt", tmp_path / name)
+    found = [*survey(HEALTHY).found, *survey(tmp_path).found]
+    assert {item.absent for item in found} == {True, False}
+    again = pickle.loads(pickle.dumps(found))
+    assert again == found
+    assert list(map(read, again)) == list(map(read, found))
 
 
 @pytest.mark.parametrize("executable", ["", "/nonexistent/python", shutil.which("false") or "false"])
@@ -174,18 +177,20 @@ def test_a_small_tree_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None
 
 PROGRAM = """
     import sys
-    from functools import partial
     from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    from support.acting import Acting
     from ckpt_doctor.inspection import run, several
     from ckpt_doctor.layouts import Found, Survey, find
     from ckpt_doctor.layouts.registry import WEAVER
 
     several._WORTH = 1e-9
     note = "import os, time; open(os.path.join({folder!r}, str(os.getpid())), 'w').close(); time.sleep({seconds})"
-    sleeper = Found(WEAVER, Path("x"), "x", (), partial(exec, note))
+    sleeper = Found(WEAVER, Path("x"), "x")
     healthy = find({weaver!r})
     asleep = [sleeper._replace(root=Path(str(n))) for n in range(4)]
     run.survey = lambda *_, **__: Survey([healthy[0], *asleep])
+    run._standards = lambda found, _: [Acting({{"x": note}})] * len(found)
     from ckpt_doctor.cli.root import cli
     cli.main(["inspect", "whatever", "--jobs", "2"])
 """
@@ -195,7 +200,8 @@ PROGRAM = """
 def sleeping(folder: Path, seconds: float) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """An inspection whose two processes are asleep, and their numbers."""
     folder.mkdir()
-    program = textwrap.dedent(PROGRAM).format(folder=str(folder), seconds=seconds, weaver=str(WEAVER))
+    places = {"folder": str(folder), "weaver": str(WEAVER), "tests": str(Path(__file__).parents[1])}
+    program = textwrap.dedent(PROGRAM).format(seconds=seconds, **places)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with running([sys.executable, "-c", program], cwd=REPOSITORY, text=True, **streams) as first:
         deadline = time.monotonic() + LIMIT
@@ -255,8 +261,11 @@ def test_nothing_is_imported_from_the_current_directory(tmp_path: Path) -> None:
 @NOT_WINDOWS
 def test_a_process_that_dies_is_never_0(eager: None, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [item._replace(root=Path(str(number))) for number, item in enumerate(healthy(4))]
-    found.insert(2, ending("os.kill(os.getpid(), signal.SIGKILL)")._replace(path="run/w\x1b[2J"))
+    odd = "run/w\x1b[2J"
+    found.insert(2, ACTING._replace(path=odd))
+    standard = Acting({odd: "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"})
     monkeypatch.setattr("ckpt_doctor.inspection.run.survey", lambda *_, **__: Survey(found))
+    monkeypatch.setattr("ckpt_doctor.inspection.run._standards", lambda found, _: [standard] * len(found))
     result = run("inspect", "runs", "--jobs", "2", "--fail-on", "never", "--ignore", "CKD")
     assert (result.exit_code, result.stderr) == (1, "")
     assert "run/w\\x1b[2J" in result.stdout

@@ -242,12 +242,12 @@ def test_a_pipeline_whose_component_is_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_nested_adapters_are_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ckpt_doctor.layouts import peft
+    from ckpt_doctor.layouts import nesting
 
     for number in range(5):
         shutil.copytree(HEALTHY / "peft" / "lora", tmp_path / f"a{number}")
     calls = []
-    monkeypatch.setattr(peft, "nested_below", lambda folder: calls.append(folder))
+    monkeypatch.setattr(nesting, "folder_of_adapter", lambda folder: calls.append(folder))
     assert len(inspect(tmp_path).diagnoses) == 5
     assert calls == []
 

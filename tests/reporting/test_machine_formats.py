@@ -17,7 +17,7 @@ from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.results import Diagnosis, Report
 from ckpt_doctor.layouts.registry import FILE, WEAVER
-from ckpt_doctor.reporting import FORMATS, coverage_lines, report_lines
+from ckpt_doctor.reporting import FORMATS, report_lines
 from ckpt_doctor.reporting.escape import printable
 from ckpt_doctor.reporting.presentation import Presentation
 from ckpt_doctor.rules._kit.choices import rule_info
@@ -35,7 +35,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 
 def coverage_text(coverage: Coverage, output_format: str, look: Presentation = PLAIN) -> str:
-    return "".join(line + "\n" for line in coverage_lines(coverage, output_format, look))
+    return "".join(line + "\n" for line in report_lines(coverage, output_format, look))
 
 
 def golden_name(case: str, output_format: str) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from ckpt_doctor.analysis.listing import Listing, listing
 from ckpt_doctor.core.findings import Finding, Fix, Severity
 from ckpt_doctor.core.results import Diagnosis, Report
 from ckpt_doctor.core.version import __version__
 from ckpt_doctor.reporting import FORMATS, report_lines
-from ckpt_doctor.reporting.listing import Listing, document, listing, table
+from ckpt_doctor.reporting.listing import document, table
 from ckpt_doctor.reporting.presentation import Presentation
 from support.hand_made import HOSTILE, checkpoint, tensor
 

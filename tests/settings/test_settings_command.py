@@ -127,4 +127,10 @@ def test_nothing_is_parsed_where_nothing_is_said(here: Path, text: str | None) -
     )
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "ckpt_doctor.settings.search" in imported
-    assert not imported & {"tomllib", "tomli", "difflib", "ckpt_doctor.settings.keys", "ckpt_doctor.layouts.custom"}
+    assert not imported & {
+        "tomllib",
+        "tomli",
+        "difflib",
+        "ckpt_doctor.settings.keys",
+        "ckpt_doctor.settings.layout_tables",
+    }

@@ -13,7 +13,7 @@ from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.weight_file import Storage, TensorInfo, TensorScan, WeightFile
-from ckpt_doctor.layouts.registry import BUILT_IN
+from ckpt_doctor.layouts.registry import kind_named
 from ckpt_doctor.rules._kit.rule import Rule
 
 
@@ -74,7 +74,7 @@ def checkpoint(
         **{
             "root": Path("here"),
             "path": "here",
-            "kind": next(kind for kind in BUILT_IN if kind.name == layout),
+            "kind": kind_named(layout),
             "variant": "",
             "parts": parts,
             "others": others,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ckpt_doctor.core.layout import Layout
-from ckpt_doctor.layouts.registry import BUILT_IN
+from ckpt_doctor.layouts.registry import LAYOUTS, kind_named
 from ckpt_doctor.verification.model.loads import LOADS
 
 
-@pytest.mark.parametrize("kind", [*BUILT_IN, Layout("a-teams-own")], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*map(kind_named, LAYOUTS), Layout("a-teams-own")], ids=lambda kind: kind.name)
 def test_every_kind_has_an_entry(kind: Layout) -> None:
     assert kind.loads in LOADS
 

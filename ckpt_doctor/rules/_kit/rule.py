@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from ckpt_doctor.core.actions import Action, Rewrite
+from ckpt_doctor.core.actions import Action, Rewrite, Safety
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.findings import MAX_TENSORS, Finding, Fix, Severity
@@ -30,7 +30,7 @@ class Rule:
     name: ClassVar[str]
     severity: ClassVar[Severity]
     needs: ClassVar[str] = "headers"
-    fix: ClassVar[str] = "none"
+    fix: ClassVar[Safety | Literal["none"]] = "none"
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """Yield what is wrong with ``checkpoint``."""
@@ -83,7 +83,7 @@ class Rule:
         more = [*(["--expect", expect] if expect else []), *(["--deep"] if deep else [])]
         more += ["--unsafe-fixes"] if unsafe else []
         command = shell("fix", checkpoint.path, "--select", self.code, *more)
-        return Fix(title, "unsafe" if unsafe else "safe", command, actions)
+        return Fix(title, "unsafe" if unsafe else "safe", command, actions, expect, deep)
 
     @classmethod
     def info(cls) -> RuleInfo:

@@ -18,6 +18,7 @@ from ckpt_doctor.verification.question import Question
 from .asked import asked_part
 from .bases import attempted, base_config, fitting_class, hollow_model, new_model, quantiser, without_quantiser
 from .choosing import kinds
+from .live import LiveModel
 from .plan import Load, Plan
 
 
@@ -84,7 +85,7 @@ def _fitting_elsewhere(config: Any, kinds: Callable[[], Iterator[Any]], part: Pa
 def _fits(config: Any, kind: Any, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """The name of the class that ``kind`` builds, where that has a place for all of these."""
     outcome = run(lambda: hollow_model(config, kind))
-    for naming in namings(outcome.result) if outcome.error is None else ():
+    for naming in namings(LiveModel(outcome.result)) if outcome.error is None else ():
         there = {key: target.shape for key, target in naming.targets.items()}
         if all(there.get(name) == size for name, size in shapes.items()):
             return type(outcome.result).__name__

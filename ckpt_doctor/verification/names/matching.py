@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.parts import Part
-from ckpt_doctor.verification.model.live import Target, plain_name
+from ckpt_doctor.verification.model.live import LiveModel, Target, plain_name
 
 from .adapter_conversions import fused_adapter_tensors
 from .conversions import renamed
@@ -48,15 +48,15 @@ class PartMatch:
         return self.part.role == "adapter" and self.naming.adapter is None
 
 
-def match(model: nn.Module, checkpoint: Checkpoint, *, exact: bool = False) -> list[PartMatch]:
-    """Match every part of ``checkpoint`` with the tensors of ``model``.
+def match(live: LiveModel, checkpoint: Checkpoint, *, exact: bool = False) -> list[PartMatch]:
+    """Match every part of ``checkpoint`` with the tensors of the model.
 
     ``exact`` allows the names that the ecosystem's own loaders understand and no prefixes, for where no load follows
     that could show whether they are understood.
     """
-    everything = namings(model)
+    everything = namings(live)
     parts = (tensors for tensors in wanted(checkpoint).values() if tensors)
-    return [_match_part(model, tensors[0].part, tensors, everything, exact=exact) for tensors in parts]
+    return [_match_part(live.module, tensors[0].part, tensors, everything, exact=exact) for tensors in parts]
 
 
 def _match_part(

@@ -7,15 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.verification.model.live import (
-    Target,
-    direct,
-    has_adapters,
-    live_tensors,
-    outermost,
-    parameter_names,
-    plain_name,
-)
+from ckpt_doctor.verification.model.live import LiveModel, Target, direct, outermost, plain_name
 
 from .conversions import is_transformers, saved_names
 
@@ -26,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Naming:
-    """Checkpoint names to targets. ``owns`` says that a checkpoint of this naming must hold all of its parameters.
+    """One way to name the tensors of a model: checkpoint names to targets.
 
-    ``path`` is the module that the names are relative to, ``adapter`` the PEFT adapter that they are of, if any, and
-    ``live`` maps the module's own names to those of the whole model.
+    ``path`` is the module that the names are relative to, ``adapter`` the PEFT adapter that they are of, if any. A
+    checkpoint of this naming must hold all of the names in ``owns``.
     """
 
     targets: Mapping[str, Target]
@@ -38,25 +30,21 @@ class Naming:
     owns: frozenset[str] = field(default_factory=frozenset)
 
 
-def namings(model: nn.Module) -> list[Naming]:
-    """Every naming of ``model``: its own names, those of each adapter in it, those that transformers saves under."""
-    tensors = live_tensors(model)
-    trained = parameter_names(model)
-    plain = {plain_name(name): direct(name, value, trained=name in trained) for name, value in tensors.items()}
-    found = [Naming(plain)]
-    found += _adapter_namings(model)
-    for path, module in outermost(model, is_transformers):
-        below = _below(tensors, path)
-        targets = saved_names(module, below, parameter_names(module))
+def namings(live: LiveModel) -> list[Naming]:
+    """Every naming of a model: its own names, those of each adapter in it, those that transformers saves under."""
+    found = [Naming({plain_name(name): target for name, target in _all_targets(live).items()})]
+    found += _adapter_namings(live)
+    for path, module in outermost(live.module, is_transformers):
+        targets = saved_names(module, _below(live.tensors, path), _names_below(live.parameters, path))
         if targets:
             found.append(Naming({key: _moved(target, path) for key, target in targets.items()}, path))
     return found
 
 
-def raw_names(model: nn.Module) -> set[str]:
+def raw_names(live: LiveModel) -> set[str]:
     """The names that a loader sees which compares keys with those of the model, or of an adapted model inside of it."""
-    names = set(live_tensors(model))
-    for path, _ in outermost(model, has_adapters):
+    names = set(live.tensors)
+    for path, _ in live.adapted:
         names |= {name.removeprefix(f"{path}.") for name in names if name.startswith(f"{path}.")}
     return names
 
@@ -66,10 +54,13 @@ def transformers_models(model: nn.Module) -> list[Any]:
     return [module for _, module in outermost(model, is_transformers)]
 
 
-def _adapter_namings(model: nn.Module) -> Iterator[Naming]:
-    for path, module in outermost(model, has_adapters):
-        tensors = live_tensors(module)
-        trained = parameter_names(module)
+def _all_targets(live: LiveModel) -> dict[str, Target]:
+    return {name: direct(name, value, trained=name in live.parameters) for name, value in live.tensors.items()}
+
+
+def _adapter_namings(live: LiveModel) -> Iterator[Naming]:
+    for path, module in live.adapted:
+        tensors, trained = _below(live.tensors, path), _names_below(live.parameters, path)
         for adapter, config in module.peft_config.items():
             if getattr(config, "is_prompt_learning", False):
                 targets = _prompt_targets(module, adapter, tensors)
@@ -194,3 +185,8 @@ def _moved(target: Target, path: str) -> Target:
 def _below(tensors: Mapping[str, torch.Tensor], path: str) -> dict[str, torch.Tensor]:
     start = f"{path}." if path else ""
     return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _names_below(names: frozenset[str], path: str) -> frozenset[str]:
+    start = f"{path}." if path else ""
+    return frozenset(name[len(start) :] for name in names if name.startswith(start))

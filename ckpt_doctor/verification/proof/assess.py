@@ -40,7 +40,7 @@ def assess(evidence: Evidence) -> Judgement:
     rows = [row for part in parts for row in part.rows]
     if evidence.values:
         judge_offloaded(evidence, rows)
-        by_content(evidence.model, evidence.checkpoint, rows)
+        by_content(evidence.live, evidence.checkpoint, rows)
     _forgive_what_is_computed(evidence, rows)
     _judge_codes_and_ties(evidence, parts, settings)
     notes = [*_find_merged(evidence, parts), *_doubt(evidence, parts)]
@@ -51,7 +51,7 @@ def assess(evidence: Evidence) -> Judgement:
 
 def _matched(evidence: Evidence, settings: Mapping[str, Any]) -> list[PartMatch]:
     """The tensors with the parameters of their names, also the pieces of quantised weights."""
-    matches = match(evidence.model, evidence.checkpoint, exact=evidence.exact)
+    matches = match(evidence.live, evidence.checkpoint, exact=evidence.exact)
     if settings and not evidence.values:
         for found in matches:
             add_packed(evidence.model, found, settings)
@@ -92,7 +92,7 @@ def _find_merged(evidence: Evidence, parts: Sequence[JudgedPart]) -> Iterator[st
         if evidence.reference is None or not part.match.unadapted or part.arrived == len(part.rows):
             continue
         folder = str(evidence.checkpoint.root / part.match.part.directory)
-        unknown = find_merged(evidence.model, folder, part.rows, evidence.reference)
+        unknown = find_merged(evidence.live, folder, part.rows, evidence.reference)
         if unknown is not None:
             yield unknown
 

@@ -10,7 +10,7 @@ from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.rules._kit.load_rule import Step
 from ckpt_doctor.rules.parameter_not_covered import SAVE_AGAIN, ParameterNotCovered
-from ckpt_doctor.verification.model.live import Place, live_tensors, parameter_names, place, plain_name
+from ckpt_doctor.verification.model.live import LiveModel, Place, place, plain_name
 from ckpt_doctor.verification.model.loads import load_of
 from ckpt_doctor.verification.names.matching import PartMatch
 
@@ -32,11 +32,10 @@ class Gap(NamedTuple):
 def uncovered(evidence: Evidence, matches: list[PartMatch], *, advise: bool) -> Iterator[Finding]:
     """CKD003, with what to do about it where ``advise`` is set."""
     for number, gap in enumerate(_gaps(evidence, matches)):
-        step = Step()
-        if advise:
-            # What can be said about names belongs to the first.
-            step = next_steps(matches, evidence.shown_folder) if number == 0 else SAVE_AGAIN
-            step = step if step.text else SAVE_AGAIN
+        # What can be said about names belongs to the first.
+        step = next_steps(matches, evidence.shown_folder) if advise and number == 0 else Step()
+        if advise and not step.text:
+            step = SAVE_AGAIN
         yield ParameterNotCovered().report(gap.parameters, gap.owner, step)
 
 
@@ -46,19 +45,19 @@ def _gaps(evidence: Evidence, matches: list[PartMatch]) -> Iterator[Gap]:
     Where the model was not built for this checkpoint, a part of it of which the checkpoint has nothing, such as a new
     head, is left alone.
     """
-    model, checkpoint = evidence.model, evidence.checkpoint
-    tensors = live_tensors(model)
-    held = _held(matches, tensors)
+    live, checkpoint = evidence.live, evidence.checkpoint
+    held = _held(matches, live.tensors)
     for match in matches:
         if match.part.role == "adapter" and not match.part.secondary and match.naming.adapter is not None:
-            names = _of_adapter(match, tensors, held, exact=evidence.exact)
+            names = _of_adapter(match, live.tensors, held, exact=evidence.exact)
             if names:
                 yield Gap(names, f"the adapter {match.naming.adapter!r}")
-    named = list(_of_layout(checkpoint, model, tensors, held))
+    named = list(_of_layout(checkpoint, live, held))
     if named:
         yield Gap(named, "the modules that belong to the checkpoint")
     if checkpoint.kind.covers == "model" and any(match.targets for match in matches):
-        names = _of_model(model, tensors, held, whole=evidence.whole or _is_what_was_saved(model, checkpoint))
+        whole = evidence.whole or _is_what_was_saved(live.module, checkpoint)
+        names = _of_model(live, held, whole=whole)
         names += [name for match in matches for name in _slices_left_out(match)]
         if names:
             yield Gap(names, "the model")
@@ -93,9 +92,7 @@ def _of_adapter(part: PartMatch, tensors: dict[str, torch.Tensor], held: set[Pla
     return names
 
 
-def _of_layout(
-    checkpoint: Checkpoint, model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place]
-) -> Iterator[str]:
+def _of_layout(checkpoint: Checkpoint, live: LiveModel, held: set[Place]) -> Iterator[str]:
     """The entries that the layout says a side file must have, as far as the model has parameters of these names.
 
     Only MemGen's names are known to mean nothing else: a team's own head may have a ``weight``, as every module has.
@@ -109,11 +106,10 @@ def _of_layout(
         for entry in part.entries
         if entry.required
     }
-    trained = parameter_names(model)
-    for name in sorted(trained):
+    for name in sorted(live.parameters):
         own = plain_name(name)
         fits = any(own == entry or own.endswith(f".{entry}") for entry in entries)
-        if fits and place(tensors[name]) not in held:
+        if fits and place(live.tensors[name]) not in held:
             yield name
 
 
@@ -128,16 +124,16 @@ def _slices_left_out(part: PartMatch) -> Iterator[str]:
                 yield key
 
 
-def _of_model(model: nn.Module, tensors: dict[str, torch.Tensor], held: set[Place], *, whole: bool) -> list[str]:
+def _of_model(live: LiveModel, held: set[Place], *, whole: bool) -> list[str]:
+    model, tensors = live.module, live.tensors
     ignored = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_missing", None) or ()]
     unsaved = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
-    parameters = parameter_names(model)
     covered = {name.partition(".")[0] for name, value in tensors.items() if place(value) in held}
     names = []
     seen: set[Place] = set()
     for name in sorted(tensors):
         # Statistics are learnt as parameters are; a count of batches or a table of positions is not.
-        if name in unsaved or not (name in parameters or tensors[name].is_floating_point()):
+        if name in unsaved or not (name in live.parameters or tensors[name].is_floating_point()):
             continue
         where = place(tensors[name])
         if where in held or where in seen or any(pattern.search(name) for pattern in ignored):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.coverage import TensorCoverage
 from ckpt_doctor.core.findings import Finding
+from ckpt_doctor.verification.model.live import LiveModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +44,11 @@ class Evidence:
     folder: str | None = None
     reference: Reference | None = None
     progress: Progress | None = None
+
+    @cached_property
+    def live(self) -> LiveModel:
+        """The model, looked through once."""
+        return LiveModel(self.model)
 
     @property
     def shown_folder(self) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.coverage import RESTORED
 from ckpt_doctor.verification.hosting.isolation import run
-from ckpt_doctor.verification.model.live import Target, live_tensors, plain_name
+from ckpt_doctor.verification.model.live import LiveModel, Target, live_tensors, plain_name
 from ckpt_doctor.verification.values.comparing import Verdict
 from ckpt_doctor.verification.values.row import Row
 
@@ -28,15 +28,15 @@ _PREFIX = "base_model.model."
 _TOLERANCE = {"bfloat16": 2**-7, "float16": 2**-9, "float32": 1e-5, "float64": 1e-5}
 
 
-def find_merged(model: nn.Module, folder: str, rows: list[Row], reference: Reference) -> str | None:
+def find_merged(loaded: LiveModel, folder: str, rows: list[Row], reference: Reference) -> str | None:
     """Complete the ``rows`` of one adapter in place; returns why that could not be tried, if so.
 
     ``folder`` is the adapter's.
     """
     names = [row.wanted.tensor.name for row in rows]
-    live = {plain_name(name): value for name, value in live_tensors(model).items()}
+    live = {plain_name(name): value for name, value in loaded.tensors.items()}
     base: dict[str, torch.Tensor] = {}
-    for dtype in (None, *_other_dtypes(model)):
+    for dtype in (None, *_other_dtypes(loaded.module)):
         if base and all(value.dtype == dtype for value in base.values()):
             continue  # the first time was in that dtype
         # Who casts before merging gets other roundings than who casts afterwards.

@@ -91,7 +91,7 @@ def _naive(evidence: Evidence, part: JudgedPart) -> Iterator[Finding]:
     match, adapter = part.match, part.match.naming.adapter
     if match.part.role != "adapter" or adapter is None or not _found_nothing(evidence, part):
         return
-    names = raw_names(evidence.model)
+    names = raw_names(evidence.live)
     if any(row.wanted.tensor.name in names for row in part.rows):
         return
     start = f"{match.naming.path}." if match.naming.path else ""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.coverage import CAST, MISSING, RESTORED
-from ckpt_doctor.verification.model.live import Place, direct, live_tensors, parameter_names, place
+from ckpt_doctor.verification.model.live import LiveModel, Place, direct, place
 
 from .comparing import Comparison, Verdict, compare
 from .reading import TensorReader
 from .row import Row
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 _SHALLOW = 3  # words of a name such as net.0.weight, which another model may call fc.weight
 MOST = 2000
@@ -25,7 +25,7 @@ MOST = 2000
 _WORDS = re.compile(r"(?<![a-z])w(?=[qkvo](?![a-z]))|[a-z]+|[0-9]+")
 
 
-def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Row]) -> None:
+def by_content(live: LiveModel, checkpoint: Checkpoint, rows: list[Row]) -> None:
     """Complete the rows that have no target, in place.
 
     A tensor whose elements are all equal is left alone: it could have come from anywhere. So is one that two parameters
@@ -36,9 +36,8 @@ def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Row]) -> Non
     if not lost or len(lost) > MOST:
         return
     taken = {place(row.target.value()) for row in rows if row.target is not None and not row.target.computed}
-    tensors = live_tensors(model)
-    free = free_names(model, taken)
-    trained = parameter_names(model)
+    tensors = live.tensors
+    free = free_names(live, taken)
     hits: dict[str, list[tuple[Row, Comparison]]] = {}
     with TensorReader(checkpoint.root) as reader:
         for row in lost:
@@ -69,17 +68,17 @@ def by_content(model: nn.Module, checkpoint: Checkpoint, rows: list[Row]) -> Non
                 row.found_in = name
                 row.detail = f"its values are in {name}, by whose name they need not belong there"
                 continue
-            row.target = direct(name, tensors[name], trained=name in trained)
+            row.target = direct(name, tensors[name], trained=name in live.parameters)
             row.verdict = found.verdict
             row.status = RESTORED if found.verdict is Verdict.EQUAL else CAST
             row.detail = "found by its values" if row.status == RESTORED else found.dtypes
     assert all(row.status != MISSING or row.target is None for row in lost)
 
 
-def free_names(model: nn.Module, taken: Container[Place]) -> dict[tuple[int, ...], list[str]]:
-    """By shape, the tensors of ``model`` that nothing has ``taken``, tied ones once."""
+def free_names(live: LiveModel, taken: Container[Place]) -> dict[tuple[int, ...], list[str]]:
+    """By shape, the tensors of the model that nothing has ``taken``, tied ones once."""
     free: dict[tuple[int, ...], dict[Place, str]] = {}
-    for name, value in live_tensors(model).items():
+    for name, value in live.tensors.items():
         where = place(value)
         if where not in taken and value.device.type != "meta":
             free.setdefault(tuple(value.shape), {}).setdefault(where, name)

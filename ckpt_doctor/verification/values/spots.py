@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.verification.model.live import Target, direct, place
+from ckpt_doctor.verification.model.live import LiveModel, Target, direct, place
 from ckpt_doctor.verification.names.matching import match
 from ckpt_doctor.verification.names.wanted import Wanted
 
@@ -44,10 +44,11 @@ class Spot(NamedTuple):
 def spots(model: nn.Module, checkpoint: Checkpoint) -> list[Spot]:
     """The first element, the middle one and the last of every place in ``model`` that ``checkpoint`` has values for."""
     named = dict(owners(model))
-    matches = match(model, checkpoint)
+    live = LiveModel(model)
+    matches = match(live, checkpoint)
     rivals = [[part, *part.rivals] for part in matches]
     targets = [target for group in rivals for item in group for target in item.targets.values()]
-    free = free_names(model, {place(item.value()) for item in targets if not item.computed})
+    free = free_names(live, {place(item.value()) for item in targets if not item.computed})
     found: dict[int, Spot] = {}
     with TensorReader(checkpoint.root) as reader:
         for group in rivals:

@@ -1,26 +1,39 @@
-"""The one place where exceptions become messages and exit codes."""
+"""How a command ends: the one place where outcomes and exceptions become exit codes."""
 
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from ckpt_doctor.core.errors import CkptDoctorError
 from ckpt_doctor.core.wording import complaint
-from ckpt_doctor.reporting.escape import printable
 
-from .runner import inert
+from .messages import say
+
+if TYPE_CHECKING:
+    from ckpt_doctor.core.results import Outcome
 
 FINDINGS = 1
 """Exit code: findings at or above ``--fail-on``, or something that could not be read."""
 FAILED = 2
-"""Exit code: nothing was judged."""
+"""Exit code: nothing was judged or done."""
 INTERRUPTED = 130
 """Exit code: Ctrl-C."""
 
+OF_OUTCOMES: Mapping[Outcome, int] = {"passed": 0, "failed": FINDINGS, "not judged": FAILED}
+"""The exit code of each outcome of a run."""
+
 DEBUG_VARIABLE = "CKPT_DOCTOR_DEBUG"
+
+
+def end_with(outcome: Outcome) -> None:
+    """End the command with the exit code of this outcome; go on where it passed."""
+    code = OF_OUTCOMES[outcome]
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 def report_error(error: BaseException) -> int:
@@ -46,13 +59,6 @@ def report_error(error: BaseException) -> int:
         traceback.print_exception(error)
     say(_message(error))
     return FAILED
-
-
-def say(text: str) -> None:
-    """One line on standard error, if there is one."""
-    if sys.stderr is not None:
-        sys.stderr.write(inert(printable(text)) + "\n")
-        sys.stderr.flush()
 
 
 def _message(error: BaseException) -> str:

@@ -6,19 +6,20 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ckpt_doctor.core.coverage import Coverage
-from ckpt_doctor.core.results import Report
+from ckpt_doctor.core.judgement import Gated, Judged
 
 from .presentation import Presentation
 
 
-def lines(judged: Report | Coverage, look: Presentation) -> Iterator[str]:
+def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     """The document as text."""
-    yield json.dumps(document(judged, look), indent=2)
+    yield json.dumps(_document(judged, look), indent=2)
 
 
-def document(judged: Report | Coverage, look: Presentation) -> dict[str, Any]:
+def _document(judged: Judged, look: Presentation) -> dict[str, Any]:
     """The document of version 1; with ``statistics`` the counts by rule stand in it too, under that name."""
+    if isinstance(judged, Gated):
+        return {**_document(judged.report, look), **judged.additions}
     values = judged.to_dict()
     if look.statistics:
         from .statistics import documents
