@@ -23,11 +23,11 @@ from ckpt_doctor.core.errors import CkptDoctorError, VerificationError
 from ckpt_doctor.runtime.processes import answers, how_it_ended, kill, receive, send, start
 
 from .hosting.isolation import said
-from .run import ended, untold, verify
+from .question import untold
+from .run import ended, verify
 
 if TYPE_CHECKING:
-    from .proof.evidence import Progress
-    from .run import Stage
+    from .question import Progress, Stage
 
 _ANSWER, _PROGRESS = "answer", "progress"
 _FIRST = ("preparing", "the load")

@@ -10,7 +10,7 @@ from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.inspection import the_one
 from ckpt_doctor.layouts import discover
-from ckpt_doctor.layouts.registry import MEMGEN
+from ckpt_doctor.layouts.registry import MEMGEN, TRIGGER, WEAVER
 
 if TYPE_CHECKING:
     from ckpt_doctor.core.layout import Layout
@@ -24,8 +24,10 @@ def opened(path: str | os.PathLike[str], layout: str | None, layouts: Sequence[L
     """
     found = discover(path, layout, layouts=layouts)
     own = [item for item in found if os.path.abspath(item.root) == os.path.abspath(path)] or found
-    if sorted(item.layout for item in own) == ["trigger", "weaver"] and len({item.root for item in own}) == 1:
-        return _joined(*sorted(own, key=lambda item: item.layout, reverse=True))
+    weaver = next((item for item in own if item.kind == WEAVER), None)
+    trigger = next((item for item in own if item.kind == TRIGGER), None)
+    if len(own) == 2 and weaver is not None and trigger is not None and weaver.root == trigger.root:
+        return _joined(weaver, trigger)
     return the_one(found, path)
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.errors import VerificationError
 
+from .judging import coverage
 from .opening import opened
 from .proof.assess import assess
 from .proof.evidence import Evidence
 from .proof.safety import Unchanged, broken, unsafe
+from .question import Names, Question
 from .values.marks import Fates, Marks
 
 if TYPE_CHECKING:
@@ -79,8 +81,8 @@ def watch_load(
         with marks.watched():
             yield watch
         files.check()
-        coverage = _coverage(model, checkpoint, os.fspath(path), "watch_load", marks.fates(model))
-    watch.coverage = coverage
+        judged = _coverage(model, checkpoint, os.fspath(path), "watch_load", marks.fates(model))
+    watch.coverage = judged
 
 
 def _refuse_others(model: object) -> None:
@@ -94,17 +96,5 @@ def _refuse_others(model: object) -> None:
 
 def _coverage(model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, fates: Fates | None) -> Coverage:
     tensors, problems, notes = assess(Evidence(model, checkpoint, fates=fates, folder=path))
-    problems += [*unsafe(checkpoint), *broken(checkpoint)]
-    problems.sort(key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
-    return Coverage(
-        path,
-        checkpoint.layout,
-        type(model).__name__,
-        loader,
-        "load",
-        tensors,
-        tuple(problems),
-        notes,
-        checkpoint.path,
-        grain=checkpoint.kind.grain,
-    )
+    question = Question(path, checkpoint, None, None, Names(type(model).__name__, loader))
+    return coverage(question, tensors, [*problems, *unsafe(checkpoint), *broken(checkpoint)], notes)

@@ -21,7 +21,7 @@ from ckpt_doctor.layouts.adapters import hidden_sizes
 from ckpt_doctor.verification.model.bases import base_config
 
 from .config import MemGenSettings
-from .names import ADAPTERS, adapter_of, is_whole, read_by_a_loader
+from .names import ADAPTERS, adapter_of, is_lone_trigger, is_whole, read_by_a_loader
 
 
 class Named(NamedTuple):
@@ -85,7 +85,7 @@ class _Finder:
         reasoner = self.asked.reasoner or self.reasoner(own)
         if is_whole(self.checkpoint):
             return Bases(reasoner, self.asked.weaver, self.asked.trigger)
-        if self.checkpoint.layout == "trigger":
+        if is_lone_trigger(self.checkpoint):
             weaver = self.asked.weaver or reasoner
         else:
             weaver = self.asked.weaver or self.of_the_weaver(own.get("weaver"), reasoner)
@@ -112,7 +112,7 @@ class _Finder:
 
     def reasoner(self, own: dict[str, str | None]) -> str:
         """The reasoner's model where nobody named one: an adapter's own base that has its width."""
-        order = reversed(ADAPTERS) if self.checkpoint.layout == "trigger" else ADAPTERS
+        order = reversed(ADAPTERS) if is_lone_trigger(self.checkpoint) else ADAPTERS
         candidates = [name for adapter in order if (name := own.get(adapter)) is not None]
         for name in candidates:
             if self.outer is None or self.size(name) == self.outer:
@@ -139,7 +139,7 @@ class _Finder:
         )
 
     def of_the_trigger(self, own: str | None, reasoner: str, weaver: str) -> str:
-        lone = self.checkpoint.layout == "trigger"
+        lone = is_lone_trigger(self.checkpoint)
         if lone and self.asked.given and self.fits("trigger", reasoner):
             return reasoner  # the one model that is needed, and the user named it
         if own is not None:

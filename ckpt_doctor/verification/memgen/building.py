@@ -13,9 +13,9 @@ from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
 
 from .config import MemGenSettings, read_memgen_yaml
-from .loading import LoadLog, load, required, targets
 from .lora import adapter_config
-from .names import LAYOUTS, adapter_of, components, is_whole, read_by_a_loader
+from .names import adapter_of, components, is_lone_trigger, is_whole, read_by_a_loader
+from .own_loader import LoadLog, load, required, targets
 
 if TYPE_CHECKING:
     import torch
@@ -67,11 +67,11 @@ def build_model(
     """
     import torch
 
-    if checkpoint.layout not in LAYOUTS:
+    if checkpoint.kind.loads != "memgen":
         raise VerificationError(f"{checkpoint.path} is no MemGen checkpoint but one of the layout {checkpoint.layout}")
     builder = _Builder(checkpoint, settings or MemGenSettings(), dtype or _dtype_of(base_config), trained_dtype)
     with torch.device(device):
-        if checkpoint.layout == "trigger":
+        if is_lone_trigger(checkpoint):
             model = builder.lone_trigger(trigger_config or base_config)
         else:
             model = builder.whole(base_config, weaver_config, trigger_config)

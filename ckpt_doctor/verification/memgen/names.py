@@ -9,9 +9,7 @@ from typing import NamedTuple
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
-
-LAYOUTS = ("weaver", "trigger", "memgen")
-"""The layouts that this room can build a model for."""
+from ckpt_doctor.layouts.registry import TRIGGER
 
 ADAPTERS = ("weaver", "trigger")
 """The names of the two adapters."""
@@ -45,6 +43,11 @@ def read_by_a_loader(checkpoint: Checkpoint) -> Iterator[Read]:
 def is_whole(checkpoint: Checkpoint) -> bool:
     """Whether it is the state dict of a whole ``MemGenModel`` in one or more files."""
     return any(checkpoint.parts_with("model"))
+
+
+def is_lone_trigger(checkpoint: Checkpoint) -> bool:
+    """Whether it holds a trigger and no weaver, so that of a MemGen model only the trigger is needed."""
+    return checkpoint.kind == TRIGGER
 
 
 def adapter_of(part: Part) -> str:

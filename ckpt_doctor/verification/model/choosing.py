@@ -65,7 +65,7 @@ def choose(name: str, config: Any, task: str | None, part: Part) -> Choice:
     else transformers has for it. Where none has them all, the first of those that have the most. Raises
     ``VerificationError`` where transformers can build none.
     """
-    paths = _paths(part)
+    paths = adapted_paths(part)
     best: tuple[Candidate, Any, list[str]] | None = None
     usual: tuple[str, int] | None = None
     found: list[Candidate] = []
@@ -170,7 +170,7 @@ def _concrete(kind: Any, config: Any) -> str:
     return str((found[0] if isinstance(found, (tuple, list)) else found).__name__)
 
 
-def _paths(part: Part) -> list[str]:
+def adapted_paths(part: Part) -> list[str]:
     """The paths of the modules that the adapter's tensors are for, as the base calls them."""
     data = (part.config.data if part.config is not None else None) or {}
     peft_type = data.get("peft_type")

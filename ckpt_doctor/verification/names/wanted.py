@@ -1,14 +1,12 @@
-"""Which tensors of a checkpoint a load must restore, and what each is called in the report."""
+"""Which tensors of a checkpoint a load must restore."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
-from ckpt_doctor.verification.memgen.names import LAYOUTS, components
 
 
 class Wanted(NamedTuple):
@@ -34,10 +32,3 @@ def wanted(checkpoint: Checkpoint) -> dict[str, list[Wanted]]:
                 by_name[tensor.name] = Wanted(part, file, tensor)
         found[f"{number}"] = list(by_name.values())
     return found
-
-
-def component_names(checkpoint: Checkpoint) -> Mapping[tuple[str, str], str]:
-    """``(file, tensor name)`` to the part of the model, where that is more than the part of the checkpoint."""
-    if checkpoint.layout not in LAYOUTS:
-        return {}
-    return components(checkpoint)

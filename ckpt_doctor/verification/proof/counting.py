@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.coverage import MISSING, TensorCoverage
 from ckpt_doctor.verification.model.live import Place, place
-from ckpt_doctor.verification.names.wanted import component_names, wanted
+from ckpt_doctor.verification.model.loads import load_of
+from ckpt_doctor.verification.names.wanted import wanted
 from ckpt_doctor.verification.values.row import Row
 
 
 def tensors_covered(checkpoint: Checkpoint, rows: Sequence[Row]) -> tuple[TensorCoverage, ...]:
     """The rows as the report has them."""
-    components = component_names(checkpoint)
+    components = load_of(checkpoint).components(checkpoint)
     return tuple(
         TensorCoverage(
             row.wanted.tensor.name,

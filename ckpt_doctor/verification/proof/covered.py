@@ -10,8 +10,8 @@ from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.rules._kit.load_rule import Step
 from ckpt_doctor.rules.parameter_not_covered import SAVE_AGAIN, ParameterNotCovered
-from ckpt_doctor.verification.memgen.names import LAYOUTS
 from ckpt_doctor.verification.model.live import LiveModel, Place, place, plain_name
+from ckpt_doctor.verification.model.loads import load_of
 from ckpt_doctor.verification.names.matching import PartMatch
 
 from .evidence import Evidence
@@ -55,7 +55,7 @@ def _gaps(evidence: Evidence, matches: list[PartMatch]) -> Iterator[Gap]:
     named = list(_of_layout(checkpoint, live, held))
     if named:
         yield Gap(named, "the modules that belong to the checkpoint")
-    if checkpoint.layout == "transformers" and any(match.targets for match in matches):
+    if checkpoint.kind.covers == "model" and any(match.targets for match in matches):
         whole = evidence.whole or _is_what_was_saved(live.module, checkpoint)
         names = _of_model(live, held, whole=whole)
         names += [name for match in matches for name in _slices_left_out(match)]
@@ -97,7 +97,7 @@ def _of_layout(checkpoint: Checkpoint, live: LiveModel, held: set[Place]) -> Ite
 
     Only MemGen's names are known to mean nothing else: a team's own head may have a ``weight``, as every module has.
     """
-    if checkpoint.layout not in LAYOUTS:
+    if not load_of(checkpoint).entries_are_unique:
         return
     entries = {
         entry.name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.rules.adapter_without_effect import AdapterWithoutEffect
-from ckpt_doctor.verification.memgen.names import LAYOUTS
+from ckpt_doctor.verification.model.loads import load_of
 
 from .evidence import Evidence
 
@@ -28,9 +28,9 @@ def idle_adapters(evidence: Evidence, matches: Iterable[PartMatch]) -> Iterator[
     A MemGen switches between its two adapters while it runs, so that there only one that is off is idle. Where the
     load is ``final``, an idle adapter of PEFT is an error: nothing comes after it that could still activate it.
     """
-    checkpoint = evidence.checkpoint
-    switches = checkpoint.layout in LAYOUTS
-    severe = evidence.final and checkpoint.layout == "peft"
+    load = load_of(evidence.checkpoint)
+    switches = load.switches(evidence.checkpoint)
+    severe = evidence.final and load.must_be_active
     for match in matches:
         if match.naming.adapter is not None and not match.part.secondary:
             yield from _idle(evidence.model, match, switches=switches, severe=severe)

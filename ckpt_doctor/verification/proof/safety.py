@@ -47,3 +47,15 @@ class Unchanged:
                     f"the checkpoint is no longer what it was before the load: {path} {what} meanwhile. Restore it, "
                     "let the loader only read it, and run again"
                 )
+
+
+class Safety:
+    """What the files of a checkpoint show before a load: findings, and the state that they are in."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        errors = _errors(checkpoint, (_UNSAFE, *_BROKEN))
+        self.unsafe = [item for item in errors if item.code.startswith(_UNSAFE)]
+        """See :func:`unsafe`."""
+        self.broken = [item for item in errors if item.code.startswith(_BROKEN)]
+        """See :func:`broken`."""
+        self.files = Unchanged(checkpoint)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.wording import shell
@@ -11,9 +11,6 @@ from ckpt_doctor.rules._kit.load_rule import Step
 from ckpt_doctor.rules.loader_raised import LoaderRaised
 from ckpt_doctor.rules.parameter_not_covered import ParameterNotCovered
 from ckpt_doctor.rules.tensor_not_restored import TensorNotRestored
-from ckpt_doctor.verification.hosting.isolation import run
-from ckpt_doctor.verification.model.bases import hollow_model
-from ckpt_doctor.verification.model.live import LiveModel
 from ckpt_doctor.verification.names.segments import Edit, one_edit
 
 if TYPE_CHECKING:
@@ -91,24 +88,3 @@ def _of_value_head(tensors: Iterable[Wanted]) -> str:
         "v_head.* is the value head of TRL's AutoModelForCausalLMWithValueHead: load it with that class, or leave the "
         "head out for generation."
     )
-
-
-def fitting_elsewhere(config: Any, kinds: Callable[[], Iterator[Any]], part: Part, taken: Any) -> str:
-    """The class of this config that has every tensor of a whole model, where the one that was ``taken`` has not."""
-    shapes = {tensor.name: tuple(tensor.shape) for tensor in part.tensors}
-    if _fits(config, taken, shapes) is not None:
-        return ""  # it is not for want of a class
-    name = next(filter(None, (_fits(config, kind, shapes) for kind in kinds())), None)
-    return f"All {len(shapes):,} names match in {name}: load it with {name}.from_pretrained." if name else ""
-
-
-def _fits(config: Any, kind: Any, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """The name of the class that ``kind`` builds, where that has a place for all of these."""
-    from ckpt_doctor.verification.names.namings import namings
-
-    outcome = run(lambda: hollow_model(config, kind))
-    for naming in namings(LiveModel(outcome.result)) if outcome.error is None else ():
-        there = {key: target.shape for key, target in naming.targets.items()}
-        if all(there.get(name) == size for name, size in shapes.items()):
-            return type(outcome.result).__name__
-    return None
