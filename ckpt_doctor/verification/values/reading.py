@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.runtime.file_access import read_into
 from ckpt_doctor.sources.local_file import FileSource
+from ckpt_doctor.verification.model.dtypes import torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -108,16 +109,6 @@ class TensorReader:
             state = torch.load(self.root / file, map_location="cpu", weights_only=True)
             self._loaded[file] = dict(_flattened(state, ()))
         return self._loaded[file]
-
-
-def torch_dtype(info: TensorInfo) -> torch.dtype:
-    """The dtype of a tensor. Raises ``ValueError`` where this torch has none of that name."""
-    import torch
-
-    dtype = getattr(torch, info.dtype.name, None)
-    if not isinstance(dtype, torch.dtype):
-        raise ValueError(f"this torch has no dtype {info.dtype.name}")
-    return dtype
 
 
 def _flattened(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor]]:
