@@ -148,8 +148,6 @@ def _numpy_reconstruct(args: Arguments) -> Any:
 _ARRAYS = {"numpy ndarray"}
 
 PYTHON_MAKERS: dict[str, Maker] = {
-    """``getattr(enum, "MEMBER")``: how Python 3.11 pickled members. No other use of ``getattr`` is known to be safe."""
-    """``copyreg._reconstructor(class, base, state)``: how protocols 0 and 1 make an object of a Python class."""
     "_codecs encode": _encode,
     "builtins bytes": _empty_bytes,
     "builtins str": _str,
