@@ -32,11 +32,7 @@ class _EntryError(ValueError):
 
 
 def read(source: Source, path: str, limits: Limits = LIMITS) -> WeightFile:
-    """Read the header behind ``source``; ``path`` is the file's name in the checkpoint.
-
-    Never raises for what the file holds: that becomes defects, and the tensors that can be understood are listed.
-    ``OSError`` from the source passes through.
-    """
+    """The weight file in ``source``, a safetensors file: see :class:`.reader.Reader`."""
     try:
         length, document = _header(source, limits)
     except _HeaderError as error:

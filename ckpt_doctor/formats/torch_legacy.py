@@ -33,10 +33,7 @@ _LENGTH = 8  # bytes in front of each storage that count its elements
 
 
 def read(source: Source, path: str, limits: Limits = LIMITS) -> WeightFile:
-    """The weight file in ``source``, which begins with a pickle, or with anything else.
-
-    What it holds becomes defects, never an exception; an ``OSError`` of the source passes through.
-    """
+    """The weight file in ``source``, which begins with a pickle, or with anything else: see :class:`.reader.Reader`."""
     stream = PickleStream(source, limits)
     magic = stream.next()
     if magic.error is None and type(magic.root) is int and magic.root == MAGIC_NUMBER and not magic.called:
