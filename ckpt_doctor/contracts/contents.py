@@ -83,7 +83,7 @@ class Contents(NamedTuple):
         """Each further name of one view, with the name that stands for all: an input embedding, or the first."""
         views: dict[object, list[str]] = {}
         for name, held in self.tensors.items():
-            if held.tensor.numel and held.file.format != "safetensors":
+            if held.tensor.numel and not held.file.is_safetensors:
                 views.setdefault(held.view, []).append(name)
         originals = {}
         for names in views.values():

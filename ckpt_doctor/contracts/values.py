@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ckpt_doctor.core.difference import Problem, ValueDifference
 from ckpt_doctor.inspection import Progress
 from ckpt_doctor.runtime.crew import Crew
+from ckpt_doctor.runtime.file_access import open_to_read
 from ckpt_doctor.scanning.strided import Budget
 from ckpt_doctor.scanning.sweep import Reader
 
@@ -104,7 +105,7 @@ def _run(first: Path, second: Path, group: Sequence[_Work], advance: Callable[[i
         descriptors = []
         for side, root, file in (("a", first, files[0]), ("b", second, files[1])):
             try:
-                descriptors.append(os.open(root / file.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
+                descriptors.append(open_to_read(root / file.path))
             except OSError as error:
                 yield Problem(side, file.path, f"it cannot be read: {error.strerror or error}")
                 return

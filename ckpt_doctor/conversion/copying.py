@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.runtime.file_access import read_at, read_into
 
 from .slots import Slot
 
@@ -81,13 +82,17 @@ class Copier:
             self._ways.pop()
 
     def _copy_file_range(self, offset: int, nbytes: int) -> int:
-        return os.copy_file_range(self.source, self.target, nbytes, offset_src=offset)
+        assert hasattr(os, "copy_file_range")
+        count: int = os.copy_file_range(self.source, self.target, nbytes, offset_src=offset)
+        return count
 
     def _sendfile(self, offset: int, nbytes: int) -> int:
-        return os.sendfile(self.target, self.source, offset, nbytes)
+        assert hasattr(os, "sendfile")
+        count: int = os.sendfile(self.target, self.source, offset, nbytes)
+        return count
 
     def _buffered(self, offset: int, nbytes: int) -> int:
-        data = os.pread(self.source, min(nbytes, _BUFFER), offset)
+        data = read_at(self.source, min(nbytes, _BUFFER), offset)
         write_all(self.target, data)
         return len(data)
 
@@ -132,9 +137,9 @@ def write_slots(slots: Iterable[Slot], copier: Copier, gather: Gather, written: 
 
 def read_exactly(descriptor: int, offset: int, nbytes: int) -> bytes:
     """The bytes from ``offset``. Raises ``OSError`` and :class:`SourceEndedError`."""
-    data = os.pread(descriptor, nbytes, offset)
+    data = read_at(descriptor, nbytes, offset)
     while len(data) < nbytes:
-        more = os.pread(descriptor, nbytes - len(data), offset + len(data))
+        more = read_at(descriptor, nbytes - len(data), offset + len(data))
         if not more:
             raise SourceEndedError("it became shorter while it was read")
         data += more
@@ -145,7 +150,7 @@ def fill(descriptor: int, target: memoryview, offset: int) -> None:
     """Fill ``target`` with the bytes from ``offset``. Raises ``OSError`` and :class:`SourceEndedError`."""
     done = 0
     while done < len(target):
-        count = os.preadv(descriptor, [target[done:]], offset + done)
+        count = read_into(descriptor, target[done:], offset + done)
         if count == 0:
             raise SourceEndedError("it became shorter while it was read")
         done += count

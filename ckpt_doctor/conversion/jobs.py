@@ -153,7 +153,7 @@ class _Work:
         """Whether a file has the wanted format and a name that says so."""
         named = file.path.endswith(ENDINGS[self.to])
         # What cannot be read is judged by its name, so that one that is to be converted is refused with the reason.
-        return named and (file.format == "unknown" or (file.format == "safetensors") == (self.to == "safetensors"))
+        return named and (not file.is_known or (file.is_safetensors) == (self.to == "safetensors"))
 
     def take_along(self, checkpoint: Checkpoint) -> None:
         """Add a copy of everything else that the checkpoint needs to be one in the other folder."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpt_doctor.core.defects import RUNS_CODE
 from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats.recognise import recognise
@@ -15,7 +16,6 @@ from ckpt_doctor.sources.local_file import FileSource
 
 from .editing import NO_EDIT, Edit
 from .jobs import Job
-from .plain import DESPITE
 from .plan import SafetensorsPlan, plan_safetensors, refuse_defects
 from .slots import Content, whole_file
 from .structure import ObjectError
@@ -81,7 +81,7 @@ def concerning(path: Path) -> Iterator[None]:
         raise ConversionError(f"cannot convert {path}: {error.strerror or error}. Nothing was written") from error
 
 
-TENSORS_ONLY = Edit(despite=DESPITE, plain=True)
+TENSORS_ONLY = Edit(despite=RUNS_CODE, plain=True)
 """Everything that has a plain form is kept, also of an unsafe file."""
 
 
@@ -110,7 +110,7 @@ def _opened(job: Job, source: FileSource, to: str, *, drop_non_tensors: bool, te
     edit = TENSORS_ONLY if tensors_only and to == "safetensors" else NO_EDIT
     with _naming_the_way(file, to, edit):
         refuse_defects(file, edit.despite)
-    if (file.format == "safetensors") == (to == "safetensors"):
+    if (file.is_safetensors) == (to == "safetensors"):
         return Opened(job, source, status, file, as_it_is)
     if to == "bin":
         from .to_bin import import_torch
@@ -128,7 +128,7 @@ def _naming_the_way(file: WeightFile, to: str, edit: Edit) -> Iterator[None]:
     try:
         yield
     except ConversionError as error:
-        stuck = bool(file.tensors) and not edit.plain and all(defect.kind in DESPITE for defect in file.defects)
+        stuck = bool(file.tensors) and not edit.plain and all(defect.kind.runs_code for defect in file.defects)
         if not stuck or not (file.defects or isinstance(error, ObjectError)):
             raise
         how = "--tensors-only" if to == "safetensors" else "--to safetensors --tensors-only"

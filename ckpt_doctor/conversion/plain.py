@@ -12,16 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.formats.pickle_modules import SCRIPT_PREFIX, module_parts
 from ckpt_doctor.formats.pickle_values import SCALARS, DictNode, Global, OpaqueNode, TensorNode
 
 from .structure import MAX_DEPTH
-
-DESPITE = (DefectKind.UNSAFE_GLOBAL, DefectKind.EXECUTABLE_ARCHIVE)
-"""The defects of a file whose tensors can be taken out nevertheless."""
 
 MAX_RANGE = 1000
 """A range of more numbers than this is no list that anybody wrote down."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.dtypes import DType
@@ -12,7 +12,6 @@ from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.nothing import NOTHING
 from ckpt_doctor.core.weight_file import Record, TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted, listed
-from ckpt_doctor.sources.local_file import Source
 
 from .aliases import settle
 from .editing import NO_EDIT, PLAIN, Edit
@@ -21,6 +20,9 @@ from .outcome import AliasOutcome
 from .plain import plain_object
 from .slots import Content, Slot, slot_of
 from .structure import Flattened, flatten
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 _CODES = {
     DefectKind.UNSAFE_GLOBAL: "CKD901",
@@ -57,7 +59,7 @@ def refuse_defects(file: WeightFile, despite: Collection[DefectKind] = ()) -> No
         code = _CODES.get(worst.kind)
         more = f" ({counted(len(defects) - 1, 'more problem')}: see `inspect`)" if len(defects) > 1 else ""
         raise ConversionError(f"it is refused{f' ({code})' if code else ''}: {worst.message.rstrip('.')}{more}")
-    if file.format == "unknown" and (not despite or not file.tensors):
+    if not file.is_known and (not despite or not file.tensors):
         raise ConversionError(f"it holds no tensors: this is {file.content or 'of no known kind'}")
 
 

@@ -14,6 +14,7 @@ from ckpt_doctor.core.errors import ConversionError, PathNotFoundError, UnknownN
 from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.wording import byte_size, complaint
 from ckpt_doctor.knowledge.weight_names import FORMATS
+from ckpt_doctor.runtime.disk_space import free_bytes
 
 from .aliases import CHOICES
 from .copying import write_all
@@ -207,9 +208,8 @@ def _refuse_full_disk(opened: list[Opened]) -> None:
         folder = item.job.target.parent
         device = folder.stat().st_dev
         needed[device] = needed.get(device, 0) + item.expected_nbytes
-        space = os.statvfs(folder)
-        free = space.f_bfree * space.f_frsize
-        if space.f_blocks and needed[device] > free:  # some file systems do not know their size
+        free = free_bytes(folder)
+        if free is not None and needed[device] > free:
             raise ConversionError(
                 f"{folder}: no space left for {byte_size(needed[device])}, {byte_size(free)} are free. "
                 "Nothing was written"

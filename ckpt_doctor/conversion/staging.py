@@ -8,8 +8,6 @@ left over from what is in use.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -18,21 +16,33 @@ from pathlib import Path
 
 from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.layouts.disk import OWN_FOLDER
+from ckpt_doctor.runtime.file_access import open_new, open_to_read
+from ckpt_doctor.runtime.file_lock import has_locks, lock
+from ckpt_doctor.runtime.folders import give_owner, is_real_folder, sync_folder, try_link
 
 _PREFIX, _SUFFIX = "convert-", ".tmp"
 _ATTEMPTS = 10  # another process may remove an empty folder, or sweep a file that is not locked yet, in between
 
-NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.ENOTSUP})
-"""What file systems without hard links answer."""
-
 
 @dataclass(slots=True, eq=False)
 class Staged:
-    """A temporary that is to become ``target``. ``descriptor`` is open for reading and writing."""
+    """A temporary that is to become ``target``.
+
+    ``descriptor`` is open for reading and writing until :meth:`close`. ``status`` tells the file from others.
+    """
 
     target: Path
     temporary: Path
     descriptor: int
+    status: os.stat_result
+    closed: bool = False
+
+    def close(self) -> None:
+        """Close the file, which also ends its lock; a second call does nothing."""
+        if not self.closed:
+            self.closed = True
+            with contextlib.suppress(OSError):
+                os.close(self.descriptor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,10 +68,11 @@ class Staging:
 
     def __exit__(self, *_: object) -> None:
         for staged in self._staged:
+            if not has_locks():
+                staged.close()  # Windows removes no file that is open
             with contextlib.suppress(OSError):
                 staged.temporary.unlink()
-            with contextlib.suppress(OSError):
-                os.close(staged.descriptor)
+            staged.close()
         self._staged.clear()
         for folder in self._swept:
             with contextlib.suppress(OSError):
@@ -111,6 +122,9 @@ class Staging:
         a target appeared meanwhile, and ``OSError``.
         """
         done: list[_Replaced] = []
+        if not has_locks():
+            for staged in self._staged:
+                staged.close()  # Windows renames no file that is open; without locks nothing is swept
         try:
             for staged in self._staged:
                 check_target(staged.target, overwrite=self._overwrite)
@@ -136,30 +150,21 @@ class Staging:
         except FileNotFoundError:
             return _Replaced(staged, None, None)
         saved = staged.temporary.with_name(f"{staged.temporary.name.removesuffix(_SUFFIX)}.old{_SUFFIX}")
-        try:
-            os.link(staged.target, saved)
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            return _Replaced(staged, status, None)
-        return _Replaced(staged, status, saved)
+        return _Replaced(staged, status, saved if try_link(staged.target, saved) else None)
 
     def _name(self, staged: Staged, replaced: os.stat_result | None) -> None:
         if self._overwrite:
             if replaced is not None:
                 os.chmod(staged.temporary, stat.S_IMODE(replaced.st_mode))  # noqa: PTH101
-                with contextlib.suppress(OSError):  # only root may give files away
-                    os.chown(staged.temporary, replaced.st_uid, replaced.st_gid)
+                give_owner(staged.temporary, replaced)
             os.replace(staged.temporary, staged.target)  # noqa: PTH105
             return
         try:
             # Unlike a rename, a link never takes the place of a file that has appeared meanwhile.
-            os.link(staged.temporary, staged.target)
+            linked = try_link(staged.temporary, staged.target)
         except FileExistsError:
             raise _exists(staged.target) from None
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
+        if not linked:
             os.replace(staged.temporary, staged.target)  # noqa: PTH105
 
 
@@ -171,7 +176,7 @@ def _take_back(replaced: _Replaced) -> None:
             os.replace(replaced.saved, staged.target)  # noqa: PTH105
             # A rename between two names of one file does nothing: then the second name is still there.
             replaced.saved.unlink(missing_ok=True)
-        elif replaced.status is None and os.path.samestat(staged.target.lstat(), os.fstat(staged.descriptor)):
+        elif replaced.status is None and os.path.samestat(staged.target.lstat(), staged.status):
             staged.target.unlink()
 
 
@@ -198,9 +203,9 @@ def sweep(folder: Path) -> None:
     """Remove the temporaries in ``folder`` whose writers are gone. What cannot be removed stays."""
     for path in _temporaries(folder):
         with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = open_to_read(path, follow=False)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(descriptor)
                 path.unlink()
             finally:
                 os.close(descriptor)
@@ -222,43 +227,22 @@ def _temporaries(folder: Path) -> Iterator[Path]:
 def _open_new(folder: Path, target: Path, mode: int) -> Staged | None:
     """A new locked file in ``folder``, or ``None`` where somebody removed it or the folder before it was locked."""
     temporary = folder / f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}"
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | getattr(os, "O_CLOEXEC", 0)
     try:
-        descriptor = os.open(temporary, flags, mode)
+        descriptor = open_new(temporary, mode)
     except (FileNotFoundError, FileExistsError):
         return None
     # Some network file systems have no locks; there nothing is ever swept.
     with contextlib.suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     try:
-        same = os.path.samestat(temporary.lstat(), os.fstat(descriptor))
+        status = os.fstat(descriptor)
+        same = os.path.samestat(temporary.lstat(), status)
     except FileNotFoundError:
         same = False
     except OSError:
         os.close(descriptor)
         raise
     if same:
-        return Staged(target, temporary, descriptor)
+        return Staged(target, temporary, descriptor, status)
     os.close(descriptor)
     return None
-
-
-def is_real_folder(path: Path) -> bool:
-    """Whether a directory is there, and not a link to one."""
-    try:
-        return stat.S_ISDIR(path.lstat().st_mode)
-    except OSError:
-        return False
-
-
-def sync_folder(folder: Path) -> None:
-    """Get the entries of a folder onto the disk, where its file system can. Raises ``OSError``."""
-    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some file systems cannot sync folders; the file itself is on the disk.
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)

@@ -145,8 +145,11 @@ class _Walk:
         metadata = self.found.metadata
         if name in self.names or name in metadata or name in _RESERVED or not name.isprintable() or not name:
             return encoded
+        text = _dumps(encoded)
+        if text in self.names:
+            return encoded  # an entry with the name of a tensor says that the two are one
         self.found.values.append(name)
-        metadata[name] = _dumps(encoded)
+        metadata[name] = text
         return {"$value": name}
 
 

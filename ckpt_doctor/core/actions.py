@@ -15,12 +15,18 @@ from .nothing import NOTHING
 Safety = Literal["safe", "unsafe"]
 """A safe fix loses nothing; an unsafe one may, and is applied on request."""
 
+TargetFormat = Literal["safetensors", "bin"]
+"""What weight files are written in: ``bin`` is the current format of ``torch.save``."""
+
+SharedBytes = Literal["keep", "clone"]
+"""What becomes of tensors that share bytes: equal views stay one, or each gets its own bytes."""
+
 
 class Rewrite(NamedTuple):
     """Write a weight file anew: contiguous tensors, each with its own bytes, in a current format.
 
     ``target`` is where the result lies, if not in the place of ``path``; the old file then goes unless ``keeps``.
-    ``format`` is ``safetensors`` or ``bin``, or ``None`` for the one that the file has. ``names`` maps full names of
+    ``format`` is ``None`` for the one that the file has. ``names`` maps full names of
     tensors to the new ones, ``without`` are left out, ``dtypes`` maps names to the floating-point dtypes that their
     values are cast to. ``metadata`` is added to a safetensors header. ``shared`` is ``keep`` where one of several equal
     views may stand for all, and else ``clone``. ``despite`` are the defects that do not stand against it: only what
@@ -29,12 +35,12 @@ class Rewrite(NamedTuple):
 
     path: str
     target: str | None = None
-    format: str | None = None
+    format: TargetFormat | None = None
     names: Mapping[str, str] = NOTHING
     without: tuple[str, ...] = ()
     dtypes: Mapping[str, str] = NOTHING
     metadata: Mapping[str, str] = NOTHING
-    shared: str = "keep"
+    shared: SharedBytes = "keep"
     despite: tuple[DefectKind, ...] = ()
     keeps: bool = False
     plain: bool = False

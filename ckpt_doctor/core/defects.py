@@ -10,7 +10,10 @@ from .nothing import NOTHING
 
 
 class DefectKind(str, Enum):
-    """What a reader found wrong with a file; each kind belongs to exactly one rule."""
+    """What a reader found wrong with a file; each kind belongs to exactly one rule.
+
+    The properties are the classes of kinds. Whoever treats some kinds alike asks one of these.
+    """
 
     LFS_POINTER = "lfs-pointer"
     EMPTY = "empty"
@@ -26,6 +29,57 @@ class DefectKind(str, Enum):
     RESOURCE_BOMB = "resource-bomb"
     EXECUTABLE_ARCHIVE = "executable-archive"
     PATH_ESCAPE = "path-escape"
+
+    @property
+    def blinding(self) -> bool:
+        """Whether the list of tensors may be short: no rule may conclude that something is missing."""
+        return self in _BLINDING
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether bytes are missing, and the tensors that are whole can be saved."""
+        return self in CUT_SHORT
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the file lists its tensors, and holds fewer."""
+        return self in _INCOMPLETE
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the file is something else altogether, and nothing in it is dangerous."""
+        return self in _FOREIGN
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether loading the file may run code from it."""
+        return self in RUNS_CODE
+
+    @property
+    def dangerous(self) -> bool:
+        """Whether the file may harm whoever loads it: run code, fill the memory, lead astray."""
+        return self in _DANGEROUS
+
+
+CUT_SHORT = (DefectKind.SAFETENSORS_TRUNCATED, DefectKind.TORCH_TRUNCATED, DefectKind.STORAGE_MISSING)
+"""The kinds that are :attr:`DefectKind.cut_short`."""
+
+RUNS_CODE = (DefectKind.UNSAFE_GLOBAL, DefectKind.EXECUTABLE_ARCHIVE)
+"""The kinds that are :attr:`DefectKind.runs_code`."""
+
+_BLINDING = (
+    DefectKind.LFS_POINTER,
+    DefectKind.EMPTY,
+    DefectKind.IMPOSTOR,
+    DefectKind.SAFETENSORS_HEADER,
+    DefectKind.TORCH_TRUNCATED,
+    DefectKind.UNREADABLE,
+    DefectKind.RESOURCE_BOMB,
+    DefectKind.EXECUTABLE_ARCHIVE,
+)
+_INCOMPLETE = (DefectKind.SAFETENSORS_TRUNCATED, DefectKind.STORAGE_MISSING)
+_FOREIGN = (DefectKind.IMPOSTOR, DefectKind.EMPTY)
+_DANGEROUS = (*RUNS_CODE, DefectKind.AMBIGUOUS_ARCHIVE, DefectKind.RESOURCE_BOMB, DefectKind.PATH_ESCAPE)
 
 
 class Defect(NamedTuple):

@@ -39,7 +39,7 @@ class Policy(NamedTuple):
     layouts: tuple[Layout, ...] = ()
 
     def expected_format(self, kind: Layout) -> Expectation:
-        """``safetensors``, ``bin`` or ``any``: what the weights of a checkpoint of this kind should be."""
+        """What the weights of a checkpoint of this kind should be."""
         return self.expect if self.expect is not None else kind.expects
 
     def runs(self, code: str, name: str) -> bool:

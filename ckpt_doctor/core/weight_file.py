@@ -9,11 +9,19 @@ a large file for making a hundred thousand.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .defects import Defect, DefectKind
 from .dtypes import DType
 from .nothing import NOTHING
+
+FileFormat = Literal["safetensors", "torch-zip", "torch-legacy", "torchscript", "unknown"]
+"""What a weight file is by its content: ``torch-zip`` and ``torch-legacy`` are what ``torch.save`` writes, since torch
+1.6 and before; ``torchscript`` is what ``torch.jit.save`` writes.
+"""
+
+RefusalCause = Literal["name", "items", "elements", "type", "getattr", "storage", "module", "opcode"]
+"""See :class:`Refusal`."""
 
 
 class Refusal(NamedTuple):
@@ -28,7 +36,7 @@ class Refusal(NamedTuple):
 
     name: str
     position: int
-    cause: str = "name"
+    cause: RefusalCause = "name"
 
 
 class Storage(NamedTuple):
@@ -139,17 +147,16 @@ class TensorScan(NamedTuple):
 class WeightFile(NamedTuple):
     """One file that holds tensors, or that bears the name of one that should.
 
-    ``path`` is relative to the checkpoint, with ``/``. ``format`` is ``safetensors``, ``torch-zip``, ``torch-legacy``,
-    ``torchscript`` or ``unknown``; ``content`` says in words what was recognised. ``metadata`` is the ``__metadata__``
-    of a safetensors file. ``values`` are the non-tensor values of a pickle by dotted path. ``scans`` is there once the
-    bytes were read.
+    ``path`` is relative to the checkpoint, with ``/``. ``content`` says in words what was recognised. ``metadata`` is
+    the ``__metadata__`` of a safetensors file. ``values`` are the non-tensor values of a pickle by dotted path.
+    ``scans`` is there once the bytes were read.
     ``plain`` says that what was saved is one dictionary of tensors, of which their names say everything. ``refusals``
     is what ``torch.load``'s default stops at. ``outside`` names the tensors of a pickled module that its own
     ``state_dict()`` does not hold.
     """
 
     path: str
-    format: str
+    format: FileFormat
     nbytes: int
     content: str = ""
     tensors: tuple[TensorInfo, ...] = ()
@@ -167,6 +174,21 @@ class WeightFile(NamedTuple):
         return any(defect.kind in kinds for defect in self.defects)
 
     @property
+    def is_safetensors(self) -> bool:
+        """Whether this is a safetensors file, whole or damaged."""
+        return self.format == "safetensors"
+
+    @property
+    def is_torch_save(self) -> bool:
+        """Whether ``torch.save`` wrote this, in its current format or the one before torch 1.6."""
+        return self.format in ("torch-zip", "torch-legacy")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this is a file of weights in a format that is read here."""
+        return self.format != "unknown"
+
+    @property
     def state(self) -> tuple[TensorInfo, ...]:
         """The tensors without those that a pickled module holds beside its state dict, unless it holds no others."""
         outside = frozenset(self.outside)
@@ -175,7 +197,7 @@ class WeightFile(NamedTuple):
     @property
     def readable(self) -> bool:
         """Whether the list of tensors can be trusted to be the whole list."""
-        if self.format == "unknown" or self.has_defect(*_BLINDING):
+        if not self.is_known or any(defect.kind.blinding for defect in self.defects):
             return False
         # A safetensors file may be cut off inside its header; cut off later, it still lists every tensor.
         return bool(self.tensors) or not self.has_defect(DefectKind.SAFETENSORS_TRUNCATED)
@@ -184,16 +206,3 @@ class WeightFile(NamedTuple):
     def by_name(self) -> dict[str, TensorInfo]:
         """The tensors by name; built anew at each call."""
         return {tensor.name: tensor for tensor in self.tensors}
-
-
-# After one of these the list of tensors may be short, so that no rule may conclude that something is missing.
-_BLINDING = (
-    DefectKind.LFS_POINTER,
-    DefectKind.EMPTY,
-    DefectKind.IMPOSTOR,
-    DefectKind.SAFETENSORS_HEADER,
-    DefectKind.TORCH_TRUNCATED,
-    DefectKind.UNREADABLE,
-    DefectKind.RESOURCE_BOMB,
-    DefectKind.EXECUTABLE_ARCHIVE,
-)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.weight_file import WeightFile
-from ckpt_doctor.sources.local_file import Source
 
 from . import signatures
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """What the files of torch and safetensors end in: a file of such a name is meant to be one."""
@@ -142,7 +144,7 @@ def plain_pickle(file: WeightFile, base: str) -> OtherKind | None:
     A file that is named like torch's own is meant to be loaded by torch, and is judged as that.
     """
     base = base.lower()
-    if base.endswith(WEIGHT_ENDINGS) or file.format != "unknown" or file.has_defect(*_NEVER_PLAIN):
+    if base.endswith(WEIGHT_ENDINGS) or file.is_known or file.has_defect(*_NEVER_PLAIN):
         return None
     names = [
         str(entry["name"])
@@ -307,7 +309,7 @@ def unless_meant_for_torch(file: WeightFile) -> WeightFile:
 def unless_cut_elsewhere(file: WeightFile, head: bytes) -> WeightFile:
     """The file, or where it is the beginning of a zip archive that torch did not write: one of another kind."""
     meant = file.path.lower().endswith(WEIGHT_ENDINGS) or begins_as_torch_zip(head)
-    if meant or file.format != "unknown" or not file.has_defect(DefectKind.TORCH_TRUNCATED):
+    if meant or file.is_known or not file.has_defect(DefectKind.TORCH_TRUNCATED):
         return file
     other = OtherKind("zip archive without its end", weights=False, reason="it is none that torch writes")
     return as_file(file.nbytes, file.path, other)

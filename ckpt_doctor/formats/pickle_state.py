@@ -7,13 +7,10 @@ from typing import Any
 
 from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import DType
-from ckpt_doctor.core.weight_file import Refusal
 
+from .pickle_names import JudgedNames
 from .pickle_values import REFUSED, SIZED, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
-from .torch_objects import default_allows, dtype_class, known_global, refused_name, unsafe_global
-
-MAX_NAME = 500
-"""Longest name of a global, in characters."""
+from .torch_objects import dtype_class
 
 LONG_TEXT = 128
 """Texts up to this length, in bytes, are not counted: they take no more memory than the objects around them."""
@@ -21,38 +18,28 @@ LONG_TEXT = 128
 COSTLY: frozenset[type] = SIZED | {int, OpaqueNode}
 """The types of first arguments for which a call may take time or memory."""
 
-_NAME_COST = 64  # characters that looking at one name counts as
-_MOST_NAMES = 1000  # that are told apart, where they are on no list
-_ONE_OF_MANY = unsafe_global("? ?")
 
 _ALLOCATING = frozenset({"builtins bytes", "builtins bytearray"})  # with a number they make as many zero bytes
 
 _METHODS = frozenset(dir(OrderedDict)) - {"__dict__"}  # no attribute of a dictionary is called like one
 _REPLACING = frozenset({"data", "__class__", "__dict__", "__setstate__", "__reduce_ex__"})
 
-MAX_UNSAFE = 1000
-"""How many different unsafe names, and how many refusals, are kept."""
-
 UNSET: Any = OpaqueNode("a memo entry that was never written")
 """Fills gaps in the memo."""
 
 
-class State:
+class State(JudgedNames):
     """One run of the machine over ``data``. ``available`` is how many bytes the file holds from its beginning on."""
 
     def __init__(self, data: bytes, budget: Budget, start: int, available: int) -> None:
+        super().__init__(budget.characters)
         self.data = data
         self.position = start
         self.available = available
         self.stack: list[Any] = []
         self.metastack: list[list[Any]] = []
         self.memo: list[Any] = []
-        self.globals: dict[str, Global] = {}
-        self.unsafe: dict[str, tuple[int, int]] = {}
-        self.refusals: dict[tuple[str, str], Refusal] = {}
-        self.unjudged: tuple[int, int] | None = None
         self.budget = budget
-        self.work = budget.characters
         self.frame_end: int | None = None
         self.frames_match = True
         self.called = False
@@ -144,12 +131,6 @@ class State:
         else:
             self.charge(value)
 
-    def spend(self, amount: int) -> None:
-        """Count ``amount`` characters, or bytes of pointers."""
-        self.work -= amount
-        if self.work < 0:
-            raise PickleError(DefectKind.RESOURCE_BOMB, "it makes far more data than it holds")
-
     # Memo
 
     def put(self, index: int, value: Any) -> None:
@@ -171,60 +152,6 @@ class State:
         if not 0 <= index < len(self.memo) or self.memo[index] is UNSET:
             raise self.invalid(f"memo entry {index} was never written")
         return self.memo[index]
-
-    # Names
-
-    def flag(self, name: str, position: int) -> None:
-        """Note something that a loader must not be asked to do."""
-        name = name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…"
-        first, count = self.unsafe.get(name, (position, 0))
-        if count or len(self.unsafe) < MAX_UNSAFE:
-            self.unsafe[name] = (first, count + 1)
-
-    def refuses(self, name: str, position: int, cause: str) -> None:
-        """Note something that ``torch.load``'s default stops at; the first of its kind counts."""
-        if len(self.refusals) < MAX_UNSAFE:
-            self.refusals.setdefault((name, cause), Refusal(name, position, cause))
-
-    def all_refusals(self) -> tuple[Refusal, ...]:
-        """Everything that ``torch.load``'s default stops at, in its order."""
-        return tuple(sorted(self.refusals.values(), key=lambda refusal: refusal.position))
-
-    def resolve(self, module: Any, name: Any, position: int) -> Global:
-        """The global of this module and name, judged."""
-        if type(module) is not str or type(name) is not str:
-            self.flag("(a global whose name is not a string)", position)
-            return unsafe_global("? ?")
-        self.spend(_NAME_COST)
-        # No known name is longer; cut, it is still unknown.
-        full = f"{module[:MAX_NAME]} {name[:MAX_NAME]}"
-        known = self.globals.get(full)
-        if known is None:
-            # A blank inside would let two different pairs make one name.
-            known = known_global(full) if full.count(" ") == 1 else None
-            if known is None:
-                known = unsafe_global(full) if len(self.globals) < _MOST_NAMES else _ONE_OF_MANY
-            if not default_allows(full):
-                self.refuses(refused_name(full), position, "getattr" if known.role == "getattr" else "name")
-            if len(self.globals) < _MOST_NAMES:
-                self.globals[full] = known
-        if known.role == "unsafe":
-            self.flag(full, position)
-        elif known.role == "getattr" and self.unjudged is None:
-            self.unjudged = (position, 0)
-        return known
-
-    def judged_getattr(self, allowed: bool) -> None:
-        """Note that a ``getattr`` was called, in a way that is known or not."""
-        if self.unjudged is not None and allowed:
-            self.unjudged = (self.unjudged[0], self.unjudged[1] + 1)
-
-    def all_unsafe(self) -> dict[str, tuple[int, int]]:
-        """Everything that was flagged; a ``getattr`` that was never called on an enum counts."""
-        found = dict(self.unsafe)
-        if self.unjudged is not None and not self.unjudged[1] and "builtins getattr" not in found:
-            found["builtins getattr"] = (self.unjudged[0], 1)
-        return dict(sorted(found.items(), key=lambda item: item[1][0]))
 
     # Making things
 

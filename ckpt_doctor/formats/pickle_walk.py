@@ -10,7 +10,7 @@ from ckpt_doctor.core.weight_file import OpaqueValue
 
 from .pickle_modules import NO_CLASSES, Classes, module_parts
 from .pickle_values import SCALARS, Budget, DictNode, Global, OpaqueNode, PickleError, StorageRef, TensorNode
-from .torch_objects import BROKEN
+from .torch_makers import BROKEN
 
 LONG_LIST = 1000
 """A list of more plain values than this is kept as one value: nobody looks for its elements by name."""

@@ -7,17 +7,23 @@ of another kind they help: see ``other_kinds.py``.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.defects import Defect, DefectKind
-from ckpt_doctor.core.weight_file import WeightFile
+from ckpt_doctor.core.weight_file import FileFormat, WeightFile
 from ckpt_doctor.core.wording import byte_size, counted
-from ckpt_doctor.sources.local_file import FileSource, Source
+from ckpt_doctor.sources.local_file import FileSource
 
 from . import other_kinds, safetensors, signatures
 from .limits import LIMITS, Limits
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
+
+    from .reader import Reader
 
 _BLOCK = 1 << 20
 _ZERO_SAMPLES = 32
@@ -59,10 +65,10 @@ def recognise(source: Source, name: str, limits: Limits = LIMITS) -> WeightFile:
     if head.startswith(b"PK\x03\x04") and name.endswith(".distcp"):
         return other_kinds.as_file(source.size, name, other_kinds.DISTRIBUTED)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x07\x08")):
-        file = other_kinds.unless_cut_elsewhere(_torch_zip(source, name, limits), head)
+        file = other_kinds.unless_cut_elsewhere(_read("torch-zip", source, name, limits), head)
         return _with_other_claims(file, source, head)
     if _is_safetensors(head, source.size, limits):
-        file = _with_other_claims(safetensors.read(source, name, limits), source, head)
+        file = _with_other_claims(_read("safetensors", source, name, limits), source, head)
         return _with_pickle(file, source, head, limits)
     if signatures.is_lfs_pointer(head):
         return _lfs_pointer(source, name, head)
@@ -75,11 +81,11 @@ def recognise(source: Source, name: str, limits: Limits = LIMITS) -> WeightFile:
     if _all_zero(source, head, limits):
         return _zeros(source, name, limits)
     if head[0] == 0x80:
-        return _with_other_claims(_pickle(_torch_legacy(source, name, limits)), source, head)
+        return _with_other_claims(_pickle(_read("torch-legacy", source, name, limits)), source, head)
     if signatures.ends_as_zip(source):
-        return _torch_zip(source, name, limits)  # which also says what stands in front of the archive
+        return _read("torch-zip", source, name, limits)  # which also says what stands in front of the archive
     if head[0] in _PICKLE_STARTS:
-        as_pickle = _torch_legacy(source, name, limits)
+        as_pickle = _read("torch-legacy", source, name, limits)
         if _is_pickle(as_pickle):
             return _pickle(as_pickle)
     other = other_kinds.recognise(source, head, name)
@@ -170,16 +176,29 @@ def _is_importable(name: str) -> bool:
     return all(word.isidentifier() for word in name.replace(" ", ".").split("."))
 
 
-def _torch_zip(source: Source, name: str, limits: Limits) -> WeightFile:
+def _read(format: FileFormat, source: Source, name: str, limits: Limits) -> WeightFile:
+    """Hand the file to the reader of this format."""
+    return _READERS[format]()(source, name, limits)
+
+
+def _torch_zip() -> Reader:
     from . import torch_zip  # only where needed: a safetensors checkpoint starts faster without the pickle machine
 
-    return torch_zip.read(source, name, limits)
+    return torch_zip.read
 
 
-def _torch_legacy(source: Source, name: str, limits: Limits) -> WeightFile:
+def _torch_legacy() -> Reader:
     from . import torch_legacy
 
-    return torch_legacy.read(source, name, limits)
+    return torch_legacy.read
+
+
+_READERS: Mapping[FileFormat, Callable[[], Reader]] = {
+    "safetensors": lambda: safetensors.read,
+    "torch-zip": _torch_zip,
+    "torch-legacy": _torch_legacy,
+}
+"""By format, what gives its reader: see ``reader.py``. An archive turns out to be TorchScript while it is read."""
 
 
 def _all_zero(source: Source, head: bytes, limits: Limits) -> bool:

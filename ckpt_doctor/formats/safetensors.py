@@ -8,16 +8,18 @@ programs differ in which one counts, and tensors of more than 1,024 dimensions, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.dtypes import BY_SAFETENSORS, DType
 from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted, listed
-from ckpt_doctor.sources.local_file import Source
 
 from .json_text import JsonError, has_lone_surrogate, parse, repeated, rust_refuses
 from .limits import LIMITS, Limits
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 _LENGTH_FIELD = 8  # little-endian unsigned, the header's length in bytes
 _USIZE_END = 1 << 64
@@ -30,11 +32,7 @@ class _EntryError(ValueError):
 
 
 def read(source: Source, path: str, limits: Limits = LIMITS) -> WeightFile:
-    """Read the header behind ``source``; ``path`` is the file's name in the checkpoint.
-
-    Never raises for what the file holds: that becomes defects, and the tensors that can be understood are listed.
-    ``OSError`` from the source passes through.
-    """
+    """The weight file in ``source``, a safetensors file: see :class:`.reader.Reader`."""
     try:
         length, document = _header(source, limits)
     except _HeaderError as error:

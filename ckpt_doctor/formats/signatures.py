@@ -5,7 +5,11 @@ The signatures are those that the formats' own specifications give; file extensi
 
 from __future__ import annotations
 
-from ckpt_doctor.sources.local_file import Source
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
+
 
 HEAD = 4096
 """Bytes from the start of a file that the functions here want to see, or all of it where it is shorter."""

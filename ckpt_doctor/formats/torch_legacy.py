@@ -7,18 +7,20 @@ and the bytes. torch executes each of these pickles; here each must be what torc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted
-from ckpt_doctor.sources.local_file import Source
 
 from .limits import LIMITS, Limits
 from .pickle_machine import Outcome, run
 from .pickle_values import Budget, DictNode, StorageRef
 from .torch_pickle import outcome_defects, walk
 from .torch_tensors import describe
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -31,18 +33,15 @@ _LENGTH = 8  # bytes in front of each storage that count its elements
 
 
 def read(source: Source, path: str, limits: Limits = LIMITS) -> WeightFile:
-    """The weight file in ``source``, which begins with a pickle, or with anything else.
-
-    What it holds becomes defects, never an exception; an ``OSError`` of the source passes through.
-    """
-    stream = _Stream(source, limits)
+    """The weight file in ``source``, which begins with a pickle, or with anything else: see :class:`.reader.Reader`."""
+    stream = PickleStream(source, limits)
     magic = stream.next()
     if magic.error is None and type(magic.root) is int and magic.root == MAGIC_NUMBER and not magic.called:
         return _Legacy(source, path, stream, magic).read()
     return _plain_pickle(source, path, stream, magic)
 
 
-class _Stream:
+class PickleStream:
     """Pickles that follow each other, read from the beginning of a file in growing pieces."""
 
     def __init__(self, source: Source, limits: Limits = LIMITS) -> None:
@@ -70,7 +69,7 @@ class _Stream:
 class _Legacy:
     """One file of the legacy format on its way to a :class:`WeightFile`."""
 
-    def __init__(self, source: Source, path: str, stream: _Stream, magic: Outcome) -> None:
+    def __init__(self, source: Source, path: str, stream: PickleStream, magic: Outcome) -> None:
         self.source = source
         self.path = path
         self.stream = stream
@@ -196,7 +195,7 @@ def _plain(key: Any) -> Any:
     return key if type(key) is str else None
 
 
-def _plain_pickle(source: Source, path: str, stream: _Stream, first: Outcome) -> WeightFile:
+def _plain_pickle(source: Source, path: str, stream: PickleStream, first: Outcome) -> WeightFile:
     """A pickle without torch's magic number: judged like any other, since somebody may load it."""
     outcomes = [first]
     # What follows is judged, too: a stream may hold several.

@@ -6,13 +6,15 @@ does not tell a list from a dictionary with the keys 0, 1, 2: that needs the tre
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.weight_file import WeightFile
-from ckpt_doctor.sources.local_file import Source
 
 from .pickle_machine import run
 from .pickle_values import Budget
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 _LEGACY_PREAMBLE = 3  # pickles in front of the object: magic number, protocol version, facts about the machine
 
@@ -34,9 +36,9 @@ def read_tree(source: Source, file: WeightFile) -> Any:
 
 
 def _legacy(source: Source) -> Any:
-    from .torch_legacy import _Stream
+    from .torch_legacy import PickleStream
 
-    stream = _Stream(source)
+    stream = PickleStream(source)
     for _ in range(_LEGACY_PREAMBLE):
         stream.next()
     outcome = stream.next()

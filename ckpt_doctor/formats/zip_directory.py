@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import Struct
-from typing import NamedTuple
-
-from ckpt_doctor.sources.local_file import Source
+from typing import TYPE_CHECKING, NamedTuple
 
 from .limits import LIMITS, Limits
 from .pickle_values import clipped
+
+if TYPE_CHECKING:
+    from ckpt_doctor.sources.source import Source
 
 _END = Struct("<4s4H2IH")
 _LOCATOR = Struct("<4sIQI")

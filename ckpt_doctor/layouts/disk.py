@@ -14,6 +14,7 @@ from pathlib import Path
 from ckpt_doctor.core.parts import ConfigFile, ShardIndex
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import read_config, read_shard_index, read_weight_file
+from ckpt_doctor.runtime.file_access import open_to_read
 from ckpt_doctor.sources.local_file import FileSource
 
 OWN_FOLDER = ".ckpt-doctor"
@@ -68,10 +69,9 @@ class Disk:
 
         The folder is opened once: this is asked of every file in a tree.
         """
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with _opened(folder) as place:
             for name in names:
-                yield name, _head(folder / name if place is None else name, flags, place, nbytes)
+                yield name, _head(folder / name if place is None else name, place, nbytes)
 
     def weights(self, path: Path, name: str) -> WeightFile:
         """See :func:`~ckpt_doctor.formats.read_weight_file`."""
@@ -104,9 +104,9 @@ def _opened(folder: Path) -> Iterator[int | None]:
             os.close(place)
 
 
-def _head(path: str | Path, flags: int, place: int | None, nbytes: int) -> bytes:
+def _head(path: str | Path, place: int | None, nbytes: int) -> bytes:
     try:
-        descriptor = os.open(path, flags, dir_fd=place)
+        descriptor = open_to_read(path, dir_fd=place)
     except (OSError, ValueError):
         return b""
     try:

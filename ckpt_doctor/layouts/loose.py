@@ -144,12 +144,12 @@ def _counts(folder: Folder, file: WeightFile, name: str) -> bool:
 def _is_weights(folder: Folder, file: WeightFile, name: str) -> bool:
     """Whether a file holds tensors, or is cut off and begins as one that does, whatever it is called."""
     if file.tensors:
-        return file.format != "unknown"
-    if file.format == "safetensors":
+        return file.is_known
+    if file.is_safetensors:
         cut = file.has_defect(DefectKind.SAFETENSORS_TRUNCATED)
         return cut and b'"dtype"' in folder.disk.head(folder.path / name, _LONG_HEAD)
     if file.format == "torch-legacy":
-        return file.has_defect(DefectKind.TORCH_TRUNCATED, DefectKind.STORAGE_MISSING)
+        return any(defect.kind.cut_short for defect in file.defects)
     cut = file.has_defect(DefectKind.TORCH_TRUNCATED)
     return cut and begins_as_torch_zip(folder.disk.head(folder.path / name, _LONG_HEAD))
 

@@ -150,8 +150,7 @@ def hub_repository(folder: Path) -> Path | None:
 
 def is_foreign(file: WeightFile) -> bool:
     """Whether a file is something else altogether: its ending is shared with others, and nothing in it is dangerous."""
-    kinds = (DefectKind.IMPOSTOR, DefectKind.EMPTY)
-    return bool(file.defects) and all(defect.kind in kinds for defect in file.defects)
+    return bool(file.defects) and all(defect.kind.foreign for defect in file.defects)
 
 
 def unread_of(file: WeightFile) -> Unread | None:
@@ -165,7 +164,7 @@ def unread_of(file: WeightFile) -> Unread | None:
 
 def _holds_weights(file: WeightFile, named: bool) -> bool:
     """Whether a file whose ending says little holds tensors, or was to hold some and is damaged."""
-    if file.format == "unknown":
+    if not file.is_known:
         return named and not is_foreign(file)
     return bool(file.tensors)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.conversion.editing import Edit
-from ckpt_doctor.core.actions import Action, Copy, EditJson, Move, Rewrite, SetAside, WriteIndex
+from ckpt_doctor.core.actions import Action, Copy, EditJson, Move, Rewrite, SetAside, TargetFormat, WriteIndex
 from ckpt_doctor.core.errors import RepairError
 from ckpt_doctor.formats.text_file import parse_json
 
@@ -34,7 +34,7 @@ def _rewrite(draft: Draft, root: Path, action: Rewrite) -> None:
     else:
         source = draft.source_of(path)
         original, before = draft.weights(path, action.path), None
-    old_format = "safetensors" if draft.weights(path, action.path).format == "safetensors" else "bin"
+    old_format: TargetFormat = "safetensors" if draft.weights(path, action.path).is_safetensors else "bin"
     first = before.edit if before else Edit()
     edit = _combined(first, action)
     entry = draft.entries[target] = rewritten(

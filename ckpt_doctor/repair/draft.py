@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckpt_doctor.conversion.editing import Edit
+from ckpt_doctor.core.actions import SharedBytes, TargetFormat
 from ckpt_doctor.core.parts import ConfigFile, ShardIndex
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats.config_file import config_of
@@ -40,16 +41,15 @@ class Rewritten:
     """A weight file that is written anew from ``original``, which lies at ``source``.
 
     ``file`` is what will be read from it, and ``nbytes`` its size: exact for safetensors, near it for torch files.
-    ``metadata`` and ``format`` (``safetensors`` or ``bin``) are those of the new file. ``shared`` is ``keep`` or
-    ``clone``.
+    ``metadata`` and ``format`` are those of the new file.
     """
 
     source: Path
     original: WeightFile
     edit: Edit
-    format: str
+    format: TargetFormat
     metadata: dict[str, str]
-    shared: str
+    shared: SharedBytes
     file: WeightFile
 
 

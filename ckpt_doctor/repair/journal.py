@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.conversion.staging import sync_folder
 from ckpt_doctor.core.errors import RepairError
+from ckpt_doctor.runtime.folders import sync_folder
 
 COMMITTING, DONE, UNDOING = "committing", "done", "undoing"
 _NAME = "journal.json"
@@ -108,6 +108,8 @@ def _checked(path: Any) -> str:
     if not isinstance(path, str):
         raise TypeError("a path is text")
     parts = path.split("/")
+    if os.sep != "/" and (os.sep in path or ":" in path):
+        raise ValueError("a path of Windows, which may leave the folder")
     if "\0" in path or path.startswith("/") or any(part in ("", ".", "..") for part in parts):
         raise ValueError("a path that leaves the folder")
     os.fsencode(path)

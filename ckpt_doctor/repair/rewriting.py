@@ -26,6 +26,7 @@ from ckpt_doctor.conversion.structure import STRUCTURE
 from ckpt_doctor.conversion.to_bin import StateOf, import_torch, torch_dtype, write_bin, written_tensors
 from ckpt_doctor.conversion.torch_state import build, check_buildable, nested
 from ckpt_doctor.conversion.writing import Advance, gathered, write_content
+from ckpt_doctor.core.actions import SharedBytes, TargetFormat
 from ckpt_doctor.core.dtypes import DType
 from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
@@ -39,9 +40,9 @@ def rewritten(
     original: WeightFile,
     edit: Edit,
     *,
-    format: str,
+    format: TargetFormat,
     metadata: Mapping[str, str],
-    shared: str,
+    shared: SharedBytes,
 ) -> Rewritten:
     """Describe the file that ``original`` becomes. Raises ``ConversionError`` where it cannot, and ``OSError``."""
     refuse_defects(original, edit.despite)
@@ -102,7 +103,7 @@ def write(entry: Rewritten, path: Path, target: int, advance: Advance) -> None:
 
 def _state_maker(source: FileSource, entry: Rewritten, file: WeightFile) -> StateOf | None:
     """What makes the object that torch saves; ``None`` for what a safetensors file recorded of it."""
-    if entry.original.format == "safetensors":
+    if entry.original.is_safetensors:
         return None
     tensors_only = entry.edit.bare
     root = None if tensors_only else _tree(source, entry)
@@ -146,7 +147,7 @@ def _cloned(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 def _content(source: FileSource, entry: Rewritten) -> tuple[Content, dict[str, str]]:
     """The bytes of a new safetensors file, and its metadata."""
-    if entry.original.format != "safetensors":
+    if not entry.original.is_safetensors:
         plan = plan_safetensors(source, entry.original, shared="clone", drop_non_tensors=False, edit=entry.edit)
         return plan.content, dict(plan.metadata)
     file = entry.edit.of_file(entry.original)
@@ -164,7 +165,7 @@ def _check_torch(source: FileSource, entry: Rewritten) -> None:
     for tensor in file.tensors:
         slot_of(tensor)  # refuses what its bytes do not say
         torch_dtype(torch, tensor)
-    if entry.original.format != "safetensors" and not entry.edit.bare:
+    if not entry.original.is_safetensors and not entry.edit.bare:
         check_buildable(_tree(source, entry))
 
 

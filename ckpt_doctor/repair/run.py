@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from ckpt_doctor.conversion.copying import Copier, write_all
 from ckpt_doctor.conversion.opened import concerning
-from ckpt_doctor.conversion.staging import NO_LINKS
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import ConversionError, MissingDependencyError, PathNotFoundError, RepairError
 from ckpt_doctor.core.policy import Policy
@@ -22,6 +21,9 @@ from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.inspection import diagnose, inspect, scanned
 from ckpt_doctor.layouts import discover
 from ckpt_doctor.rules._kit.rule import documents
+from ckpt_doctor.runtime.disk_space import free_bytes
+from ckpt_doctor.runtime.file_access import open_new
+from ckpt_doctor.runtime.folders import try_link
 from ckpt_doctor.sources.local_file import FileSource
 
 from .draft import Document, Draft, Entry, Moved, Rewritten
@@ -218,14 +220,9 @@ class _Work:
 
     def _write(self, entry: Entry, place: Path) -> None:
         """Write one file aside. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``."""
-        if isinstance(entry, Moved) and not entry.copied:
-            try:
-                os.link(entry.source, place, follow_symlinks=False)
-                return
-            except OSError as error:
-                if error.errno not in NO_LINKS:
-                    raise
-        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        if isinstance(entry, Moved) and not entry.copied and try_link(entry.source, place, follow=False):
+            return
+        descriptor = open_new(place)
         try:
             if isinstance(entry, Document):
                 write_all(descriptor, entry.data)
@@ -312,9 +309,8 @@ def _to_write(entry: Entry | None) -> int:
 def _refuse_full_disk(folder: Path, entries: Mapping[Path, Entry | None]) -> None:
     """Raise where the new files do not fit, rather than fill the disk first."""
     needed = sum(_to_write(entry) for entry in entries.values())
-    space = os.statvfs(folder)
-    free = space.f_bfree * space.f_frsize
-    if space.f_blocks and needed > free:  # some file systems do not know their size
+    free = free_bytes(folder)
+    if free is not None and needed > free:
         raise RepairError(
             f"{folder}: no space left for {byte_size(needed)}, {byte_size(free)} are free. Nothing was changed"
         )

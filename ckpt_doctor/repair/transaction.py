@@ -7,7 +7,6 @@ Whatever goes wrong afterwards, the journal says how to take it back: at once, o
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import stat
@@ -15,9 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckpt_doctor.conversion.staging import NO_LINKS, is_real_folder, sync_folder
 from ckpt_doctor.core.errors import RepairError
 from ckpt_doctor.layouts.disk import OWN_FOLDER
+from ckpt_doctor.runtime.file_lock import FolderLock
+from ckpt_doctor.runtime.folders import give_owner, is_real_folder, sync_folder, try_link
 
 from .journal import COMMITTING, DONE, UNDOING, Identity, Journal, Replacement, read_journal
 
@@ -35,52 +35,32 @@ def locked(base: Path) -> Iterator[Path]:
     own = base / OWN_FOLDER
     there = os.path.lexists(own)
     try:
-        descriptor = _open_locked(own)
+        lock = _locked_folder(own)
     except BaseException:
         if not there:
-            _remove_empty(own)
+            with contextlib.suppress(OSError):
+                own.rmdir()  # only where nothing lies in it
         raise
     try:
         yield own
     finally:
-        _remove_empty(own)
-        os.close(descriptor)
+        lock.release()
 
 
-def _remove_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.rmdir()  # only where nothing lies in it
-
-
-def _open_locked(own: Path) -> int:
+def _locked_folder(own: Path) -> FolderLock:
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(FileExistsError):
             own.mkdir()
         if not is_real_folder(own):
             raise RepairError(f"{own} is in the way: it is not a folder, or a link to one")
         try:
-            descriptor = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            return FolderLock(own)
+        except BlockingIOError as error:
+            stale = f". If there is none, remove {error.filename}" if error.filename is not None else ""
+            raise RepairError(f"another repair is at work in {own.parent}: wait for its end{stale}") from None
         except FileNotFoundError:
             continue  # a conversion that had ended removed it, empty as it was
-        try:
-            if _lock(descriptor, own) and os.path.samestat(own.lstat(), os.fstat(descriptor)):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
     raise RepairError(f"{own}: another process removes it")
-
-
-def _lock(descriptor: int, own: Path) -> bool:
-    """Lock the open folder; whether it is still there. Raises ``RepairError`` where somebody else has the lock."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RepairError(f"another repair is at work in {own.parent}: wait for its end") from None
-    except OSError:
-        pass  # file systems without locks
-    return own.exists()
 
 
 def recover(own: Path) -> tuple[str, ...]:
@@ -194,24 +174,17 @@ class Transaction:
 
 def _replace(base: Path, folder: Path, number: int, replacement: Replacement) -> None:
     path, old, new = base / replacement.path, folder / "old" / str(number), folder / "new" / str(number)
-    if replacement.before is not None:
-        try:
-            os.link(path, old, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            path.rename(old)
+    if replacement.before is not None and not try_link(path, old, follow=False):
+        path.rename(old)
     if replacement.after is None:
         path.unlink(missing_ok=True)
     elif replacement.before is None:
         try:
             # Unlike a rename, a link never takes the place of a file that has appeared meanwhile.
-            os.link(new, path)
+            linked = try_link(new, path)
         except FileExistsError:
             raise RepairError(f"{path} appeared meanwhile: something else writes there") from None
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
+        if not linked:
             new.rename(path)
     else:
         new.replace(path)
@@ -266,10 +239,9 @@ def take_back(base: Path, folder: Path, journal: Journal) -> None:
 
 def _refuse_links(base: Path, folder: Path, journal: Journal) -> None:
     """Raise where a journal would lead out of the folder through a link: it may come from elsewhere."""
-    inside = os.path.realpath(base)
+    inside = Path(os.path.realpath(base))
     for path in (*(item.path for item in journal.replacements), *(f"{name}/x" for name in journal.folders)):
-        parent = os.path.realpath((base / path).parent)
-        if parent != inside and not parent.startswith(f"{inside}/"):
+        if not Path(os.path.realpath((base / path).parent)).is_relative_to(inside):
             raise RepairError(f"{path} lies behind a link: nothing is put back through links")
     for name in (folder, folder / "old"):
         if not is_real_folder(name):
@@ -280,5 +252,4 @@ def keep_permissions(path: Path, staged: Path) -> None:
     """Give the new file ``staged`` the mode and, as far as that is allowed, the owner of the one at ``path``."""
     status = path.lstat()
     staged.chmod(stat.S_IMODE(status.st_mode))
-    with contextlib.suppress(OSError):  # only root may give files away
-        os.chown(staged, status.st_uid, status.st_gid)
+    give_owner(staged, status)

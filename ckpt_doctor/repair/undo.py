@@ -6,10 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
-from ckpt_doctor.conversion.staging import is_real_folder
 from ckpt_doctor.core.errors import PathNotFoundError, RepairError
 from ckpt_doctor.core.wording import complaint
 from ckpt_doctor.layouts.disk import OWN_FOLDER
+from ckpt_doctor.runtime.folders import is_real_folder
 
 from .journal import DONE, read_journal
 from .transaction import PREFIX, locked, roll_back, take_back

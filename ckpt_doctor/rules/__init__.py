@@ -166,7 +166,7 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
     found = {
         Topic.ALWAYS: True,
         Topic.DEFECTS: any(file.defects for file in files),
-        Topic.TORCH: any(file.format in ("torch-zip", "torch-legacy") for file in files),
+        Topic.TORCH: any(file.is_torch_save for file in files),
         Topic.ADAPTERS: any(part.role == "adapter" for part in checkpoint.parts),
         Topic.SIDE_FILES: any(part.beside or part.entries for part in checkpoint.parts),
         Topic.FOLDERS: checkpoint.kind.grain != "file",

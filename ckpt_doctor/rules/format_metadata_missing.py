@@ -66,7 +66,7 @@ class FormatMetadataMissing(Rule):
 
 
 def _says_nothing(part: Part, file: WeightFile) -> bool:
-    if file.format != "safetensors" or not file.readable or "format" in (file.metadata or {}):
+    if not file.is_safetensors or not file.readable or "format" in (file.metadata or {}):
         return False
     base = file.path.rpartition("/")[2]
     return part.role != "file" or base.startswith(("model.", "model-", "adapter_model."))

@@ -47,7 +47,7 @@ class NonContiguous(Rule):
             if part.auxiliary:
                 continue
             for file in part.files:
-                if file.format == "safetensors":
+                if file.is_safetensors:
                     continue  # the format has no strides
                 strided = [tensor for tensor in file.tensors if not tensor.is_contiguous]
                 if strided:

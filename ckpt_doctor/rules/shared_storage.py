@@ -58,7 +58,7 @@ class SharedStorage(Rule):
                 continue
             for file in part.files:
                 # Each tensor of a safetensors file has its own bytes, or the header is invalid (CKD105).
-                groups = () if file.format == "safetensors" else alias_groups(file)
+                groups = () if file.is_safetensors else alias_groups(file)
                 if groups:
                     yield self._report(checkpoint, policy, part, file, groups)
 

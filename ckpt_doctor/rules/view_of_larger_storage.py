@@ -69,7 +69,7 @@ class ViewOfLargerStorage(Rule):
 
 def _measure(file: WeightFile) -> tuple[int, int, list[str]]:
     """Bytes stored, bytes used, and the tensors of the storages that are not used up."""
-    if file.format == "safetensors":
+    if file.is_safetensors:
         return 0, 0, []  # each tensor is stored by itself
     by_storage: dict[str, list[TensorInfo]] = {}
     for tensor in file.tensors:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ckpt_doctor.analysis.aliasing import alias_groups
 from ckpt_doctor.analysis.sharding import indexed_shards
-from ckpt_doctor.core.actions import Action, Rewrite, SetAside, WriteIndex
+from ckpt_doctor.core.actions import Action, Rewrite, SetAside, TargetFormat, WriteIndex
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.parts import Part
@@ -86,7 +86,7 @@ class WeightsFormatMismatch(Rule):
             )
 
 
-def _conversion(part: Part, files: list[WeightFile], expected: str) -> tuple[Action, ...]:
+def _conversion(part: Part, files: list[WeightFile], expected: TargetFormat) -> tuple[Action, ...]:
     """Write the files and their index in the other format; the old ones go."""
     actions: list[Action] = [
         Rewrite(file.path, _renamed(file.path, converted_name, expected), format=expected, shared="clone")

@@ -60,13 +60,13 @@ class WrongExtension(Rule):
     def _report(self, checkpoint: Checkpoint, policy: Policy, part: Part, file: WeightFile) -> Finding:
         base = file.path.rpartition("/")[2]
         by_name = base.lower().startswith(_READ_BY_NAME)
-        is_safetensors = file.format == "safetensors"
+        is_safetensors = file.is_safetensors
         content = "safetensors" if is_safetensors else "a torch file"
         advice = "Loaders that choose their reader by the name will fail. " if by_name else ""
         fix = None
         target = _better_name(checkpoint, part, file)
         wanted = policy.expected_format(checkpoint.kind) if part.role in ("adapter", "model") else "any"
-        if target is not None and file.path.endswith(f".{wanted}"):
+        if target is not None and wanted != "any" and file.path.endswith(f".{wanted}"):
             target = None  # under the better name, the loader would not find it (CKD201)
             fix = self.repair(
                 checkpoint,
@@ -93,7 +93,7 @@ class WrongExtension(Rule):
 
 def _contradicts(file: WeightFile) -> bool:
     name = file.path.lower()
-    return name.endswith(_TORCH_ENDINGS) if file.format == "safetensors" else name.endswith(".safetensors")
+    return name.endswith(_TORCH_ENDINGS) if file.is_safetensors else name.endswith(".safetensors")
 
 
 def _better_name(checkpoint: Checkpoint, part: Part, file: WeightFile) -> str | None:
@@ -104,7 +104,7 @@ def _better_name(checkpoint: Checkpoint, part: Part, file: WeightFile) -> str | 
     if any(base in index.weight_map.values() for index in part.indexes):
         return None
     stem = base.rpartition(".")[0]
-    if file.format == "safetensors":
+    if file.is_safetensors:
         target = stem.replace("pytorch_model", "model", 1) + ".safetensors"
     else:
         # transformers looks for model.safetensors, but for pytorch_model.bin.

@@ -61,7 +61,7 @@ def receive(stream: IO[bytes]) -> bytes | None:
 
 def kill(process: subprocess.Popen[Any]) -> None:
     """End a process and, where the system knows groups, what it started."""
-    if hasattr(os, "killpg"):
+    if hasattr(os, "killpg") and hasattr(signal, "SIGKILL"):
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:

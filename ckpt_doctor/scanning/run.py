@@ -13,6 +13,7 @@ from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.runtime.crew import Crew
+from ckpt_doctor.runtime.file_access import open_to_read
 
 from .file_scan import FileScan
 from .sweep import Reader
@@ -83,7 +84,7 @@ def _with_scans(part: Part, scanned: Mapping[str, WeightFile]) -> Part:
 
 def _scan_file(path: Path, work: FileScan, advance: Callable[[int], None], threads: int | None) -> WeightFile:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = open_to_read(path)
     except OSError as error:
         return work.result(error.strerror or str(error))
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ckpt_doctor.core.weight_file import Record
+from ckpt_doctor.runtime.file_access import read_into
 
 from .tally import Tally
 
@@ -46,7 +46,7 @@ class Reader:
     def _read_into(self, target: memoryview, offset: int) -> None:
         done = 0
         while done < len(target):
-            count = os.preadv(self._descriptor, [target[done:]], offset + done)
+            count = read_into(self._descriptor, target[done:], offset + done)
             if count == 0:
                 raise OSError(f"it ends at byte {offset + done:,}, earlier than it did when its header was read")
             done += count

@@ -1,1 +1,1 @@
-"""Where a reader gets its bytes from, behind one Protocol."""
+"""Where a reader gets its bytes from: the Protocol in ``source.py``, one implementation in each other file."""

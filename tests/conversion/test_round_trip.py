@@ -157,6 +157,14 @@ def test_whatever_the_object_is(tmp_path: Path, state: Any) -> None:
     assert same(load(tmp_path / "b.pt"), state)
 
 
+def test_a_value_that_reads_like_the_name_of_a_tensor(tmp_path: Path) -> None:
+    state = {"outer": {"flag": False}, "false": torch.ones(2)}
+    save(state, tmp_path / "a.bin")
+    convert(tmp_path / "a.bin", to="safetensors")
+    convert(tmp_path / "a.safetensors", tmp_path / "b.bin", to="bin")
+    assert same(load(tmp_path / "b.bin"), state)
+
+
 def test_shared_tensors_are_shared_again_after_dropping(tmp_path: Path) -> None:
     weight = torch.randn(4, 4)
     save({"a": weight, "b": weight, "c": torch.ones(1)}, tmp_path / "a.bin")

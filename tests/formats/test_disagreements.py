@@ -15,7 +15,8 @@ from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import signatures
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.recognise import recognise
-from ckpt_doctor.sources.local_file import BytesSource, FileSource
+from ckpt_doctor.sources.in_memory import BytesSource
+from ckpt_doctor.sources.local_file import FileSource
 from support.hostile import archive, call, foreign, legacy, legacy_saved, saved, tensor, text
 
 

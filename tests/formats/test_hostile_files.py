@@ -20,7 +20,7 @@ from ckpt_doctor.formats.pickle_values import Budget, TensorNode
 from ckpt_doctor.formats.pickle_walk import Harvest
 from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.formats.torch_tensors import describe
-from ckpt_doctor.sources.local_file import BytesSource
+from ckpt_doctor.sources.in_memory import BytesSource
 from support.children import environment
 from support.hostile import PACKAGE, HostileCase, archive, hostile_files, legacy, legacy_saved, saved, tensor, text
 

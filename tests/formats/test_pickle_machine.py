@@ -25,7 +25,7 @@ from ckpt_doctor.formats.recognise import recognise
 from ckpt_doctor.formats.torch_objects import known_global
 from ckpt_doctor.knowledge.inert_globals import CALLABLES, ENUMS, MAPPINGS, OBJECTS, SEQUENCES
 from ckpt_doctor.knowledge.pickle_globals import TORCH_ALLOWED
-from ckpt_doctor.sources.local_file import BytesSource
+from ckpt_doctor.sources.in_memory import BytesSource
 from support.hostile import PACKAGE, call, foreign, tensor, text
 
 

@@ -22,7 +22,7 @@ from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import read_weight_file
 from ckpt_doctor.formats.limits import Limits
 from ckpt_doctor.formats.recognise import recognise
-from ckpt_doctor.sources.local_file import BytesSource
+from ckpt_doctor.sources.in_memory import BytesSource
 from support.hostile import PACKAGE
 
 NAME = f"c{PACKAGE}\nthing\n".encode()

@@ -16,7 +16,7 @@ from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import read_weight_file, safetensors
 from ckpt_doctor.formats.limits import LIMITS, Limits
 from ckpt_doctor.formats.recognise import recognise
-from ckpt_doctor.sources.local_file import BytesSource
+from ckpt_doctor.sources.in_memory import BytesSource
 
 library = pytest.importorskip("safetensors")
 torch = pytest.importorskip("torch")

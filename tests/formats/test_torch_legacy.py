@@ -15,7 +15,7 @@ from test_torch_zip import CLASSIC, assert_same, kinds, tensors
 from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import torch_legacy
-from ckpt_doctor.sources.local_file import BytesSource
+from ckpt_doctor.sources.in_memory import BytesSource
 from support.hostile import MAGIC, PROTOCOL, SYSTEM, legacy, legacy_saved, text
 
 

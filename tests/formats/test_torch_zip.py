@@ -17,7 +17,7 @@ from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.formats import read_weight_file, torch_zip
-from ckpt_doctor.sources.local_file import BytesSource
+from ckpt_doctor.sources.in_memory import BytesSource
 from support.hostile import archive, saved, tensor, text
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

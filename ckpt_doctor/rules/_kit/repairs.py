@@ -9,7 +9,7 @@ from ckpt_doctor.analysis.salvage import whole_tensors
 from ckpt_doctor.analysis.sharding import indexed_shards
 from ckpt_doctor.core.actions import Action, EditJson, Rewrite, WriteIndex
 from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.core.defects import DefectKind
+from ckpt_doctor.core.defects import CUT_SHORT, DefectKind
 from ckpt_doctor.core.dtypes import BY_NAME
 from ckpt_doctor.core.parts import Part, ShardIndex
 from ckpt_doctor.core.weight_file import OpaqueValue, WeightFile
@@ -116,5 +116,6 @@ def salvaging(checkpoint: Checkpoint, file: WeightFile) -> tuple[Action, ...]:
     if not whole or target in taken:
         return ()
     cut = tuple(tensor.name for tensor in file.tensors if tensor.name not in whole)
-    kinds = (DefectKind.SAFETENSORS_TRUNCATED, DefectKind.TORCH_TRUNCATED, DefectKind.STORAGE_MISSING)
-    return (Rewrite(file.path, target, format="safetensors", without=cut, shared="clone", despite=kinds, keeps=True),)
+    return (
+        Rewrite(file.path, target, format="safetensors", without=cut, shared="clone", despite=CUT_SHORT, keeps=True),
+    )

@@ -126,10 +126,6 @@ def sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
-_INCOMPLETE = (DefectKind.SAFETENSORS_TRUNCATED, DefectKind.STORAGE_MISSING)
-"""Defects of files that list their tensors, and hold fewer."""
-
-
 class DefectRule(Rule):
     """A rule that passes on what a reader found wrong with a file: one finding for each defect of its ``kinds``."""
 
@@ -151,7 +147,7 @@ class DefectRule(Rule):
                             severity=self.severity_in(part, file, defect),
                             fix=self.fix_for(checkpoint, part, file, defect),
                             # What nobody can read, or load, no setting makes healthy.
-                            always_fails=not part.auxiliary and (not file.readable or defect.kind in _INCOMPLETE),
+                            always_fails=not part.auxiliary and (not file.readable or defect.kind.incomplete),
                         )
 
     def concerns(self, part: Part, file: WeightFile, defect: Defect) -> bool:

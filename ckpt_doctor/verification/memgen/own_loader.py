@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.errors import IncompleteLoadError, VerificationError
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import WeightFile
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
 
     from .model import MemGenModel
 
-_DANGEROUS = (
-    DefectKind.UNSAFE_GLOBAL,
-    DefectKind.AMBIGUOUS_ARCHIVE,
-    DefectKind.RESOURCE_BOMB,
-    DefectKind.EXECUTABLE_ARCHIVE,
-    DefectKind.PATH_ESCAPE,
-)
 # Where the entries of the side files belong; everything else has the same name in the model.
 _OF_THE_WEAVER = ("prompt_", "inference_")
 _OF_THE_TRIGGER = ("output_layer.",)
@@ -172,7 +164,7 @@ def _files(model: MemGenModel, checkpoint: Checkpoint) -> tuple[list[tuple[Part,
 
 def _obstacle(file: WeightFile) -> str | None:
     """Why a file must not be opened, or cannot be read."""
-    dangers = [defect.message for defect in file.defects if defect.kind in _DANGEROUS]
+    dangers = [defect.message for defect in file.defects if defect.kind.dangerous]
     if dangers:
         return f"{file.path} is not safe to load: {dangers[0]}"
     if not file.readable:
@@ -191,7 +183,7 @@ def _absent(checkpoint: Checkpoint) -> list[str]:
 
 def _tensors(root: Path, file: WeightFile) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a file on the CPU, wherever they were when they were saved."""
-    read = _safetensors if file.format == "safetensors" else _torch_tensors
+    read = _safetensors if file.is_safetensors else _torch_tensors
     try:
         yield from read(root / file.path, file)
     except (OSError, RuntimeError, ValueError, EOFError) as error:

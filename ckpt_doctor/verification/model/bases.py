@@ -12,7 +12,7 @@ from ckpt_doctor.core.parts import Part
 from ckpt_doctor.knowledge.adapter_keys import parse_all
 from ckpt_doctor.verification.hosting.dependencies import require
 from ckpt_doctor.verification.hosting.isolation import run
-from ckpt_doctor.verification.names.packed import method
+from ckpt_doctor.verification.names.quantisers import method
 
 from .live import live_tensors
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.coverage import MISSING, RESTORED
+from ckpt_doctor.verification.names.quantisers import is_float8
 
 from .comparing import Verdict
 from .reading import TensorReader
@@ -29,22 +30,6 @@ _TOLERANCE = {"bfloat16": 2**-7, "float16": 2**-9}
 CODES = "float8 codes"
 """How the reason begins for which a float8 weight has not arrived."""
 _USED = f"{CODES}, multiplied by their scale"
-
-
-def is_float8(dtype: str) -> bool:
-    """Whether this is one of torch's floats of one byte that hold weights."""
-    return dtype.startswith(("float8_e4m3", "float8_e5m2"))
-
-
-def is_code(name: str) -> bool:
-    """Whether a piece of a quantised weight holds the codes themselves, and not what explains them."""
-    return name.endswith((".weight", ".weight_packed", ".qweight", "_blocks", "data"))
-
-
-def scale_names(name: str) -> list[str]:
-    """What the scale of the weight may be called."""
-    stem = name.removesuffix("weight")
-    return [stem + ending for ending in _SCALES] + [f"{name}_scale_inv", f"{name}_scale"]
 
 
 def judge_codes(rows: Iterable[Row], settings: Mapping[str, Any], reader: TensorReader, *, values: bool) -> None:
@@ -99,8 +84,14 @@ def _is_quantised_here(row: Row, settings: Mapping[str, Any]) -> bool:
     return not any(isinstance(item, str) and item and item in stem for item in skipped)
 
 
+def _scale_names(name: str) -> list[str]:
+    """What the scale of the weight may be called."""
+    stem = name.removesuffix("weight")
+    return [stem + ending for ending in _SCALES] + [f"{name}_scale_inv", f"{name}_scale"]
+
+
 def _scale(row: Row, by_name: Mapping[str, Row]) -> Row | None:
-    return next((by_name[name] for name in scale_names(row.wanted.tensor.name) if name in by_name), None)
+    return next((by_name[name] for name in _scale_names(row.wanted.tensor.name) if name in by_name), None)
 
 
 def _are_stretched(codes: list[Row], reader: TensorReader) -> bool:

@@ -6,8 +6,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpt_doctor.core.weight_file import TensorInfo
+from ckpt_doctor.verification.model.dtypes import torch_dtype
 
-from .reading import TensorReader, torch_dtype
+from .reading import TensorReader
 
 if TYPE_CHECKING:
     import torch

@@ -6,13 +6,14 @@ compressed inside of it does torch have to load them, with ``weights_only=True``
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.weight_file import TensorInfo
+from ckpt_doctor.runtime.file_access import read_into
 from ckpt_doctor.sources.local_file import FileSource
+from ckpt_doctor.verification.model.dtypes import torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -95,12 +96,8 @@ class TensorReader:
         view = memoryview(self._buffer)[:count]
         done = 0
         while done < count:
-            if hasattr(os, "preadv") and source.fileno is not None:
-                read = os.preadv(source.fileno, [view[done:]], start + done)
-            else:
-                data = source.read_at(start + done, count - done)
-                view[done : done + len(data)] = data
-                read = len(data)
+            assert source.fileno is not None, "the source is closed"
+            read = read_into(source.fileno, view[done:], start + done)
             if not read:
                 raise OSError("the file ends inside of a tensor")
             done += read
@@ -112,16 +109,6 @@ class TensorReader:
             state = torch.load(self.root / file, map_location="cpu", weights_only=True)
             self._loaded[file] = dict(_flattened(state, ()))
         return self._loaded[file]
-
-
-def torch_dtype(info: TensorInfo) -> torch.dtype:
-    """The dtype of a tensor. Raises ``ValueError`` where this torch has none of that name."""
-    import torch
-
-    dtype = getattr(torch, info.dtype.name, None)
-    if not isinstance(dtype, torch.dtype):
-        raise ValueError(f"this torch has no dtype {info.dtype.name}")
-    return dtype
 
 
 def _flattened(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor]]:
