@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,52 +18,15 @@ from ckpt_doctor.core.errors import (
     RepairError,
 )
 from ckpt_doctor.core.findings import Finding, Severity
-from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Diagnosis
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.inspection import diagnose
-from ckpt_doctor.layouts import discover
 
 from .applying import apply
 from .draft import Draft
 from .outcome import Rejected, Step
-
-NOTHING_RENAMED: Mapping[Path, Path] = {}
-"""Of a repair that renames no file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a checkpoint is looked for: the path that leads to it and, where several lie there, its own root.
-
-    ``layout`` is what the user asked for, if anything, and ``layouts`` are those that a team has defined.
-    ``found_from_above`` says that a folder above was asked for, and what lies there is judged as a search finds it.
-    """
-
-    path: Path
-    layout: str | None
-    layouts: tuple[Layout, ...] = ()
-    found_from_above: bool = False
-
-    def read(self, draft: Draft) -> list[Checkpoint]:
-        """What lies there according to the draft. Raises ``NoCheckpointError`` and ``PathNotFoundError``."""
-        path = successor_of(self.path, draft.renamed)
-        if path != self.path and self.found_from_above:
-            # Under its new name, a lone file can make its folder a checkpoint, of which other things are expected.
-            whole = discover(path.parent, self.layout, draft, self.layouts)
-            whole = [item for item in whole if item.kind.grain != "file"]
-            here = [item for item in whole if os.path.abspath(item.root) == os.path.abspath(path.parent)]
-            if here:
-                return here
-        return discover(path, self.layout, draft, self.layouts)
-
-
-def successor_of(path: Path, renamed: Mapping[Path, Path]) -> Path:
-    """What a file is called now; ``renamed`` maps absolute paths."""
-    while (successor := renamed.get(Path(os.path.abspath(path)))) is not None:
-        path = path.with_name(successor.name)
-    return path
+from .place import Place
 
 
 @dataclass
@@ -101,57 +64,92 @@ def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: b
     """
     known = list(known)
     draft = Draft(known=known_files(known))
-    result = Plan(draft, _diagnoses(place, draft, policy))
-    _refuse_unreadable(new_errors([diagnose(checkpoint, every_rule(policy)) for checkpoint in known], result.diagnoses))
-    tried: set[_Identity] = set()
-    given_up: list[Rejected] = []
-    missing: MissingDependencyError | None = None
-    debt: _Debt | None = None
-    while True:
-        candidate = next(_candidates(result.diagnoses, policy, tried, unsafe=unsafe), None)
-        if candidate is None:
-            if debt is None:
-                if missing is not None and not result.steps:
-                    raise missing
-                return result
-            # What came to light could not be mended after all: back to where it was not known.
-            result, tried = debt.before, debt.tried
-            result.rejected.append(Rejected(debt.finding, debt.objection))
-            given_up.append(Rejected(debt.finding, debt.objection))
-            debt = None
-            continue
-        root, finding = candidate
-        tried.add(_identity(finding))
-        trial = result.draft.copy()
+    start = Plan(draft, _diagnoses(place, draft, policy))
+    _refuse_unreadable(new_errors([diagnose(checkpoint, every_rule(policy)) for checkpoint in known], start.diagnoses))
+    return _Planner(start, place, policy, unsafe=unsafe).finished()
+
+
+class _Planner:
+    """A plan in the making. ``given_up`` are steps that were taken and led nowhere, which are not tried again."""
+
+    def __init__(self, start: Plan, place: Place, policy: Policy, *, unsafe: bool) -> None:
+        self.plan = start
+        self.place = place
+        self.policy = policy
+        self.unsafe = unsafe
+        self.tried: set[_Identity] = set()
+        self.given_up: list[Rejected] = []
+        self.debt: _Debt | None = None
+        self.missing: MissingDependencyError | None = None
+
+    def finished(self) -> Plan:
+        """The plan, once no fix is left that was not tried. Raises as :func:`plan`."""
+        while True:
+            candidate = next(self._candidates(self.plan.diagnoses), None)
+            if candidate is not None:
+                self._attempt(*candidate)
+            elif self.debt is not None:
+                self._go_back(self.debt)
+            elif self.missing is not None and not self.plan.steps:
+                raise self.missing
+            else:
+                return self.plan
+
+    def _candidates(self, diagnoses: list[Diagnosis]) -> Iterator[tuple[Path, Finding]]:
+        return _candidates(diagnoses, self.policy, self.tried, unsafe=self.unsafe)
+
+    def _attempt(self, root: Path, finding: Finding) -> None:
+        """Try the fix of one finding on a copy of the draft, and keep the copy where nothing speaks against it."""
+        self.tried.add(_identity(finding))
+        trial = self.plan.draft.copy()
         try:
-            diagnoses = _try(trial, root, finding, place, policy)
+            diagnoses = _try(trial, root, finding, self.place, self.policy)
         except (ConversionError, RepairError, NoCheckpointError, PathNotFoundError, MissingDependencyError) as error:
             if isinstance(error, MissingDependencyError):
-                missing = error
-            result.rejected.append(Rejected(finding, str(error)))
-            continue
-        objection = _useless(result, diagnoses, finding)
-        worse = new_errors(result.diagnoses, diagnoses)
-        _refuse_unreadable(worse)
-        if worse and debt is None and not objection:
-            first = worse[0]
-            objection = f"it would lead to {first.code} {first.name}: {first.message}"
-            mendable = {item.code for _, item in _candidates(diagnoses, policy, tried, unsafe=unsafe)}
-            if all(item.code in mendable for item in worse):
-                # What came to light has a fix of its own. Only where that works out, the step counts.
-                before = replace(result, steps=[*result.steps], rejected=[*result.rejected])
-                debt = _Debt(before, set(tried), finding, objection)
-                objection = None
+                self.missing = error
+            self.plan.rejected.append(Rejected(finding, str(error)))
+            return
+        objection = self._objection(finding, diagnoses)
         if objection is not None:
-            result.rejected.append(Rejected(finding, objection))
-            continue
-        result.draft, result.diagnoses = trial, diagnoses
-        result.steps.append(Step(finding))
+            self.plan.rejected.append(Rejected(finding, objection))
+            return
+        self._take_step(finding, trial, diagnoses)
+
+    def _objection(self, finding: Finding, diagnoses: list[Diagnosis]) -> str | None:
+        """Why the step is not taken, after which inspection says ``diagnoses``; ``None`` where it is.
+
+        Where it brings errors to light that have fixes of their own, it is taken as a debt.
+        """
+        useless = _useless(self.plan, diagnoses, finding)
+        worse = new_errors(self.plan.diagnoses, diagnoses)
+        _refuse_unreadable(worse)
+        if useless or not worse or self.debt is not None:
+            return useless
+        first = worse[0]
+        objection = f"it would lead to {first.code} {first.name}: {first.message}"
+        mendable = {item.code for _, item in self._candidates(diagnoses)}
+        if any(item.code not in mendable for item in worse):
+            return objection
+        before = replace(self.plan, steps=[*self.plan.steps], rejected=[*self.plan.rejected])
+        self.debt = _Debt(before, set(self.tried), finding, objection)
+        return None
+
+    def _take_step(self, finding: Finding, trial: Draft, diagnoses: list[Diagnosis]) -> None:
+        plan = self.plan
+        plan.draft, plan.diagnoses = trial, diagnoses
+        plan.steps.append(Step(finding))
         # What could not be done before may be possible now.
-        tried -= {_identity(item.finding) for item in result.rejected if item not in given_up}
-        result.rejected[:] = given_up
-        if debt is not None and not new_errors(debt.before.diagnoses, diagnoses):
-            debt = None
+        self.tried -= {_identity(item.finding) for item in plan.rejected if item not in self.given_up}
+        plan.rejected[:] = self.given_up
+        if self.debt is not None and not new_errors(self.debt.before.diagnoses, diagnoses):
+            self.debt = None
+
+    def _go_back(self, debt: _Debt) -> None:
+        """Back to the state before a step whose consequences could not be mended after all."""
+        self.plan, self.tried = debt.before, debt.tried
+        self.plan.rejected.append(Rejected(debt.finding, debt.objection))
+        self.given_up.append(Rejected(debt.finding, debt.objection))
+        self.debt = None
 
 
 def _try(trial: Draft, root: Path, finding: Finding, place: Place, policy: Policy) -> list[Diagnosis]:

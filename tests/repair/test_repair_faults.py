@@ -18,7 +18,7 @@ import pytest
 from ckpt_doctor.core.errors import CkptDoctorError
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix, undo
-from ckpt_doctor.repair.run import _Work
+from ckpt_doctor.repair.carrying_out import CarryingOut
 from support.repaired import content, own_files
 from support.scenes import SCENES, shards
 
@@ -47,7 +47,7 @@ def with_fault(
     Calls are counted from the first one that prepares to write, unless ``from_start``.
     """
     real = getattr(module, name)
-    carry_out = _Work._carry_out
+    carry_out = CarryingOut.run
     calls = 0
     counting = from_start
 
@@ -65,7 +65,7 @@ def with_fault(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, name, call)
-        patch.setattr(_Work, "_carry_out", begin)
+        patch.setattr(CarryingOut, "run", begin)
         try:
             return act(), calls
         except CkptDoctorError:
