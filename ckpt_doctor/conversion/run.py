@@ -115,40 +115,42 @@ class _Run:
 
     def all(self, jobs: Jobs) -> Conversion:
         """Do all jobs or none. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``."""
-        outcomes: list[ConvertedFile | None] = []
         with Staging(overwrite=self.overwrite) as staging:
             with contextlib.ExitStack() as stack:
-                opened = []
-                for job in jobs.files:
-                    item = open_job(
-                        job, self.to, drop_non_tensors=self.drop_non_tensors, tensors_only=self.tensors_only
-                    )
-                    stack.enter_context(item.source)
-                    opened.append(item)
-                in_place = [item for item in opened if _is_done(item)]
-                opened = [item for item in opened if not _is_done(item)]
+                items = self.open(jobs, stack)
+                opened = [item for item in items if not _is_done(item)]
                 self.prepare(jobs, opened, staging)
-                for item in opened:
-                    with concerning(item.job.source):
-                        staged = staging.create(item.job.target, mode=_permissions(item.status))
-                        outcomes.append(write(item, staged, self.advance, check=self.check))
+                files = [self.write(item, staging) for item in opened]
                 for index_job in jobs.indexes:
                     # Last: as long as the new index is not there, nobody takes the shards for complete.
-                    staged = staging.create(index_job.target, mode=_permissions(index_job.source.stat()))
-                    write_all(staged.descriptor, _index_text(index_job, opened).encode())
-                    os.fsync(staged.descriptor)
+                    _write_index(index_job, opened, staging)
                 for item in opened:
                     item.refuse_changed()
             staging.commit()
         return Conversion(
             to=self.to,
-            files=tuple(outcome for outcome in outcomes if outcome is not None),
+            files=tuple(file for file in files if file is not None),
             copied=tuple(str(item.job.target) for item in opened if item.content is not None and item.plan is None),
             indexes=tuple(str(job.target) for job in jobs.indexes),
-            already=(*jobs.already, *(str(item.job.source) for item in in_place)),
+            already=(*jobs.already, *(str(item.job.source) for item in items if _is_done(item))),
             left_out=tuple(jobs.left_out),
             checked=self.check,
         )
+
+    def open(self, jobs: Jobs, stack: contextlib.ExitStack) -> list[Opened]:
+        """The sources of all jobs, planned, and closed again with ``stack``."""
+        items = []
+        for job in jobs.files:
+            item = open_job(job, self.to, drop_non_tensors=self.drop_non_tensors, tensors_only=self.tensors_only)
+            stack.enter_context(item.source)
+            items.append(item)
+        return items
+
+    def write(self, item: Opened, staging: Staging) -> ConvertedFile | None:
+        """Write one new file into a temporary."""
+        with concerning(item.job.source):
+            staged = staging.create(item.job.target, mode=_permissions(item.status))
+            return write(item, staged, self.advance, check=self.check)
 
     def prepare(self, jobs: Jobs, opened: list[Opened], staging: Staging) -> None:
         """Everything that can be refused before the first byte is written."""
@@ -214,6 +216,13 @@ def _refuse_full_disk(opened: list[Opened]) -> None:
                 f"{folder}: no space left for {byte_size(needed[device])}, {byte_size(free)} are free. "
                 "Nothing was written"
             )
+
+
+def _write_index(job: IndexJob, opened: list[Opened], staging: Staging) -> None:
+    """Write one new index into a temporary."""
+    staged = staging.create(job.target, mode=_permissions(job.source.stat()))
+    write_all(staged.descriptor, _index_text(job, opened).encode())
+    os.fsync(staged.descriptor)
 
 
 def _index_text(job: IndexJob, opened: list[Opened]) -> str:
