@@ -343,3 +343,18 @@ def test_a_trainers_checkpoint_of_named_adapters_only(tmp_path: Path) -> None:
     for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt"):
         (save / name).write_text("{}")
     assert [item.path for item in discover(save)] == [str(save / "policy"), str(save / "ref")]
+
+
+def test_the_short_nesting_of_a_trigger_is_one_checkpoint(tmp_path: Path) -> None:
+    trigger = tmp_path / "trigger"
+    shutil.copytree(HEALTHY / "trigger_run/trigger/trigger_lora", trigger / "trigger")
+    for path in (tmp_path, trigger, trigger / "trigger"):
+        assert kinds(discover(path)) == [(str(trigger), "trigger")]
+
+
+@pytest.mark.parametrize("place", ["weaver_lora/logs", "weaver_lora/weaver"])
+def test_a_foreign_name_is_found_in_every_folder_that_belongs_to_a_weaver(place: str, tmp_path: Path) -> None:
+    weaver = copied("weaver_nested/weaver", tmp_path / "weaver")
+    (weaver / place).mkdir(exist_ok=True)
+    (weaver / place / "other.pt").write_bytes(FOREIGN)
+    assert "CKD901" in {finding.code for finding in inspect(weaver).findings}
