@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ckpt_doctor
-from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Report
 from support.places import HEALTHY
@@ -22,15 +21,6 @@ class Contract(NamedTuple):
     """The damage shows only beside a contract of the healthy fixture, which may pin values."""
 
     values: bool = False
-
-
-class Load(NamedTuple):
-    """The damage shows only where the checkpoint is loaded: the arguments of ``verify``, and who asks for the load."""
-
-    model: Any = None
-    loader: Any = None
-    mode: str = "load"
-    by_gate: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,7 @@ class Damage:
     harm: Harm
     severity: str = "error"
     options: dict[str, Any] = field(default_factory=dict)
-    shown_by: Contract | Load | None = None
+    against: Contract | None = None
 
     def __str__(self) -> str:
         return f"{self.code}-{self.name}".replace(" ", "-")
@@ -63,31 +53,20 @@ class Damage:
     def inspect(self, folder: Path) -> Report:
         """The report on what ``make`` builds in ``folder``."""
         path = self.make(folder)
-        if isinstance(self.shown_by, Contract):
-            contract = ckpt_doctor.lock(HEALTHY / self.fixture, values=self.shown_by.values)
+        if self.against is not None:
+            contract = ckpt_doctor.lock(HEALTHY / self.fixture, values=self.against.values)
             return ckpt_doctor.inspect_against(path, contract, self.policy)
         return ckpt_doctor.inspect(path, self.policy)
-
-    def load(self, folder: Path) -> Sequence[Finding]:
-        """What a load of the checkpoint that ``make`` builds in ``folder`` shows."""
-        assert isinstance(self.shown_by, Load)
-        path, (model, loader, mode, by_gate) = self.make(folder), self.shown_by
-        if by_gate:
-            from ckpt_doctor.gate import Load as GateLoad
-            from ckpt_doctor.gate import decide
-
-            return decide(path, load=GateLoad(model, loader=loader, mode=mode)).shown.findings
-        return ckpt_doctor.verify(path, model, loader=loader, mode=mode).findings
 
 
 def recorder(damages: list[Damage]) -> Callable[..., Callable[[Harm], Harm]]:
     """A decorator that records the decorated function in ``damages``, under its own name."""
 
     def damage(
-        code: str, fixture: str, *, severity: str = "error", shown_by: Contract | Load | None = None, **options: Any
+        code: str, fixture: str, *, severity: str = "error", against: Contract | None = None, **options: Any
     ) -> Callable[[Harm], Harm]:
         def record(harm: Harm) -> Harm:
-            damages.append(Damage(code, harm.__name__, fixture, harm, severity, options, shown_by))
+            damages.append(Damage(code, harm.__name__, fixture, harm, severity, options, against))
             return harm
 
         return record
