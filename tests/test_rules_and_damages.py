@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,11 @@ import ckpt_doctor
 from ckpt_doctor.cli.table import COMMANDS
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.rules import RULES
-from support.damages import contracts as damages_contracts
-from support.damages import files as damages
-from support.damages import keys as damages_keys
-from support.damages import loads as damages_loads
-from support.damages.files import Damage
 from support.damages.loads import LoadDamage
+from support.damages.record import Damage
+from support.damages.table import DAMAGES, LOAD_DAMAGES
 
-DAMAGES: tuple[Damage, ...] = (
-    *chain.from_iterable(damages.DAMAGES.values()),
-    *damages_keys.DAMAGES,
-    *damages_contracts.DAMAGES,
-)
-KINDS_OF_LOAD = tuple({(damage.mode, damage.judge): damage for damage in damages_loads.DAMAGES}.values())
+KINDS_OF_LOAD = tuple({(damage.mode, damage.judge): damage for damage in LOAD_DAMAGES}.values())
 HEADINGS = ("## What it does", "## Why is this bad?", "## Example", "## What to do")
 NEEDS = (
     "headers",
@@ -41,7 +32,7 @@ NEEDS = (
 RULE_FILES = Path(ckpt_doctor.__file__).parent / "rules"
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: f"{damage.code}-{damage.name}".replace(" ", "-"))
+@pytest.mark.parametrize("damage", DAMAGES, ids=str)
 def test_damage_is_reported(damage: Damage, tmp_path: Path) -> None:
     report = damage.inspect(tmp_path)
     # A rule that the table keeps away from a checkpoint must have had nothing to say about it.
@@ -52,7 +43,7 @@ def test_damage_is_reported(damage: Damage, tmp_path: Path) -> None:
     report.to_json()
 
 
-@pytest.mark.parametrize("damage", damages_loads.DAMAGES, ids=lambda damage: f"{damage.code}-{damage.name}")
+@pytest.mark.parametrize("damage", LOAD_DAMAGES, ids=str)
 def test_damaged_load_is_reported(damage: LoadDamage, tmp_path: Path) -> None:
     findings = damage.findings(tmp_path)
     assert_is_found(damage.code, damage.severity, findings)
@@ -78,7 +69,7 @@ def assert_is_found(code: str, severity: str, findings: tuple[Finding, ...]) -> 
 
 
 def test_every_rule_has_a_damage() -> None:
-    damaged = {damage.code for damage in (*DAMAGES, *damages_loads.DAMAGES)}
+    damaged = {damage.code for damage in (*DAMAGES, *LOAD_DAMAGES)}
     assert {rule.code for rule in RULES} == damaged
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from support.damages.files import DAMAGES
+from support.damages.table import INSPECTED
 from support.hostile import hostile_files
 from support.places import FAILURES, HEALTHY
 from support.trees import MODEL, aged, broken, ckpt_doctor, copied, light, weaver
@@ -38,7 +38,7 @@ def stays_shut(
 
 
 def damaged(code: str, name: str) -> Callable[[Path], object]:
-    (damage,) = (item for item in DAMAGES[code] if item.name == name)
+    (damage,) = (item for item in INSPECTED if (item.code, item.name) == (code, name))
     return damage.make
 
 

@@ -25,7 +25,7 @@ from ckpt_doctor.runtime.cores import available_cores
 from support.acting import Acting
 from support.children import LIMIT, running
 from support.command_line import run, start
-from support.damages.files import DAMAGES
+from support.damages.table import INSPECTED
 from support.hostile import hostile_files
 
 REPOSITORY = Path(__file__).parents[2]
@@ -62,10 +62,10 @@ def verdicts(report: Report) -> list[bool]:
 
 @pytest.mark.parametrize("deep", [False, True], ids=["headers", "deep"])
 def test_processes_say_what_one_says(eager: None, tmp_path: Path, deep: bool) -> None:
-    for number, damages in enumerate(DAMAGES.values()):
+    for number, damage in enumerate({damage.code: damage for damage in reversed(INSPECTED)}.values()):
         folder = tmp_path / f"damage-{number}"
         folder.mkdir()
-        damages[0].make(folder)
+        damage.make(folder)
     for name, case in hostile_files().items():
         folder = tmp_path / name.replace("/", "_")
         folder.mkdir()

@@ -8,7 +8,6 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,8 @@ from ckpt_doctor import NoCheckpointError, Policy, Report, UnknownNameError, loa
 from ckpt_doctor.core.entries import Entry
 from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.layouts import discover
-from support.damages import files as damages
-from support.damages import keys as damages_keys
-from support.damages.files import Damage
+from support.damages.record import Damage
+from support.damages.table import INSPECTED
 from support.hostile import foreign
 
 REPOSITORY = Path(__file__).parents[2]
@@ -60,10 +58,7 @@ def codes(path: Path, *layouts: Layout, **options: object) -> list[str]:
 # --- the weaver, once built in and once defined ----------------------------------------------------------------------
 
 
-DAMAGES: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *damages_keys.DAMAGES)
-
-
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: f"{damage.code}-{damage.name}".replace(" ", "-"))
+@pytest.mark.parametrize("damage", INSPECTED, ids=str)
 def test_every_damage_is_told_as_by_the_built_in_layout(damage: Damage, weaver: Layout, tmp_path: Path) -> None:
     path = damage.make(tmp_path)
     built_in = ckpt_doctor.inspect(path, Policy(**damage.options))

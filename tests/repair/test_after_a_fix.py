@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,10 @@ from ckpt_doctor.core.path_ignores import PathIgnore
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Report
 from ckpt_doctor.repair import Repairs, fix
-from support.damages import files as damages
-from support.damages import keys as damages_keys
-from support.damages.files import Damage
-from support.places import copied
-
-ALL: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *damages_keys.DAMAGES)
+from support.damages.edits import edit_json, overwrite_tensors
+from support.damages.record import Damage
+from support.damages.table import INSPECTED
+from support.places import HEALTHY, copied
 
 
 def said(report: Report) -> list[tuple[str, ...]]:
@@ -52,7 +49,7 @@ def assert_same(result: Repairs, path: Path, policy: Policy) -> Report:
 
 
 @pytest.mark.parametrize("unsafe", [False, True], ids=["safe", "unsafe, deep"])
-@pytest.mark.parametrize("damage", ALL, ids=lambda damage: f"{damage.code}-{damage.name}".replace(" ", "-"))
+@pytest.mark.parametrize("damage", INSPECTED, ids=str)
 def test_every_damage(damage: Damage, unsafe: bool, tmp_path: Path) -> None:
     path = damage.make(tmp_path)
     policy = Policy(**{**damage.options, "deep": unsafe or damage.policy.deep})
@@ -81,8 +78,8 @@ def test_values_of_a_file_that_was_renamed_are_judged_again(tmp_path: Path, fail
 def test_values_of_an_adapter_that_moves_or_is_copied(tmp_path: Path) -> None:
     outer = tmp_path / "checkpoint"
     adapter = outer / "adapter_model"
-    shutil.copytree(damages.HEALTHY / "peft/lora", adapter)
-    damages.overwrite_tensors(adapter / "adapter_model.safetensors", "layers.1.*lora_B", lambda old: b"\xff" * len(old))
+    shutil.copytree(HEALTHY / "peft/lora", adapter)
+    overwrite_tensors(adapter / "adapter_model.safetensors", "layers.1.*lora_B", lambda old: b"\xff" * len(old))
     policy = Policy(deep=True)
     result = fix(outer, policy, unsafe=True)
     assert result.repairs[0].rejected, "a second copy of a NaN is one more error"
@@ -93,9 +90,9 @@ def test_values_of_an_adapter_that_moves_or_is_copied(tmp_path: Path) -> None:
 def test_a_tree_is_judged_as_a_tree(tmp_path: Path) -> None:
     """Two adapters nested one folder lower, a model and a lone file: one report, whatever was repaired."""
     for name in ("a", "b"):
-        shutil.copytree(damages.HEALTHY / "peft/lora", tmp_path / name / name)
+        shutil.copytree(HEALTHY / "peft/lora", tmp_path / name / name)
     nan_under_the_wrong_name(tmp_path)
-    shutil.copy(damages.HEALTHY / "peft/lora/adapter_model.safetensors", tmp_path / "weights.pt")
+    shutil.copy(HEALTHY / "peft/lora/adapter_model.safetensors", tmp_path / "weights.pt")
     for policy in (
         Policy(),
         Policy(deep=True, fail_on="note"),
@@ -124,15 +121,15 @@ def test_a_repair_that_concerns_another_checkpoint(tmp_path: Path) -> None:
     document["metadata"]["total_size"] = 1
     index.write_text(json.dumps(document))
     adapter = copied("peft/lora", tmp_path)
-    damages.edit_json(adapter / "adapter_config.json", lambda config: config.update(base_model_name_or_path=str(model)))
+    edit_json(adapter / "adapter_config.json", lambda config: config.update(base_model_name_or_path=str(model)))
     assert_same(fix(tmp_path), tmp_path, Policy())
 
 
 def test_a_new_name_does_not_make_the_folder_another_checkpoint(tmp_path: Path) -> None:
     """Under its better name the file would be an adapter without a configuration."""
     file = tmp_path / "adapter_model.pt"
-    shutil.copy(damages.HEALTHY / "peft/lora/adapter_model.safetensors", file)
-    shutil.copy(damages.HEALTHY / "peft/lora/adapter_model.safetensors", tmp_path / "other.safetensors")
+    shutil.copy(HEALTHY / "peft/lora/adapter_model.safetensors", file)
+    shutil.copy(HEALTHY / "peft/lora/adapter_model.safetensors", tmp_path / "other.safetensors")
     before = inspect(tmp_path)
     result = fix(tmp_path)
     assert file.exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,13 @@ from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import Repairs, fix, undo
 from ckpt_doctor.rules import RULES
-from support.damages import files as damages
-from support.damages import keys as damages_keys
-from support.damages.files import Damage
+from support.damages.record import Damage
+from support.damages.table import INSPECTED
 from support.repaired import assert_loads, content, own_files, values
 
 # transformers warns about its own attributes while PEFT looks at them.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
 
-ALL: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *damages_keys.DAMAGES)
 FIX_OF = {rule.code: rule.fix for rule in RULES}
 SALVAGED = ("CKD104", "CKD106")
 # What is kept of these is less than what was there, as the fix says beforehand.
@@ -32,26 +29,22 @@ CASTS = ("CKD509",)
 
 def offers(damage: Damage, folder: Path, safety: str) -> Path | None:
     path = damage.make(folder)
-    found = inspect(path, Policy(**damage.options)).findings
+    found = inspect(path, damage.policy).findings
     fixes = [finding.fix for finding in found if finding.code == damage.code and finding.fix]
     return path if any(item.safety == safety and item.actions for item in fixes) else None
 
 
 def counts(path: Path, damage: Damage) -> dict[str, int]:
-    found = inspect(path if path.exists() else path.parent, Policy(**damage.options)).findings
+    found = inspect(path if path.exists() else path.parent, damage.policy).findings
     codes = [finding.code for finding in found if finding.severity is Severity.ERROR or finding.code == damage.code]
     return {code: codes.count(code) for code in codes}
 
 
-def identify(damage: Damage) -> str:
-    return f"{damage.code}-{damage.name}".replace(" ", "-")
-
-
 def repaired(path: Path, damage: Damage, *, unsafe: bool) -> Repairs:
-    return fix(path, Policy(**damage.options), unsafe=unsafe)
+    return fix(path, damage.policy, unsafe=unsafe)
 
 
-@pytest.mark.parametrize("damage", [damage for damage in ALL if FIX_OF[damage.code] == "safe"], ids=identify)
+@pytest.mark.parametrize("damage", [damage for damage in INSPECTED if FIX_OF[damage.code] == "safe"], ids=str)
 def test_safe_fix(damage: Damage, tmp_path: Path) -> None:
     path = offers(damage, tmp_path, "safe")
     if path is None:
@@ -79,7 +72,7 @@ def test_safe_fix(damage: Damage, tmp_path: Path) -> None:
     assert not own_files(folder)
 
 
-@pytest.mark.parametrize("damage", [damage for damage in ALL if FIX_OF[damage.code] == "unsafe"], ids=identify)
+@pytest.mark.parametrize("damage", [damage for damage in INSPECTED if FIX_OF[damage.code] == "unsafe"], ids=str)
 def test_unsafe_fix(damage: Damage, tmp_path: Path) -> None:
     path = offers(damage, tmp_path, "unsafe")
     if path is None:
@@ -110,10 +103,10 @@ def test_unsafe_fix(damage: Damage, tmp_path: Path) -> None:
 
 def test_rules_say_what_their_fixes_are(tmp_path: Path) -> None:
     offered: dict[str, set[str]] = {}
-    for number, damage in enumerate(ALL):
+    for number, damage in enumerate(INSPECTED):
         folder = tmp_path / str(number)
         folder.mkdir()
-        for finding in inspect(damage.make(folder), Policy(**damage.options)).findings:
+        for finding in inspect(damage.make(folder), damage.policy).findings:
             if finding.fix is not None:
                 assert finding.fix.actions
                 offered.setdefault(finding.code, set()).add(finding.fix.safety)

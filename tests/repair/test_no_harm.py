@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import shutil
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,10 @@ from ckpt_doctor.cli.root import cli
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.repair import fix
-from support.damages import files as damages
-from support.damages import keys as damages_keys
-from support.damages.files import INDEX, Damage, edit_json, edit_zip, load, save
+from support.damages.edits import INDEX, edit_json, edit_zip, inject, load, save
+from support.damages.record import Damage
+from support.damages.table import INSPECTED
 from support.places import copied
-
-ALL: tuple[Damage, ...] = (*chain.from_iterable(damages.DAMAGES.values()), *damages_keys.DAMAGES)
 
 
 def findings(path: Path, code: str, **options: Any) -> list[Finding]:
@@ -69,7 +66,7 @@ def trailing_data(file: Path) -> None:
 
 def absent_class(file: Path) -> None:
     """A name of a package that does not exist, in place of anything that could run."""
-    damages.inject(file, b"cno_such_package\nNoSuchClass\n0")
+    inject(file, b"cno_such_package\nNoSuchClass\n0")
 
 
 def lost_record(file: Path) -> None:
@@ -94,7 +91,7 @@ def test_what_another_finding_makes_impossible_is_not_offered(first: Any, second
                 assert [step.finding.code for step in repair.steps] == [finding.code], repair.rejected
 
 
-@pytest.mark.parametrize("damage", ALL, ids=lambda damage: f"{damage.code}-{damage.name}".replace(" ", "-"))
+@pytest.mark.parametrize("damage", INSPECTED, ids=str)
 def test_what_is_offered_can_be_done(damage: Damage, tmp_path: Path) -> None:
     path = damage.make(tmp_path)
     for finding in inspect(path, damage.policy).findings:
@@ -287,7 +284,7 @@ def names_in(path: Path) -> set[str]:
     return {name for name in found if re.search(r"[./_-]", name)}
 
 
-@pytest.mark.parametrize("damage", ALL, ids=lambda damage: f"{damage.code}-{damage.name}".replace(" ", "-"))
+@pytest.mark.parametrize("damage", INSPECTED, ids=str)
 def test_names_keep_their_spelling(damage: Damage, tmp_path: Path) -> None:
     report = damage.inspect(tmp_path)
     names = {name.lower(): name for diagnosis in report.diagnoses for name in names_in(diagnosis.checkpoint.root)}

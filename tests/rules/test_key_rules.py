@@ -13,7 +13,7 @@ from ckpt_doctor import inspect
 from ckpt_doctor.core.parts import ConfigFile
 from ckpt_doctor.rules.adapter_pair_incomplete import AdapterPairIncomplete
 from support.builders import file, part, run
-from support.damages.keys import edit_tensors
+from support.damages.edits import edit_tensors
 from support.places import HEALTHY
 
 

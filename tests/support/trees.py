@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from support.children import environment
-from support.damages.files import safetensors_bytes
+from support.damages.edits import safetensors_bytes
 from support.places import HEALTHY, LOADERS
 
 MODEL = LOADERS / "light_model.py"

@@ -1,4 +1,4 @@
-"""Damaged loads: what each rule about a load must find, and the healthy loads on which it must be silent."""
+"""CKD0xx: what only a load shows, and the healthy loads of which each rule must be silent."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 import ckpt_doctor
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.gate import decide
+from support.damages.record import nothing
+from support.places import HEALTHY
 
-FIXTURE = Path(tiny_models.__file__).parent / "healthy" / "peft" / "lora"
+FIXTURE = HEALTHY / "peft" / "lora"
 WEIGHTS = "adapter_model.safetensors"
 
 Build = Callable[[], Any]
@@ -42,10 +44,6 @@ def right(model: Any, path: str) -> Any:
     return peft.PeftModel.from_pretrained(model, path)
 
 
-def unharmed(path: Path) -> None:
-    """Leave the checkpoint as it is."""
-
-
 @dataclass(frozen=True)
 class LoadDamage:
     """A load that the rule of this ``code`` must report, and that reports ``all_codes`` in all.
@@ -57,12 +55,15 @@ class LoadDamage:
     code: str
     name: str
     loader: Loader = right
-    harm: Callable[[Path], None] = unharmed
+    harm: Callable[[Path], None] = nothing
     build: Build = healthy_base
     mode: str = "load"
     severity: str = "error"
     more: tuple[str, ...] = ()
     judge: Judge = by_verify
+
+    def __str__(self) -> str:
+        return f"{self.code}-{self.name}"
 
     @property
     def all_codes(self) -> set[str]:
@@ -74,7 +75,7 @@ class LoadDamage:
 
     def healthy_findings(self, folder: Path) -> tuple[Finding, ...]:
         """What is found in the healthy load of the same kind."""
-        return self._judged(folder / "healthy", healthy_base, right, unharmed)
+        return self._judged(folder / "healthy", healthy_base, right, nothing)
 
     def _judged(self, path: Path, build: Build, loader: Loader, harm: Callable[[Path], None]) -> tuple[Finding, ...]:
         shutil.copytree(FIXTURE, path)

@@ -1,0 +1,42 @@
+"""CKD4xx: tensors that share or waste storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.damages.edits import (
+    ADAPTER_BIN,
+    load,
+    save,
+)
+from support.damages.record import Damage, recorder
+
+DAMAGES: list[Damage] = []
+damage = recorder(DAMAGES)
+
+
+@damage("CKD401", "weaver_bin/weaver", severity="warning", expect="bin")
+def two_names_for_one_storage(path: Path) -> None:
+    tensors = load(path / ADAPTER_BIN)
+    first, second = [name for name in tensors if "lora_A" in name][:2]
+    tensors[second] = tensors[first]
+    save(tensors, path / ADAPTER_BIN)
+
+
+@damage("CKD402", "weaver_bin/weaver", severity="warning", expect="bin")
+def view_of_a_large_tensor(path: Path) -> None:
+    import torch
+
+    state = load(path / "projections.pt")
+    latents = state["prompt_query_latents"].detach()
+    large = torch.cat([latents] * 200)
+    state["prompt_query_latents"] = large[: len(latents)]
+    save(state, path / "projections.pt")
+
+
+@damage("CKD403", "weaver_bin/weaver", severity="note", expect="bin")
+def transposed(path: Path) -> None:
+    state = load(path / "projections.pt")
+    weight = state["reasoner_to_weaver"]["weight"]
+    state["reasoner_to_weaver"]["weight"] = weight.detach().t().contiguous().t()
+    save(state, path / "projections.pt")
