@@ -41,7 +41,9 @@ def compose(found: Found, disk: Disk) -> Checkpoint:
         document = config if path == kind.config else reader.config(path)
         if path != kind.config:
             parts += _document(document, path, stated, parts)
-        sizes += _stated_sizes(document, path, stated)
+        # A length that no tensor can have still contradicts those that are there. A document that must state one and
+        # states such a length does not state it.
+        sizes += _stated_sizes(document, path, stated, least=-_LARGEST if path == kind.config else 0)
     title = found.variant or kind.title or kind.name
     folders = ["", *found.claimed]
     checkpoint = reader.checkpoint(kind, title, parts, folders, config=config, known_sizes=tuple(sizes))
@@ -162,15 +164,17 @@ def _document(
     yield Part(path, "config", config=config, required=False)
 
 
-def _stated_sizes(config: ConfigFile | None, path: str, sizes: Iterable[LayoutSize]) -> Iterator[KnownSize]:
+def _stated_sizes(
+    config: ConfigFile | None, path: str, sizes: Iterable[LayoutSize], *, least: int
+) -> Iterator[KnownSize]:
     for size in sizes:
-        number = _number(config.data, size.keys) if config is not None and config.data is not None else None
+        number = _number(config.data, size.keys, least) if config is not None and config.data is not None else None
         if number is not None:
             yield KnownSize(size.dim, number, f"{'.'.join(size.keys)} in {path}")
 
 
-def _number(data: Mapping[str, Any], keys: Iterable[str]) -> int | None:
+def _number(data: Mapping[str, Any], keys: Iterable[str], least: int = 0) -> int | None:
     value: Any = data
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and least <= value < _LARGEST else None
