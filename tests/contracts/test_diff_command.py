@@ -220,10 +220,10 @@ def test_a_file_that_is_gone_in_between(here: Path, monkeypatch: pytest.MonkeyPa
     shutil.copy(HEALTHY / "peft/lora/adapter_model.safetensors", here / "a.safetensors")
     opened = os.open
 
-    def refuse(path: object, *args: int) -> int:
+    def refuse(path: object, *args: int, **options: int | None) -> int:
         if str(path).endswith("a.safetensors") and seen.append(path) is None and len(seen) > 2:
             raise PermissionError(13, "Permission denied", str(path))
-        return opened(path, *args)  # type: ignore[arg-type]
+        return opened(path, *args, **options)  # type: ignore[arg-type]
 
     seen: list[object] = []
     monkeypatch.setattr(os, "open", refuse)
