@@ -23,7 +23,7 @@ class Folder:
         self.disk = disk
         self.error: str | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The directory's own name, also where the path is ``.`` or ends in ``..``."""
         return Path(os.path.abspath(self.path)).name

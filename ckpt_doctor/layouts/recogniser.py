@@ -56,11 +56,15 @@ def _is_named(kind: Layout, folder: Folder) -> bool:
 
 
 def _fits(sign: Sign, kind: Layout, folder: Folder, *, forced: bool) -> bool:
-    # What is cheap to ask and seldom there comes first: a search asks this of every folder.
+    # A search asks this of every folder, and files of these names are seldom there.
+    for path in sign.files:
+        if not folder.has_file(path):
+            return False
+    for path in sign.folders:
+        if not folder.has_folder(path):
+            return False
     return (
         (forced or not sign.forced)
-        and all(map(folder.has_file, sign.files))
-        and all(map(folder.has_folder, sign.folders))
         and (not sign.holds or folder.has_file(sign.holds))
         and (not sign.named or _is_named(kind, folder))
         and (forced or not any(folder.has_folder(path) or folder.has_file(path) for path in sign.unless))

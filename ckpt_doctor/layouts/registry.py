@@ -64,9 +64,15 @@ def family(kind: Layout) -> tuple[Layout, ...]:
 
 def hooks_of(kind: Layout) -> Hooks:
     """The functions of this kind. A team's own has none."""
+    return _hooks_named(kind.name)
+
+
+@cache
+def _hooks_named(name: str) -> Hooks:
+    # By the name: a search asks this for every folder, and it takes long to hash a record.
     from .kinds import NO_HOOKS
 
-    hooks: Hooks = getattr(_module(kind.name), "HOOKS", NO_HOOKS) if kind.name in KINDS else NO_HOOKS
+    hooks: Hooks = getattr(_module(name), "HOOKS", NO_HOOKS) if name in KINDS else NO_HOOKS
     return hooks
 
 
