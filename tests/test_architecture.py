@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,17 @@ def room_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
 def imports_of(file: Path) -> set[str]:
     """Dotted names that a file imports, those of the package made absolute."""
     package = ["ckpt_doctor", *file.relative_to(PACKAGE).parent.parts]
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -89,7 +96,7 @@ def test_nothing_imports_what_could_execute_a_checkpoint(file: Path) -> None:
 def test_nobody_prints_but_the_command_line(file: Path) -> None:
     calls = {
         node.func.id
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert room_of(file) == "cli" or "print" not in calls
@@ -135,10 +142,10 @@ def test_no_file_is_too_long_to_read() -> None:
 LAYOUTS = {"weaver", "trigger", "memgen", "peft", "transformers", "file"}
 
 
-def compared_layouts(program: str) -> list[str]:
+def compared_layouts(program: ast.Module) -> list[str]:
     """Where a program compares the name of a layout, or looks it up, instead of asking the layout's record."""
     found = []
-    for node in ast.walk(ast.parse(program)):
+    for node in ast.walk(program):
         sides: list[ast.expr] = []
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
@@ -177,13 +184,13 @@ def _is_kind(node: ast.expr) -> bool:
     ],
 )
 def test_a_compared_layout_is_noticed(program: str) -> None:
-    assert compared_layouts(program)
+    assert compared_layouts(ast.parse(program))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_kinds_of_checkpoints_are_asked_and_not_compared(file: Path) -> None:
     if room_of(file) != "layouts":
-        assert not compared_layouts(file.read_text(encoding="utf-8"))
+        assert not compared_layouts(parsed(file))
 
 
 def test_one_function_makes_what_every_json_document_begins_with() -> None:

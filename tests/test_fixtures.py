@@ -57,6 +57,7 @@ def contents(root: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_the_script_makes_what_is_committed(tmp_path: Path) -> None:
     script = [sys.executable, str(FIXTURES / "make_fixtures.py"), str(tmp_path)]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -68,6 +69,7 @@ def test_the_script_makes_what_is_committed(tmp_path: Path) -> None:
         assert made == contents(FIXTURES / group)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: path.relative_to(HEALTHY).as_posix())
 def test_peft_loads_every_value(path: Path) -> None:
     import peft

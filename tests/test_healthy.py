@@ -19,6 +19,7 @@ def errors(path: Path, policy: Policy) -> list[str]:
     return [f"{finding.code} {finding.message}" for finding in report.findings if finding.severity is Severity.ERROR]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deep", [False, True], ids=["headers", "deep"])
 @pytest.mark.parametrize("name", sorted(ZOO))
 def test_zoo(name: str, deep: bool, tmp_path: Path) -> None:

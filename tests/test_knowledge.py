@@ -95,6 +95,7 @@ def test_heads_are_added_without_being_asked_for(task: str) -> None:
     assert set(config.modules_to_save) == set(peft_types.AUTOMATIC_HEADS[task])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", BUILDABLE, ids=lambda variant: variant.name)
 def test_every_saved_name_is_accounted_for(variant: Any) -> None:
     kind = PEFT_TYPES[variant.peft_type]
@@ -117,6 +118,7 @@ def test_every_saved_name_is_accounted_for(variant: Any) -> None:
             assert parameters.isdisjoint(group) or parameters.issuperset(group), f"{module} has a part of {group}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft_type", sorted(name for name, kind in PEFT_TYPES.items() if kind.zero_init))
 def test_zeros_mean_no_effect(peft_type: str) -> None:
     if peft_type in SKIPPED:

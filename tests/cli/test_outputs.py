@@ -151,6 +151,7 @@ class TestWriting:
         strict.sarif((tmp_path / "report.sarif").read_text())
         assert weights.read_bytes() == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("output_format", ["sarif", "junit"])
     def test_a_document_stays_whole_in_any_encoding(self, tmp_path: Path, output_format: str) -> None:
         target = shutil.copytree(BROKEN, tmp_path / "größe")

@@ -33,6 +33,7 @@ def test_python_m_says_its_own_name() -> None:
     assert b"Usage: ckpt-doctor inspect" in process("inspect", "--help").stdout
 
 
+@pytest.mark.slow
 @NOT_WINDOWS
 @pytest.mark.parametrize("args", [("ls",), ("inspect", "--output-format", "json"), ("explain", "--all")])
 def test_a_reader_that_goes_away_leaves_no_traceback(tmp_path: Path, args: tuple[str, ...]) -> None:
@@ -68,6 +69,7 @@ def test_a_closed_standard_output_is_2() -> None:
     assert b"Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["inspect", "ls"])
 @pytest.mark.parametrize("output_format", ["text", "json"])
 def test_ascii_terminals_get_escapes(tmp_path: Path, command: str, output_format: str) -> None:
@@ -78,6 +80,7 @@ def test_ascii_terminals_get_escapes(tmp_path: Path, command: str, output_format
     assert b"\\xf6" in result.stdout or b"\\u00f6" in result.stdout
 
 
+@pytest.mark.slow
 @NOT_WINDOWS
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_names_that_are_no_utf8(tmp_path: Path, output_format: str) -> None:
@@ -121,6 +124,7 @@ def test_control_c_is_130() -> None:
     assert (program.returncode, errors.split()) == (130, [b"interrupted"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args",
     [
@@ -150,6 +154,7 @@ def test_it_works_where_torch_cannot_be_imported(args: tuple[object, ...]) -> No
     assert result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args",
     [

@@ -36,6 +36,7 @@ parts = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(layout=names, parts=st.lists(parts, min_size=1, max_size=3, unique_by=lambda part: (part.role, part.name)))
 def test_there_and_back(layout: str, parts: list[PinnedPart], tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -49,6 +50,7 @@ def test_there_and_back(layout: str, parts: list[PinnedPart], tmp_path_factory: 
     assert sum('"dtype": ' in line for line in lines) >= contract.tensors
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     data=st.binary(max_size=200)

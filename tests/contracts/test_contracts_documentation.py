@@ -39,6 +39,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_transcripts(scene: Path) -> None:
     transcripts.programs(scene)
     transcripts.check(PAGE, scene)

@@ -59,6 +59,7 @@ def only_ties(found: list[Finding]) -> bool:
     return all((item.code, item.severity) == ("CKD851", Severity.NOTE) for item in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CHOSEN if name != NOTHING_TO_PIN])
 def test_zoo(name: str, tmp_path: Path) -> None:
     path = ZOO[name](tmp_path / "zoo")
@@ -73,6 +74,7 @@ def test_zoo(name: str, tmp_path: Path) -> None:
         assert not ckpt_doctor.diff(path, twin, values=True).differing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", HEALTHY, ids=lambda path: path.relative_to(FIXTURES).as_posix())
 def test_fixture_and_its_twin(path: Path, tmp_path: Path) -> None:
     path = ckpt_doctor.open_checkpoint(path).root

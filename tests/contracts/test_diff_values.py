@@ -92,6 +92,7 @@ def test_every_dtype_with_itself(dtype: torch.dtype, tmp_path: Path) -> None:
         check(a, b, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", REAL, ids=str)
 def test_every_dtype_with_every_other(first: torch.dtype, tmp_path: Path) -> None:
     for number, second in enumerate(REAL):
@@ -273,6 +274,7 @@ def test_tensors_that_share_their_bytes_are_compared_once(tmp_path: Path) -> Non
     assert seen == sorted(seen)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's record of peak memory")
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     """256 MB against its transposed self, in a file that takes no room on the disk."""

@@ -85,6 +85,7 @@ def alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
     return found.dtype == expected.dtype and torch.equal(found.isnan(), nan) and same
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_equals_torch(source: str, target: str, tmp_path: Path) -> None:
     tensor = numbers(source, target).clone()
@@ -94,6 +95,7 @@ def test_equals_torch(source: str, target: str, tmp_path: Path) -> None:
     assert alike(after(tensor, target, tmp_path), tensor.to(getattr(torch, target)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_every_nan_is_the_plain_one(source: str, target: str, tmp_path: Path) -> None:
     tensor = numbers(source, target)
@@ -103,6 +105,7 @@ def test_every_nan_is_the_plain_one(source: str, target: str, tmp_path: Path) ->
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_views_that_are_not_contiguous(source: str, target: str, tmp_path: Path) -> None:
     tensor = numbers(source, target)[:30_000].clone().reshape(100, 300)
@@ -110,6 +113,7 @@ def test_views_that_are_not_contiguous(source: str, target: str, tmp_path: Path)
         assert alike(after(view, target, tmp_path, b"abc"), view.to(getattr(torch, target)))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     value=st.floats(allow_nan=False, allow_infinity=False),
@@ -126,6 +130,7 @@ def test_any_number(value: float, pair: tuple[str, str], tmp_path_factory: pytes
         assert alike(after(tensor, pair[1], folder), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_what_is_too_large_is_counted(source: str, target: str, tmp_path: Path) -> None:
     tensor = words(source).view(getattr(torch, source)).clone()
@@ -164,6 +169,7 @@ def test_which_pairs_may_overflow(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_tensor(tmp_path: Path) -> None:
     file = tmp_path / "zeros"
     with file.open("wb") as opened:

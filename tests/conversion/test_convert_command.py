@@ -117,6 +117,7 @@ def test_usage_and_refusals_are_2(weaver: Path, args: list[str]) -> None:
     assert snapshot(weaver.parent) == before
 
 
+@pytest.mark.slow
 def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weaver: Path) -> None:
     code = """
         import sys

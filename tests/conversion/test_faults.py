@@ -102,6 +102,7 @@ def leftovers(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if ".ckpt-doctor" in path.parts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 @pytest.mark.parametrize(("module", "name"), CALLS, ids=IDS)
 def test_all_or_nothing(

@@ -17,6 +17,8 @@ from ckpt_doctor import convert
 from support.children import LIMIT, environment, running
 from support.states import filled, save, snapshot
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 
 # Kills itself at the n-th call of anything that changes a file or a folder: no moment of interest is missed.

@@ -95,6 +95,7 @@ def flat(node: Any, prefix: str = "", depth: int = 0) -> dict[str, torch.Tensor]
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(state=states(), shared=st.sampled_from(["clone", "drop"]), legacy=st.booleans())
 def test_there_and_back(state: Any, shared: str, legacy: bool) -> None:

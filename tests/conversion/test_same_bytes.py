@@ -59,6 +59,7 @@ def test_no_tensors_at_all(tmp_path: Path) -> None:
     assert_identical({}, tmp_path)
 
 
+@pytest.mark.slow
 def test_tensors_large_and_small_and_parts_of_storages(tmp_path: Path) -> None:
     whole = filled((1 << 18,), torch.float32)
     state = {f"small{i}": filled((i % 50 + 1,), torch.float32, i) for i in range(3000)}

@@ -118,6 +118,7 @@ def repaired(path: Path) -> Any:
     return torch.load(path, weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 @pytest.mark.parametrize("name", WITH_TENSORS)
 def test_converted_module(name: str, legacy: bool, tmp_path: Path) -> None:
@@ -224,6 +225,7 @@ def test_plain_forms(value: Any, plain: Any, tmp_path: Path) -> None:
     assert found == plain and type(found) is type(plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["script", "trace"])
 @pytest.mark.parametrize("name", ["cnn", "tied", "containers", "lstm", "gru", "rnn", "half"])
 def test_torchscript(name: str, how: str, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_any_strides_and_any_limits(
         assert b"".join(map(bytes, gather_module.gather(partial(read_exactly, file.fileno()), info))) == bits(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     """A transposed, a sliced and an expanded tensor of 200 MB and more, in a process of its own."""

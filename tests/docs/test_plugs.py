@@ -99,6 +99,7 @@ UNJUDGED: dict[str, dict[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", UNJUDGED.values(), ids=UNJUDGED)
 def test_the_action_reports_that_nothing_was_judged(tmp_path: Path, inputs: dict[str, str]) -> None:
     (tmp_path / "empty").mkdir()
@@ -139,6 +140,7 @@ def test_the_action_writes_no_report_over_a_checkpoint(tmp_path: Path) -> None:
     assert (done.returncode, file.read_bytes()) == (2, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("deep", "code"), [("true", 1), ("false", 0)])
 def test_the_action_reads_values_unless_told_otherwise(tmp_path: Path, deep: str, code: int) -> None:
     shutil.copytree(HEALTHY / "weaver", tmp_path / "weaver")
@@ -149,6 +151,7 @@ def test_the_action_reads_values_unless_told_otherwise(tmp_path: Path, deep: str
     assert ("headers only" in done.stdout) == (deep == "false")
 
 
+@pytest.mark.slow
 def test_inputs_of_the_action_are_data(tmp_path: Path) -> None:
     words = "x'; no-such-command; '$(no-such-command)`no-such-command`"
     for path in ("--help", "--version"):

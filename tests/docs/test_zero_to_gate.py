@@ -44,6 +44,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_way(home: Path) -> None:
     transcripts.check(PAGE, home)
 

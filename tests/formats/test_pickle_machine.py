@@ -69,12 +69,14 @@ def flattened(prefix: str, tree: Any) -> dict[str, Any]:
     return flat
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(tree=TREES, protocol=st.integers(0, 5))
 def test_plain_values_are_those_that_were_pickled(tree: Any, protocol: int) -> None:
     assert values(pickle.dumps(tree, protocol)) == flattened("", tree)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(tree=TREES)
 def test_the_python_pickler_is_understood_too(tree: Any) -> None:

@@ -119,6 +119,7 @@ def test_a_plain_pickle_is_no_weight_file() -> None:
     assert file.format == "unknown"
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
 def test_changed_files_are_read_without_an_exception(data: st.DataObject) -> None:

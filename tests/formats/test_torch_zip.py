@@ -308,6 +308,7 @@ def test_a_zip64_archive_is_read_with_its_own_numbers() -> None:
 # Any bytes
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
 def test_changed_files_are_read_without_an_exception(data: st.DataObject) -> None:

@@ -73,6 +73,7 @@ def test_a_pickle_that_was_added_is_judged(tmp_path: Path) -> None:
     assert sorted(kinds(path)) == sorted([DefectKind.EXECUTABLE_ARCHIVE, DefectKind.UNSAFE_GLOBAL])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["constants.pkl", "data.pkl"])
 def test_other_names_are_still_refused(name: str, tmp_path: Path) -> None:
     path = script(tmp_path / "model.pt")
@@ -116,6 +117,7 @@ def test_a_frozen_module_is_all_constants(tmp_path: Path) -> None:
     assert {t.name for t in read(tmp_path / "frozen.safetensors").tensors} == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True])
 def test_for_the_lite_interpreter(debug: bool, tmp_path: Path) -> None:
     module = torch.jit.script(nn.Sequential(nn.Linear(2, 3), nn.LSTM(3, 2)))

@@ -33,11 +33,13 @@ def echoed(path: object, *args: str, cwd: Path, options: tuple[str, ...] = ()) -
     return words, variable
 
 
+@pytest.mark.slow
 def test_every_argument_is_its_own(tmp_path: Path) -> None:
     words = ["a b", "it's", '"', "", "--", "-q", "*", "$HOME", "{}", "{checkpoints}", "{ checkpoint }", "ä\n\x1b[2J"]
     assert echoed(weaver(tmp_path), *words, cwd=tmp_path)[0] == words
 
 
+@pytest.mark.slow
 def test_the_path_stands_where_it_is_asked_for(tmp_path: Path) -> None:
     weaver(tmp_path)
     words, variable = echoed(
@@ -48,6 +50,7 @@ def test_the_path_stands_where_it_is_asked_for(tmp_path: Path) -> None:
     assert variable == path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -65,6 +68,7 @@ def test_it_is_the_path_as_it_was_given(tmp_path: Path, given: str, expected: st
     assert echoed(given, cwd=tmp_path)[1] == str(tmp_path / expected)
 
 
+@pytest.mark.slow
 def test_of_the_newest_it_is_the_checkpoint(tmp_path: Path) -> None:
     weaver(tmp_path / "train" / "20250106-101500")
     weaver(tmp_path / "train" / "20250107-101500")
@@ -77,6 +81,7 @@ def test_a_path_with_braces_is_put_in_once(tmp_path: Path) -> None:
     assert echoed(path, "{checkpoint}", cwd=tmp_path)[0] == [str(path)]
 
 
+@pytest.mark.slow
 def test_standard_output_is_the_commands_own(tmp_path: Path) -> None:
     result = ckpt_doctor("gate", weaver(tmp_path), "--", "echo", "score", cwd=tmp_path)
     assert result.stdout == "score\n"
@@ -90,6 +95,7 @@ def test_a_report_of_what_did_not_pass_is_on_standard_output(tmp_path: Path) -> 
     assert result.stderr == "echo ''\"'\"'score' was not started: 1 error: CKD202 side-file-missing\n"
 
 
+@pytest.mark.slow
 def test_a_report_that_was_sent_somewhere_goes_there(tmp_path: Path) -> None:
     path = weaver(tmp_path)
     target = path / "report.json"  # a new file beside the weights, but our own
@@ -101,6 +107,7 @@ def test_a_report_that_was_sent_somewhere_goes_there(tmp_path: Path) -> None:
     assert result.stdout.endswith("healthy\nscore\n")
 
 
+@pytest.mark.slow
 def test_standard_input_is_the_commands_own(tmp_path: Path) -> None:
     weaver(tmp_path)
     assert ckpt_doctor("gate", "weaver", "--", "cat", cwd=tmp_path, input="questions").stdout == "questions"
@@ -112,6 +119,7 @@ def started(path: Path, program: str) -> AbstractContextManager[subprocess.Popen
     return beside(command, cwd=path, env=env, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_it_is_the_same_process_and_gets_the_signals(tmp_path: Path) -> None:
     # What ignores SIGTERM here would outlive a gate that had only waited for it.
     with started(
@@ -144,6 +152,7 @@ def test_no_signal_is_ignored_that_was_not(tmp_path: Path) -> None:
     assert not ignored & (1 << (signal.SIGXFSZ - 1))
 
 
+@pytest.mark.slow
 def test_a_command_is_looked_up_as_shells_do(tmp_path: Path) -> None:
     weaver(tmp_path)
     (tmp_path / "bin").mkdir()
@@ -161,6 +170,7 @@ def test_a_command_is_looked_up_as_shells_do(tmp_path: Path) -> None:
     assert ckpt_doctor("gate", "weaver", "--", "evaluate", cwd=tmp_path, env={"PATH": path}).stdout == "found\n"
 
 
+@pytest.mark.slow
 def test_a_loader_changes_nothing_for_the_command(tmp_path: Path) -> None:
     loader = tmp_path / "loader.py"
     loader.write_text(

@@ -32,6 +32,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS, ids=range(len(STEPS)))
 def test_transcript(step: transcripts.Step, home: Path) -> None:
     assert transcripts.run(step, home) == step.shown
@@ -43,6 +44,7 @@ def test_there_are_transcripts() -> None:
     assert {"gate", "latest"} <= set(re.findall(r"ckpt-doctor (\w+)", typed))
 
 
+@pytest.mark.slow
 def test_the_program_in_the_documentation(home: Path) -> None:
     program = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert program is not None
@@ -69,6 +71,7 @@ class TestExample:
         done = shell("mkdir empty; evaluate_latest.sh empty python evaluate.py", home)
         assert (done.returncode, "evaluating" in done.stdout) == (2, False)
 
+    @pytest.mark.slow
     def test_nothing_runs_where_the_newest_is_broken(self, home: Path) -> None:
         broken(home / "runs/20250108-101500")
         done = shell(self.EVALUATE, home)
@@ -76,11 +79,13 @@ class TestExample:
         done = shell(self.EVALUATE, home, GATE_OPTIONS="--fallback -q")
         assert (done.returncode, "runs/20250107-101500/weaver\n" in done.stdout) == (0, True)
 
+    @pytest.mark.slow
     def test_options_can_be_given(self, home: Path) -> None:
         copied("weaver_bin/weaver", home / "runs/20250109-101500/weaver")
         assert shell(self.EVALUATE, home).returncode == 1
         assert shell(self.EVALUATE, home, GATE_OPTIONS="--expect bin").returncode == 0
 
+    @pytest.mark.slow
     def test_a_load_is_proved_where_it_is_named(self, home: Path) -> None:
         light(home / "light/20250107")
         command = self.EVALUATE.replace("runs", "light")

@@ -103,6 +103,7 @@ def test_where_names_and_times_disagree_it_is_said(train: Path) -> None:
 
 
 class TestNames:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["two words", "it's $HOME", "größe", "权重", "\u202eevil", "a\\nb"])
     def test_are_printed_as_they_are(self, train: Path, name: str) -> None:
         light(train / name)

@@ -39,6 +39,7 @@ def test_without_a_command_the_verdict_is_the_code(tmp_path: Path) -> None:
     assert run("gate", tmp_path / "weaver", "-q").output == ""
 
 
+@pytest.mark.slow
 def test_text_and_lines(model: str) -> None:
     text = run("gate", model, *BUILD, f"{CODE}:right").stdout
     assert text.startswith("model · transformers")
@@ -83,6 +84,7 @@ def test_a_document_of_what_could_not_be_judged(model: str) -> None:
     assert result.stderr.startswith("error: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_format", ["sarif", "junit", "github", "markdown"])
 @pytest.mark.parametrize("loader", ["right", "forgets_the_bias"])
 def test_both_are_one_report_in_every_format(model: str, output_format: str, loader: str) -> None:
@@ -112,6 +114,7 @@ def test_several_formats_at_once(model: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "sarif").read_text())["version"] == "2.1.0"
 
 
+@pytest.mark.slow
 def test_a_pass_that_could_not_be_judged_is_2(model: str) -> None:
     result = run("gate", model, *BUILD, f"{CODE}:right", "--mode", "forward", "--output-format", "json")
     document = json.loads(result.stdout)
@@ -146,6 +149,7 @@ def test_names_do_not_break_out(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_format", ["text", "concise", "json", "github", "sarif", "junit", "markdown"])
 def test_what_could_not_be_judged_is_green_nowhere(model: str, output_format: str) -> None:
     broken_model = Path("raises.py")

@@ -267,6 +267,7 @@ STAYS_SHUT = {
 SITUATIONS = {**STARTS, **STAYS_SHUT}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_situation(name: str, tmp_path: Path) -> None:
     situation = SITUATIONS[name]

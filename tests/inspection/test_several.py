@@ -60,6 +60,7 @@ def verdicts(report: Report) -> list[bool]:
     return [diagnosis.healthy for diagnosis in report.diagnoses]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deep", [False, True], ids=["headers", "deep"])
 def test_processes_say_what_one_says(eager: None, tmp_path: Path, deep: bool) -> None:
     for number, damage in enumerate({damage.code: damage for damage in reversed(INSPECTED)}.values()):
@@ -87,6 +88,7 @@ def test_the_order_is_that_of_one_process(eager: None, tmp_path: Path) -> None:
     assert paths == ["a", "slow", *"bcdef"]
 
 
+@pytest.mark.slow
 @NOT_WINDOWS
 @pytest.mark.parametrize(
     ("how", "said"),
@@ -123,6 +125,7 @@ def test_what_only_fails_beside_others_is_judged_alone(eager: None, tmp_path: Pa
     assert (tmp_path / "note").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize(
     ("error", "said"), [("KeyError('x')", "KeyError: 'x'. This is a bug"), ("MemoryError()", "memory ran out")]
@@ -230,6 +233,7 @@ def test_control_c_ends_every_process_at_once(tmp_path: Path) -> None:
     assert not [number for number in numbers if is_alive(number)]
 
 
+@pytest.mark.slow
 @NOT_WINDOWS
 def test_processes_end_when_the_first_is_killed(tmp_path: Path) -> None:
     with sleeping(tmp_path / "pids", 1) as (first, numbers):
@@ -311,6 +315,7 @@ def test_a_terminal_sees_how_many_are_done(tmp_path: Path) -> None:
     assert b"inspecting" not in out
 
 
+@pytest.mark.slow
 @NOT_WINDOWS
 def test_paths_that_are_no_utf8_are_the_same_in_every_process(tmp_path: Path) -> None:
     tree = tmp_path / os.fsdecode(b"bad\xff")

@@ -58,6 +58,7 @@ def codes(path: Path, *layouts: Layout, **options: object) -> list[str]:
 # --- the weaver, once built in and once defined ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", INSPECTED, ids=str)
 def test_every_damage_is_told_as_by_the_built_in_layout(damage: Damage, weaver: Layout, tmp_path: Path) -> None:
     path = damage.make(tmp_path)
@@ -73,6 +74,7 @@ def test_every_damage_is_told_as_by_the_built_in_layout(damage: Damage, weaver: 
 FOLDERS = sorted(path for path in HEALTHY.rglob("*") if path.is_dir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(HEALTHY)))
 def test_every_folder_of_the_fixtures_means_the_same(folder: Path, weaver: Layout) -> None:
     built_in, own = ckpt_doctor.inspect(folder), ckpt_doctor.inspect(folder, Policy(layouts=(weaver,)))

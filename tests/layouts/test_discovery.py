@@ -149,6 +149,7 @@ def test_links_to_folders_and_our_own_folder_are_left_out_and_hidden_folders_are
     assert kinds(discover(tmp_path / "latest")) == [(str(tmp_path / "latest"), "peft")]
 
 
+@pytest.mark.slow
 def test_very_deep_trees(tmp_path: Path) -> None:
     # Deeper than Python recurses; the test takes the tree away itself because shutil.rmtree would not.
     folders = [tmp_path.joinpath(*["d"] * depth) for depth in range(1, 1101)]

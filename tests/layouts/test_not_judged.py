@@ -79,6 +79,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_other_kinds_are_not_judged_and_never_damaged(name: str, tmp_path: Path) -> None:
     kind, make = KINDS[name]

@@ -36,6 +36,7 @@ def errors(report: Report) -> set[str]:
     return {item.code for item in report.findings if item.severity is Severity.ERROR}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("files", range(len(ORDER)))
 def test_killed_after_any_file(whole: Path, tmp_path: Path, files: int, half: bool) -> None:

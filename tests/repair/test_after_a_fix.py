@@ -48,6 +48,7 @@ def assert_same(result: Repairs, path: Path, policy: Policy) -> Report:
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unsafe", [False, True], ids=["safe", "unsafe, deep"])
 @pytest.mark.parametrize("damage", INSPECTED, ids=str)
 def test_every_damage(damage: Damage, unsafe: bool, tmp_path: Path) -> None:
@@ -87,6 +88,7 @@ def test_values_of_an_adapter_that_moves_or_is_copied(tmp_path: Path) -> None:
     assert "CKD601" in codes
 
 
+@pytest.mark.slow
 def test_a_tree_is_judged_as_a_tree(tmp_path: Path) -> None:
     """Two adapters nested one folder lower, a model and a lone file: one report, whatever was repaired."""
     for name in ("a", "b"):

@@ -189,6 +189,7 @@ HOSTILE_PATHS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", HOSTILE_PATHS, ids=repr)
 @pytest.mark.parametrize("state", ["committing", "undoing", "done"])
 def test_a_journal_from_elsewhere(tmp_path: Path, path: Any, state: str) -> None:

@@ -67,6 +67,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], torch.dtype]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("case", CASES)
 def test_fix(tmp_path: Path, case: str, deep: bool) -> None:

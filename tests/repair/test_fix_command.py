@@ -127,6 +127,7 @@ def test_a_rejected_fix_says_why(tmp_path: Path) -> None:
     assert "is a link to" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -160,6 +161,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fixture", "code", "message"),
     [("weaver", 0, ""), ("weaver_bin/weaver", 0, ""), ("peft/lora_bin", 2, "pip install torch")],

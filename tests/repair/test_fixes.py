@@ -44,6 +44,7 @@ def repaired(path: Path, damage: Damage, *, unsafe: bool) -> Repairs:
     return fix(path, damage.policy, unsafe=unsafe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [damage for damage in INSPECTED if FIX_OF[damage.code] == "safe"], ids=str)
 def test_safe_fix(damage: Damage, tmp_path: Path) -> None:
     path = offers(damage, tmp_path, "safe")
@@ -72,6 +73,7 @@ def test_safe_fix(damage: Damage, tmp_path: Path) -> None:
     assert not own_files(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [damage for damage in INSPECTED if FIX_OF[damage.code] == "unsafe"], ids=str)
 def test_unsafe_fix(damage: Damage, tmp_path: Path) -> None:
     path = offers(damage, tmp_path, "unsafe")
@@ -101,6 +103,7 @@ def test_unsafe_fix(damage: Damage, tmp_path: Path) -> None:
     assert content(folder) in (before, untouched)
 
 
+@pytest.mark.slow
 def test_rules_say_what_their_fixes_are(tmp_path: Path) -> None:
     offered: dict[str, set[str]] = {}
     for number, damage in enumerate(INSPECTED):

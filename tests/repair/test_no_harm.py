@@ -91,6 +91,7 @@ def test_what_another_finding_makes_impossible_is_not_offered(first: Any, second
                 assert [step.finding.code for step in repair.steps] == [finding.code], repair.rejected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", INSPECTED, ids=str)
 def test_what_is_offered_can_be_done(damage: Damage, tmp_path: Path) -> None:
     path = damage.make(tmp_path)
@@ -103,6 +104,7 @@ def test_what_is_offered_can_be_done(damage: Damage, tmp_path: Path) -> None:
 # --- CKD201 ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fixture", "options"),
     [("weaver_bin/weaver", []), ("peft/lora", ["--expect", "bin"]), ("peft/lora_bin", ["--expect", "safetensors"])],
@@ -284,6 +286,7 @@ def names_in(path: Path) -> set[str]:
     return {name for name in found if re.search(r"[./_-]", name)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", INSPECTED, ids=str)
 def test_names_keep_their_spelling(damage: Damage, tmp_path: Path) -> None:
     report = damage.inspect(tmp_path)

@@ -78,6 +78,7 @@ def path_in(folder: Path) -> Path:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 @pytest.mark.parametrize(("module", "name"), CALLS, ids=IDS)
 def test_all_or_nothing(tmp_path: Path, scene: Callable[[Path], Path], module: ModuleType, name: str) -> None:
@@ -108,6 +109,7 @@ def test_all_or_nothing(tmp_path: Path, scene: Callable[[Path], Path], module: M
         at += max(1, calls // 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["open", "pread", "fstat", "scandir"])
 def test_reading_fails(tmp_path: Path, name: str) -> None:
     template = tmp_path / "template"
@@ -125,6 +127,7 @@ def test_reading_fails(tmp_path: Path, name: str) -> None:
         at += max(1, calls // 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "name"), CALLS, ids=IDS)
 def test_undoing_fails(tmp_path: Path, module: ModuleType, name: str) -> None:
     template = tmp_path / "template"
@@ -151,6 +154,7 @@ def test_undoing_fails(tmp_path: Path, module: ModuleType, name: str) -> None:
         at += max(1, calls // 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_file_systems_without_links(tmp_path: Path, scene: Callable[[Path], Path], code: int) -> None:

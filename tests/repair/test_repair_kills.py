@@ -74,6 +74,7 @@ def path_in(folder: Path) -> Path:
 
 
 # A forked child of a process with threads is warned about from Python 3.12 on; it runs nothing of theirs.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_killed_while_repairing(tmp_path: Path, scene: Callable[[Path], Path]) -> None:
@@ -103,6 +104,7 @@ def test_killed_while_repairing(tmp_path: Path, scene: Callable[[Path], Path]) -
     assert at > 20
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_killed_while_undoing(tmp_path: Path) -> None:
     at = 0

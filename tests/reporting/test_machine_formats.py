@@ -62,6 +62,7 @@ def test_golden_coverage(partial: Coverage, output_format: str) -> None:
         READERS[output_format](text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_format", READERS)
 @given(
     text=st.text(st.characters(exclude_categories=()), max_size=30)
@@ -323,6 +324,7 @@ class TestMarkdown:
         assert ["CKD201", "weights-format-mismatch", "error", "1", "1"] in shown.rows
         assert "h3" not in shown.tags
 
+    @pytest.mark.slow
     def test_it_can_be_cut_between_any_two_pieces(self, report: Report, attack: Report) -> None:
         pieces = list(report_lines(Report(report.diagnoses + attack.diagnoses), "markdown", PLAIN))
         for number in range(2, len(pieces)):

@@ -194,6 +194,7 @@ def complaints(data: bytes) -> tuple[list[str], bool]:
         allowed.append((resolved(found[1]), found[1] if "." in found[1] else f"builtins.{found[1]}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "form"), CASES)
 @pytest.mark.filterwarnings("ignore")
 def test_as_torch_says(name: str, form: str, tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def test_hostile_overlap_ends_with_a_defect(tmp_path: Path) -> None:
     assert 0 < len(file.scans or {}) < 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "stride"),
     [((1 << 17, 1 << 17), (1, 1)), ((1 << 40, 2, 3), (0, 3, 1)), ((1 << 62,), (0,)), ((512, 512, 512), (1, 2, 3))],
@@ -181,6 +182,7 @@ def test_overlapping_members_end_with_a_defect(tmp_path: Path) -> None:
     assert {defect.kind for defect in file.defects} == {DefectKind.RESOURCE_BOMB, DefectKind.CHECKSUM}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's record of peak memory")
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     """1 GB, once contiguous and once transposed, in a file that takes no room on the disk."""

@@ -68,6 +68,7 @@ def check(tensors: dict[str, torch.Tensor], folder: Path) -> None:
     assert dict(file.scans) == {name: expected(tensor) for name, tensor in tensors.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_bit_pattern_of_a_float_type(dtype: torch.dtype, tmp_path: Path) -> None:
     width = torch.empty(0, dtype=dtype).element_size()
@@ -85,6 +86,7 @@ def test_every_bit_pattern_of_a_float_type(dtype: torch.dtype, tmp_path: Path) -
     check(tensors, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("pattern", ["inf", "-inf", "nan"])
 def test_one_bad_element_anywhere(dtype: torch.dtype, pattern: str, tmp_path: Path) -> None:
@@ -164,6 +166,7 @@ def test_large_views(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_view_of_more_than_is_held_at_once_has_a_digest(tmp_path: Path) -> None:
     base = torch.arange(5000 * 5000, dtype=torch.int32).reshape(5000, 5000)  # 100 MB
     check({"transposed": base.t()}, tmp_path)

@@ -223,6 +223,7 @@ documents = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.dictionaries(st.sampled_from([key.name for key in KEYS]), documents, max_size=3))
 def test_whatever_stands_there_is_settings_or_our_own_error(document: dict[str, Any]) -> None:
@@ -234,6 +235,7 @@ def test_whatever_stands_there_is_settings_or_our_own_error(document: dict[str, 
         assert set(values) == set(document)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(
     st.fixed_dictionaries(

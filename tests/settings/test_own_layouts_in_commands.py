@@ -151,6 +151,7 @@ def proven(model: str, loader: str | None = None, **options: str) -> Coverage:
 
 
 class TestVerify:
+    @pytest.mark.slow
     def test_with_ones_own_loader(self, checkpoint: Path) -> None:
         result = run("verify", "run", "--model", "network.py:build", "--loader", "network.py:load")
         assert result.exit_code == 1  # this loader takes the head and nothing of the adapter
@@ -160,6 +161,7 @@ class TestVerify:
         assert not coverage.complete  # what is not there did not arrive
         assert [finding.code for finding in coverage.findings] == ["CKD206"]
 
+    @pytest.mark.slow
     def test_a_head_alone(self, checkpoint: Path, here: Path) -> None:
         (here / "ckpt-doctor.toml").write_text(HEAD % "")
         shutil.rmtree(checkpoint / "lora")
@@ -183,12 +185,14 @@ class TestVerify:
         (checkpoint / "head.pt").unlink()
         assert proven(BASE, mode="keys").complete
 
+    @pytest.mark.slow
     def test_a_key_that_is_missing_is_never_complete(self, checkpoint: Path, here: Path) -> None:
         shutil.rmtree(checkpoint / "lora")
         for key, complete in (("score.weight", True), ("*.weight", True), ("*.bias", False)):
             (here / "ckpt-doctor.toml").write_text(HEAD % f', keys = ["{key}"]')
             assert proven("network.py:build", "network.py:load").complete == complete
 
+    @pytest.mark.slow
     def test_other_parameters_may_have_the_same_name(self, checkpoint: Path, here: Path) -> None:
         (here / "ckpt-doctor.toml").write_text(HEAD % ', keys = ["weight"]')
         shutil.rmtree(checkpoint / "lora")

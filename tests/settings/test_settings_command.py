@@ -111,6 +111,7 @@ def test_a_mistake_is_2(file: Path) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [None, "[tool.ruff]\nline-length = 120\n"])
 def test_nothing_is_parsed_where_nothing_is_said(here: Path, text: str | None) -> None:
     if text is not None:

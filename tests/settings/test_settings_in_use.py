@@ -62,6 +62,7 @@ PATTERNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pattern", "left_out"), PATTERNS, ids=[pattern for pattern, _ in PATTERNS])
 def test_rules_left_out_by_path(runs: Path, pattern: str, left_out: set[tuple[str, str]]) -> None:
     Path("ckpt-doctor.toml").write_text(f"[per-path-ignores]\n{pattern}\n")

@@ -37,6 +37,7 @@ def victim(coverage: Coverage, trained: set[str]) -> tuple[str, str]:
     return max(pairs, key=lambda pair: ("lora_B" in pair[0], -len(pair[0])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", SAVED, ids=names)
 def test_a_load_by_peft_is_complete(variant: Variant, tmp_path: Path) -> None:
     adapter, model, _ = save(variant, tmp_path)
@@ -54,6 +55,7 @@ def test_a_load_by_peft_is_complete(variant: Variant, tmp_path: Path) -> None:
         assert keys.complete, [*keys.table(), *keys.findings]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ONE_OF_EACH, ids=names)
 def test_each_damage_is_incomplete_and_named(variant: Variant, tmp_path: Path) -> None:
     adapter, model, trained = save(variant, tmp_path)
@@ -126,6 +128,7 @@ def merged_but_for_one(model: Any, path: str) -> Any:
 MERGED = ("lora-default", "lora-dora", "lora-gpt2", "adalora", "vera", "unilora", "oft", "ia3", "trainable-tokens")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [item for item in SAVED if item.name in MERGED], ids=names)
 def test_an_adapter_that_was_merged(variant: Variant, tmp_path: Path) -> None:
     path, base, _ = save(variant, tmp_path)
@@ -147,6 +150,7 @@ class Wrapped(torch.nn.Module):
         self.backbone = model
 
 
+@pytest.mark.slow
 def test_merged_in_half_precision_or_inside_of_another_model(tmp_path: Path) -> None:
     path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
     assert verify(path, base, loader=lambda model, path: merged(model.to(torch.bfloat16), path)).complete
@@ -156,6 +160,7 @@ def test_merged_in_half_precision_or_inside_of_another_model(tmp_path: Path) -> 
     assert not verify(path, base, loader=lambda model, path: Wrapped(merged_but_for_one(model, path))).complete
 
 
+@pytest.mark.slow
 def test_merged_with_a_head_of_its_own(tmp_path: Path) -> None:
     path, base, _ = save(next(item for item in SAVED if item.name == "lora-seq-cls-bert"), tmp_path)
     assert verify(path, base, loader="auto").complete
@@ -172,6 +177,7 @@ def test_an_adapter_that_a_factory_merged(tmp_path: Path) -> None:
     assert verify(path, load).complete
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_idle(tmp_path: Path) -> None:
     path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
 
@@ -203,6 +209,7 @@ def test_values_that_went_through_another_dtype(tmp_path: Path) -> None:
     assert "went from float32 to bfloat16 to float32" in coverage.findings[0].message
 
 
+@pytest.mark.slow
 def test_advice_on_names_only_where_nothing_was_written(tmp_path: Path) -> None:
     path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
 
@@ -229,6 +236,7 @@ def test_advice_on_names_only_where_nothing_was_written(tmp_path: Path) -> None:
     assert [item.code for item in load_coverage(model, path).findings] == ["CKD001"]
 
 
+@pytest.mark.slow
 def test_what_a_loader_may_return(tmp_path: Path) -> None:
     path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
 
@@ -264,6 +272,7 @@ def experts_one_by_one(directory: Path) -> tuple[Path, Path]:
     return adapter, base
 
 
+@pytest.mark.slow
 def test_experts_that_peft_fuses_on_loading(tmp_path: Path) -> None:
     adapter, base = experts_one_by_one(tmp_path)
     for mode in ("load", "keys"):
@@ -296,6 +305,7 @@ def adapter_with(path: str, model: Any, **settings: Any) -> Any:
 
 
 # PEFT asks transformers for a property that will have another name some day.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_an_adapter_that_nothing_applies_is_an_error_where_nobody_comes_after_the_load(tmp_path: Path) -> None:
     path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
@@ -341,6 +351,7 @@ def test_a_combination_of_adapters(tmp_path: Path) -> None:
     assert "If that was made out of it (add_weighted_adapter), this is as it should be" in coverage.findings[0].message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["lora-default", "lora-rslora"])
 def test_the_scaling_is_that_of_the_config(tmp_path: Path, variant: str) -> None:
     path, base, _ = save(next(item for item in SAVED if item.name == variant), tmp_path)

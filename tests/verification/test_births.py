@@ -135,6 +135,7 @@ def frozen(path: str) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "factory",
     [
@@ -158,6 +159,7 @@ def partly(*skipped: str) -> Callable[[str], Any]:
     return factory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [lambda model: model, copy.deepcopy, lambda model: model.double()])
 @pytest.mark.parametrize(
     "skipped",
@@ -209,6 +211,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_norms_of_a_model_whose_names_do_not_fit(llama: Path, tmp_path: Path) -> None:
     quiet(LlamaForCausalLM(CONFIG).save_pretrained)(tmp_path)
     file = tmp_path / "model.safetensors"
@@ -217,6 +220,7 @@ def test_norms_of_a_model_whose_names_do_not_fit(llama: Path, tmp_path: Path) ->
     assert verify(str(llama)).complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("renamed", [False, True])
 def test_an_adapter_whose_second_matrix_is_still_zero(llama: Path, tmp_path: Path, renamed: bool) -> None:
     base = LlamaForCausalLM.from_pretrained(llama)
@@ -269,6 +273,7 @@ class Recurrent(nn.Module):
         self.note = torch.zeros(3)
 
 
+@pytest.mark.slow
 def test_a_module_that_was_pickled_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "whole.pt"
     torch.save({"model": Recurrent(), "epoch": 3}, path)
@@ -291,6 +296,7 @@ class Turning(nn.Module):
         self.turns = nn.Parameter(torch.ones(2, dtype=torch.complex64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skipped", [set(), {"norm.bias"}, {"turns"}], ids=str)
 def test_complex_parameters_beside_new_ones(skipped: set[str], tmp_path: Path) -> None:
     path = tmp_path / "turning.pt"

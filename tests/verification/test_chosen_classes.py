@@ -75,6 +75,7 @@ def adapter(directory: Path, base: Any, *, rows: int | None = None, save: Any = 
     return directory / "adapter"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [r".*language_model.*\.(q_proj|v_proj)", ["q_proj", "v_proj"]], ids=type)
 @pytest.mark.parametrize("task", ["CAUSAL_LM", None])
 def test_a_wrapper_class_keeps_its_adapter(target: Any, task: str | None, tmp_path: Path) -> None:
@@ -111,6 +112,7 @@ def test_a_head_that_only_another_class_has(tmp_path: Path) -> None:
     assert coverage.model_class.usual == "BertModel"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["keys", "load"])
 def test_modules_that_no_class_has(mode: str, tmp_path: Path) -> None:
     path = adapter(tmp_path, qwen(), target_modules=["q_proj"], task_type="CAUSAL_LM")
@@ -126,6 +128,7 @@ def test_modules_that_no_class_has(mode: str, tmp_path: Path) -> None:
     assert "key_mapping" in finding.message
 
 
+@pytest.mark.slow
 def test_a_base_with_fewer_layers(tmp_path: Path) -> None:
     path = adapter(tmp_path, qwen(), target_modules=["q_proj"], task_type="CAUSAL_LM")
     quiet(lambda where: qwen(num_hidden_layers=1).save_pretrained(where))(tmp_path / "base")
@@ -159,6 +162,7 @@ RESIZED: list[tuple[int, dict[str, Any], int | None, bool]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "settings", "tokens", "loads"), RESIZED)
 def test_a_resized_embedding(
     rows: int, settings: dict[str, Any], tokens: int | None, loads: bool, tmp_path: Path
@@ -178,6 +182,7 @@ def test_a_resized_embedding(
         assert bool(coverage.departures) is loads
 
 
+@pytest.mark.slow
 def test_the_resized_base_is_named(tmp_path: Path) -> None:
     base = qwen(tie_word_embeddings=False, vocab_size=72)
     path = adapter(tmp_path, base, task_type="CAUSAL_LM", target_modules=["q_proj"], save=True)
@@ -195,6 +200,7 @@ def whole(directory: Path, change: Any) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_a_value_head_is_named_with_its_class(tmp_path: Path) -> None:
     path = whole(tmp_path, lambda tensors: {**tensors, "v_head.summary.weight": torch.ones(1, 32)})
     (finding,) = [item for item in verify(path, mode="keys").findings if item.code == "CKD001"]
@@ -219,6 +225,7 @@ def test_names_of_a_compiled_model_do_not_fit(tmp_path: Path) -> None:
     assert "--select CKD304" in finding.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["keys", "load"])
 @pytest.mark.parametrize("rank", [2, 3, 8])
 def test_a_lora_on_the_classifier_itself_is_no_classifier(rank: int, mode: str, tmp_path: Path) -> None:
@@ -231,6 +238,7 @@ def test_a_lora_on_the_classifier_itself_is_no_classifier(rank: int, mode: str, 
     assert coverage.complete and not coverage.departures, [*coverage.findings, *coverage.departures]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["keys", "load"])
 def test_an_adapter_of_another_architecture_is_judged_in_every_mode(mode: str, tmp_path: Path) -> None:
     folder = adapter(tmp_path, qwen(), task_type="CAUSAL_LM", target_modules=["q_proj"])
@@ -242,6 +250,7 @@ def test_an_adapter_of_another_architecture_is_judged_in_every_mode(mode: str, t
     assert coverage.findings[0].message.endswith("Name the base that the adapter was trained on with --model.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["keys", "load"])
 def test_a_lost_tensor_comes_with_a_next_step(mode: str, tmp_path: Path) -> None:
     folder = adapter(tmp_path, qwen(), task_type="CAUSAL_LM", target_modules=["q_proj"])
@@ -252,6 +261,7 @@ def test_a_lost_tensor_comes_with_a_next_step(mode: str, tmp_path: Path) -> None
     assert finding.code == "CKD003" and "keeps its initial value. Save it again" in finding.message
 
 
+@pytest.mark.slow
 def test_a_base_that_cannot_be_saved_under_other_names(tmp_path: Path) -> None:
     """As transformers keeps it for a base that was read in the quantised form of bitsandbytes."""
     from transformers.core_model_loading import ConversionOps, WeightConverter

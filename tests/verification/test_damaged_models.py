@@ -49,6 +49,7 @@ def test_a_config_that_no_model_can_be_made_of(change: Any, mode: str, llama: Pa
         config.write_text(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [[7], 7, ["LlamaConfig"], "LlamaForCausalLM", ["no_such_class"]])
 def test_architectures_that_name_no_class(named: Any, llama: Path) -> None:
     config = llama / "config.json"
@@ -60,6 +61,7 @@ def test_architectures_that_name_no_class(named: Any, llama: Path) -> None:
         config.write_text(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["fp16", "my-var", "ema.fp16", "step-1000.ema"])
 @pytest.mark.parametrize("size", ["1GB", "30KB"])
 def test_variants_of_every_name(variant: str, size: str, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def table(judged: dict[str, Coverage]) -> str:
     return "\n".join(rows)
 
 
+@pytest.mark.slow
 def test_each_loader_is_judged_right(judged: dict[str, Coverage]) -> None:
     restored = {name: [item.restored for item in coverage.components] for name, coverage in judged.items()}
     assert restored == {"before": [0, 0, 0], "after_fix_1": [0, 0, 0], "after_fix_2": [0, 4, 2], "right": [8, 4, 2]}

@@ -54,6 +54,7 @@ def adapted(model: nn.Module) -> Any:
     return peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["first"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, in_module_dict, copied_into, adapted, copy.deepcopy])
 def test_a_wrapper_around_the_model_is_no_load(saved: tuple[Two, Path], wrap: Callable[[Any], Any]) -> None:
     model, path = saved

@@ -266,6 +266,7 @@ def test_a_config_that_peft_refuses(weaver: Path) -> None:
         load(weaver)
 
 
+@pytest.mark.slow
 def test_a_base_that_is_no_causal_language_model(weaver: Path) -> None:
     with pytest.raises(VerificationError, match=r"no causal language model can be built from this vit config"):
         load(weaver, transformers.ViTConfig(), WEAVER)

@@ -104,6 +104,7 @@ def assert_loaded(model: Any, checkpoint: Checkpoint) -> None:
     assert compared == len(checkpoint.tensors) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SEPARATE + SHARED)
 def test_every_tensor_arrives(path: str) -> None:
     model, checkpoint = built(path)
@@ -114,6 +115,7 @@ def test_every_tensor_arrives(path: str) -> None:
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SEPARATE + SHARED)
 def test_without_memory_only_the_checkpoint_takes_some(path: str) -> None:
     model, checkpoint = built(path, device="meta")
@@ -136,6 +138,7 @@ def test_targets_are_where_the_values_go(path: str) -> None:
         assert model.get_parameter(target) is in_the_model(model, file, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SEPARATE + SHARED)
 def test_the_adapter_changes_the_logits(path: str) -> None:
     model, checkpoint = built(path)
@@ -150,6 +153,7 @@ def test_the_adapter_changes_the_logits(path: str) -> None:
     assert torch.equal(logits, model(tokens)), "the adapter is on again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["weaver_bin/weaver", "memgen_upstream", "memgen_whole_bin"])
 def test_everything_that_is_woven_matters(path: str) -> None:
     model, checkpoint = built(path)
@@ -260,6 +264,7 @@ def test_a_model_that_is_there_already_is_adapted_in_place() -> None:
     assert torch.equal(before, reasoner.lm_head.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fixture.separate_models, fixture.one_base_model])
 @pytest.mark.parametrize("file", ["pytorch_model.bin", "model.safetensors"])
 def test_whole_models(make: Any, file: str, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def lost(coverage: Coverage) -> set[str]:
     return {item.name for item in coverage.not_restored()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [Net, hollow])
 @pytest.mark.parametrize("where", [("cpu", "cpu", "cpu"), ("disk", "cpu", "cpu"), ("cpu", "disk", "disk")], ids=str)
 def test_a_dispatched_model_is_complete(build: Callable[[], Net], where: tuple[str, str, str], saved: Path) -> None:
@@ -65,6 +66,7 @@ def kept_in_memory(*skipped: str) -> Callable[[Any, str], Any]:
     return load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skipped", [(), ("norm.weight",), ("norm.bias", "rest.0.weight")], ids=str)
 def test_exactly_what_was_skipped_is_missing(skipped: tuple[str, ...], saved: Path) -> None:
     assert lost(verify(str(saved), Net, loader=kept_in_memory(*skipped))) == set(skipped)

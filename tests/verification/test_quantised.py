@@ -156,6 +156,7 @@ KINDS: dict[str, tuple[Callable[[str, torch.Tensor], Tensors], dict[str, Any], s
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_names_and_shapes_of_quantised_models(plain: Path, tmp_path: Path, kind: str) -> None:
     change, settings, partner, codes = KINDS[kind]
@@ -187,6 +188,7 @@ def test_values_of_what_cannot_be_loaded_here(plain: Path, tmp_path: Path) -> No
         verify(str(folder))
 
 
+@pytest.mark.slow
 def test_float8_and_its_scales(plain: Path, tmp_path: Path) -> None:
     folder = write(plain, tmp_path, by_block, quantization_config=FP8)
     coverage = verify(str(folder))
@@ -196,6 +198,7 @@ def test_float8_and_its_scales(plain: Path, tmp_path: Path) -> None:
     assert "float8 codes" in coverage.findings[0].message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["load", "keys"])
 def test_float8_that_nobody_says_is_quantised(plain: Path, tmp_path: Path, mode: str) -> None:
     raw = write(plain, tmp_path, by_block)
@@ -208,6 +211,7 @@ def test_float8_that_nobody_says_is_quantised(plain: Path, tmp_path: Path, mode:
     assert verify(str(cast), mode=mode).complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("equal", [False, True])
 def test_two_matrices_that_the_config_ties(plain: Path, tmp_path: Path, both: bool, equal: bool) -> None:
@@ -234,6 +238,7 @@ class Masked(nn.Module):
         self.register_buffer("attn_mask", torch.full((4, 4), float("-inf")))
 
 
+@pytest.mark.slow
 def test_what_is_not_finite(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Masked()
@@ -254,6 +259,7 @@ def test_what_is_not_finite(tmp_path: Path) -> None:
     assert [item.code for item in coverage.findings if item.severity.value == "error"] == ["CKD601"]
 
 
+@pytest.mark.slow
 def test_signs_of_life(plain: Path) -> None:
     arguments = ["ckpt_doctor", "verify", str(plain), "--mode", "keys"]
     terminal, inner = pty.openpty()

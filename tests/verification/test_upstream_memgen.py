@@ -17,6 +17,8 @@ from support.command_line import run as ckpt
 from support.zoo.common import quiet
 from support.zoo.upstream import NAMES, Upstream, after_a_load, base, write_yaml
 
+pytestmark = pytest.mark.slow
+
 
 class Run:
     """A run whose trigger is on the reasoner's model and whose weaver is on a smaller one, with its base models."""

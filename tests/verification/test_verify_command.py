@@ -30,6 +30,7 @@ def loader(name: str) -> tuple[str, str]:
     return "--loader", f"{LOADERS}:{name}"
 
 
+@pytest.mark.slow
 def test_a_complete_load_is_0() -> None:
     result = run("verify", WEAVER, "--model", BUILD, *loader("right"))
     assert result.exit_code == 0, result.output
@@ -38,6 +39,7 @@ def test_a_complete_load_is_0() -> None:
     assert run("verify", WEAVER, "--model", BUILD, *loader("right"), "-q").stdout == ""
 
 
+@pytest.mark.slow
 def test_an_incomplete_one_is_1_and_names_what_is_absent() -> None:
     result = run("verify", WEAVER, "--model", BUILD, *loader("after_fix_2"))
     assert result.exit_code == 1
@@ -47,6 +49,7 @@ def test_an_incomplete_one_is_1_and_names_what_is_absent() -> None:
     assert "| info: Loaded 0 weaver adapter weights" in result.stdout
 
 
+@pytest.mark.slow
 def test_json_is_that_of_the_contract() -> None:
     result = run("verify", WEAVER, "--model", BUILD, *loader("after_fix_2"), "--output-format", "json")
     assert result.exit_code == 1
@@ -71,22 +74,26 @@ def test_json_is_that_of_the_contract() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_loader_that_does_nothing_restores_nothing() -> None:
     # The projections of a model that was just made are those of the fixture: equal by accident, and not loaded.
     result = run("verify", WEAVER, "--model", BUILD, *loader("nothing"), "--output-format", "json")
     assert json.loads(result.stdout)["coverage"]["restored"] == 0
 
 
+@pytest.mark.slow
 def test_a_factory_that_takes_the_path_loads_by_itself() -> None:
     result = run("verify", WEAVER, "--model", f"{LOADERS}:from_path", "--output-format", "json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["loader"] == f"{LOADERS}:from_path"
 
 
+@pytest.mark.slow
 def test_a_loader_may_return_another_model() -> None:
     assert run("verify", WEAVER, "--model", BUILD, *loader("returns_another")).exit_code == 0
 
 
+@pytest.mark.slow
 def test_sys_exit_is_a_finding() -> None:
     result = run("verify", WEAVER, "--model", BUILD, *loader("leaves"))
     assert result.exit_code == 1
@@ -105,6 +112,7 @@ def test_what_a_loader_changes_is_put_back() -> None:
     torch.nn.Linear(1, 1)(torch.zeros(1))  # its hook would end this process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "how"), [("ends_the_process", "exit code 0"), ("crashes", "SIGSEGV")])
 def test_a_loader_that_ends_the_process_is_a_finding(name: str, how: str) -> None:
     result = run("verify", WEAVER, "--model", BUILD, *loader(name), "--output-format", "json")
@@ -116,6 +124,7 @@ def test_a_loader_that_ends_the_process_is_a_finding(name: str, how: str) -> Non
     assert ("last words" in read["log"]) == (name == "crashes")
 
 
+@pytest.mark.slow
 def test_a_model_that_ends_the_process_is_not_judged(tmp_path: Path) -> None:
     (tmp_path / "leaves.py").write_text("import os\ndef build():\n    os._exit(0)\n")
     (tmp_path / "at_import.py").write_text("import os\nos._exit(0)\n")
@@ -125,16 +134,19 @@ def test_a_model_that_ends_the_process_is_not_judged(tmp_path: Path) -> None:
         assert "nothing was judged" in result.stderr
 
 
+@pytest.mark.slow
 def test_what_a_loader_writes_past_python_is_shown_and_breaks_nothing() -> None:
     result = run("verify", WEAVER, "--model", BUILD, *loader("writes_to_descriptors"), "--output-format", "json")
     assert json.loads(result.stdout)["log"] == ["green", "{red on descriptor 1", "from a child"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["leaves_a_thread", "waits"])
 def test_threads_are_not_waited_for_and_promises_are(name: str) -> None:
     assert run("verify", WEAVER, "--model", BUILD, *loader(name)).exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_goes_on_when_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
     code = "from support.loaders import weaver_loaders as w\nimport os\n"
@@ -160,6 +172,7 @@ def test_nothing_goes_on_when_it_is_stopped(number: signal.Signals, tmp_path: Pa
     raise AssertionError("the loader goes on")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -185,6 +198,7 @@ def test_no_checkpoint_is_2(tmp_path: Path) -> None:
     assert run("verify", tmp_path / "nowhere", "--model", BUILD, *loader("right")).exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_report_into_a_file(tmp_path: Path) -> None:
     target = tmp_path / "coverage.json"
     args = ("--output-format", "json", "--output-file", target)
@@ -192,6 +206,7 @@ def test_a_report_into_a_file(tmp_path: Path) -> None:
     assert json.loads(target.read_text())["complete"] is True
 
 
+@pytest.mark.slow
 def test_every_format_says_that_a_load_is_not_complete(tmp_path: Path) -> None:
     formats = ("concise", "json", "github", "sarif", "junit", "markdown")
     args = [item for name in formats for item in ("--output-format", name, "--output-file", tmp_path / name)]
@@ -211,6 +226,7 @@ def test_every_format_says_that_a_load_is_not_complete(tmp_path: Path) -> None:
     assert ["total", "6", "14"] in rows
 
 
+@pytest.mark.slow
 def test_asked_for_an_inner_folder_the_files_are_those_of_the_checkpoint_around_it() -> None:
     args = ("--model", BUILD, *loader("nothing"), "--output-format", "github")
     commands, _ = strict.commands(run("verify", WEAVER / "weaver_lora", *args).stdout)
@@ -219,6 +235,7 @@ def test_asked_for_an_inner_folder_the_files_are_those_of_the_checkpoint_around_
     assert places == {"weaver_lora/adapter_model.bin", "projections.pt"}
 
 
+@pytest.mark.slow
 def test_a_report_is_not_written_over_the_checkpoint(tmp_path: Path) -> None:
     copy = shutil.copytree(WEAVER, tmp_path / "weaver")
     config = copy / "weaver_lora" / "adapter_config.json"
@@ -255,6 +272,7 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
     assert "pip install torch" in done.stderr
 
 
+@pytest.mark.slow
 def test_code_finds_what_it_left_behind(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "helpers.py").write_text(f"import sys\nsys.path.append({str(LOADERS.parent)!r})\n")

@@ -45,6 +45,7 @@ def resized(kind: str, directory: Path, **settings: Any) -> tuple[Path, Path, An
     return directory / "adapter", directory / "base", made["model"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
@@ -82,6 +83,7 @@ ABSENT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "name"), ABSENT, ids=str)
 def test_what_peft_asks_for_is_missed_without_a_load(variant: str, name: str, tmp_path: Path) -> None:
     adapter, base, _ = save(next(item for item in SAVED if item.name == variant), tmp_path)

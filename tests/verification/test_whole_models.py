@@ -30,6 +30,7 @@ HEALTHY = Path(__file__).parents[2] / "fixtures" / "healthy"
 MODES = ("load", "keys", "forward")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(models.ANIMALS))
 def test_what_transformers_saves_is_complete(name: str, tmp_path: Path) -> None:
     path = models.ANIMALS[name](tmp_path)
@@ -64,6 +65,7 @@ def test_a_slice_that_another_value_is_in(tmp_path: Path) -> None:
 WQKV = "nomic_bert.encoder.layers.1.attn.Wqkv.weight"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["q", "k", "v"])
 def test_three_parameters_that_are_saved_as_one_tensor(word: str, tmp_path: Path) -> None:
     path = models.ANIMALS["nomic-bert"](tmp_path)
@@ -80,6 +82,7 @@ def test_three_parameters_that_are_saved_as_one_tensor(word: str, tmp_path: Path
     assert name in str(coverage.not_restored()[0].parameter)
 
 
+@pytest.mark.slow
 def test_one_of_three_parameters_that_was_not_written_to(tmp_path: Path) -> None:
     path = models.ANIMALS["nomic-bert"](tmp_path)
     model = transformers.NomicBertForMaskedLM.from_pretrained(path)
@@ -91,6 +94,7 @@ def test_one_of_three_parameters_that_was_not_written_to(tmp_path: Path) -> None
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_tensor_for_three_parameters_that_is_absent(tmp_path: Path) -> None:
     path = models.ANIMALS["nomic-bert"](tmp_path)
     tensors = load_file(path / "model.safetensors")
@@ -101,6 +105,7 @@ def test_a_tensor_for_three_parameters_that_is_absent(tmp_path: Path) -> None:
         assert [item.tensors for item in verify(path, mode=mode).findings if item.code == "CKD003"] == [absent]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_three_parameters_in_another_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
     path = models.ANIMALS["nomic-bert"](tmp_path)
@@ -123,6 +128,7 @@ def test_an_expert_that_is_absent_is_named(kind: str, tmp_path: Path) -> None:
         assert [item.tensors for item in coverage.findings if item.code == "CKD003"] == [(lost,)]
 
 
+@pytest.mark.slow
 def test_statistics_that_are_absent_are_named(tmp_path: Path) -> None:
     path = models.ANIMALS["resnet"](tmp_path)
     tensors = load_file(path / "model.safetensors")
@@ -149,6 +155,7 @@ OLD_TABLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OLD_TABLES)
 def test_tables_that_models_once_saved_are_not_missed(kind: str, tmp_path: Path) -> None:
     path = models.ANIMALS[kind](tmp_path)
@@ -235,6 +242,7 @@ def _base(size: int | None) -> torch.nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adalora-pruned", "resized-embeddings", "named", "local-base", "local-base-t5"])
 def test_adapters_in_special_circumstances(name: str, tmp_path: Path) -> None:
     path = adapters.ANIMALS[name](tmp_path)
@@ -254,6 +262,7 @@ FORWARD = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [item for item in SAVED if item.name in FORWARD], ids=names)
 def test_one_pass_shows_the_effect_of_an_adapter(variant: Variant, tmp_path: Path) -> None:
     adapter, model, _ = save(variant, tmp_path)
@@ -284,6 +293,7 @@ def memgen(name: str, bases: dict[int, str], mode: str) -> Coverage:
     return verify(path, bases[REASONER_HIDDEN], weaver_model=bases[WEAVER_HIDDEN], mode=mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({path.name for path in HEALTHY.iterdir()} - {"peft", "transformers"}))
 def test_every_layout_of_memgen(name: str, bases: dict[int, str]) -> None:
     for mode in MODES:
@@ -325,6 +335,7 @@ def test_projections_that_are_absent(bases: dict[int, str], tmp_path: Path) -> N
     assert {"CKD003", "CKD202"} <= {finding.code for finding in coverage.findings}
 
 
+@pytest.mark.slow
 def test_an_adapter_without_effect_and_one_without_numbers(bases: dict[int, str], tmp_path: Path) -> None:
     def edited(change: float) -> Coverage:
         weaver = shutil.copytree(HEALTHY / "weaver_safetensors" / "weaver", tmp_path / str(change))
@@ -344,6 +355,7 @@ def test_an_adapter_without_effect_and_one_without_numbers(bases: dict[int, str]
     assert [finding.code for finding in nan.findings] == ["CKD007", "CKD601"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bart", "clip", "llava", "mixtral", "resnet", "t5", "vit", "wav2vec2", "whisper"])
 def test_one_pass_of_every_kind_of_input(kind: str, tmp_path: Path) -> None:
     coverage = verify(models.ANIMALS[kind](tmp_path), mode="forward")
@@ -351,6 +363,7 @@ def test_one_pass_of_every_kind_of_input(kind: str, tmp_path: Path) -> None:
     assert not coverage.findings
 
 
+@pytest.mark.slow
 def test_a_forward_pass_that_nobody_can_make_is_no_verdict(tmp_path: Path) -> None:
     adapter, model, _ = save(next(item for item in SAVED if item.name == "lora-convolution"), tmp_path)
     coverage = verify(adapter, model, loader="auto", mode="forward")
