@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from memgen import save_side_files
 from peft import LoraConfig, PeftModel
 from torch import nn
 
@@ -120,19 +121,7 @@ class Upstream(nn.Module):
             max_inference_aug_num=5,
         )
         config.save_pretrained(directory)
-        linear = ("reasoner_to_weaver", "weaver_to_reasoner")
-        torch.save({name: getattr(self, name).state_dict() for name in linear}, directory / "projs.bin")
-        weaver: Any = self.weaver
-        latents = {
-            "prompt_query_latents": weaver.prompt_query_latents.data,
-            "inference_query_latents": weaver.inference_query_latents.data,
-            "prompt_latent_ln": weaver.prompt_latent_ln.state_dict(),
-            "inference_latent_ln": weaver.inference_latent_ln.state_dict(),
-            "prompt_latent_scale": weaver.prompt_latent_scale.data,
-            "inference_latent_scale": weaver.inference_latent_scale.data,
-        }
-        torch.save(latents, directory / "weaver.bin")
-        torch.save({"output_layer": self.trigger.output_layer.state_dict()}, directory / "trigger.bin")
+        save_side_files(self, directory)
         for name in NAMES:
             getattr(self, name).model.save_pretrained(directory / name, save_embedding_layers=False)
         (directory / "tokenizer_config.json").write_text("{}")
