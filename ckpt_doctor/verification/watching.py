@@ -14,7 +14,7 @@ from .judging import coverage
 from .opening import opened
 from .proof.assess import assess
 from .proof.evidence import Evidence
-from .proof.safety import Unchanged, broken, unsafe
+from .proof.safety import Safety
 from .question import Names, Question
 from .values.marks import Fates, Marks
 
@@ -41,7 +41,7 @@ def load_coverage(
     """
     _refuse_others(model)
     checkpoint = opened(path, layout, layouts)
-    return _coverage(model, checkpoint, os.fspath(path), "load_coverage", None)
+    return _coverage(model, checkpoint, Safety(checkpoint), os.fspath(path), "load_coverage", None)
 
 
 class LoadWatch:
@@ -76,12 +76,12 @@ def watch_load(
     _refuse_others(model)
     checkpoint = opened(path, layout, layouts)
     watch = LoadWatch()
-    files = Unchanged(checkpoint)
+    safety = Safety(checkpoint)
     with Marks(model, checkpoint) as marks:
         with marks.watched():
             yield watch
-        files.check()
-        judged = _coverage(model, checkpoint, os.fspath(path), "watch_load", marks.fates(model))
+        safety.files.check()
+        judged = _coverage(model, checkpoint, safety, os.fspath(path), "watch_load", marks.fates(model))
     watch.coverage = judged
 
 
@@ -94,7 +94,9 @@ def _refuse_others(model: object) -> None:
         )
 
 
-def _coverage(model: nn.Module, checkpoint: Checkpoint, path: str, loader: str, fates: Fates | None) -> Coverage:
+def _coverage(
+    model: nn.Module, checkpoint: Checkpoint, safety: Safety, path: str, loader: str, fates: Fates | None
+) -> Coverage:
     tensors, problems, notes = assess(Evidence(model, checkpoint, fates=fates, folder=path))
     question = Question(path, checkpoint, None, None, Names(type(model).__name__, loader))
-    return coverage(question, tensors, [*problems, *unsafe(checkpoint), *broken(checkpoint)], notes)
+    return coverage(question, tensors, [*problems, *safety.unsafe, *safety.broken], notes)

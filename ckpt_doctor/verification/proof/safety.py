@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
-from ckpt_doctor.core.findings import Finding, Severity
+from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.inspection import diagnose
 from ckpt_doctor.runtime.file_states import file_state, judged_files
 
@@ -16,22 +16,7 @@ _BROKEN = (
 )
 
 
-def unsafe(checkpoint: Checkpoint) -> list[Finding]:
-    """The findings that a loader could run code by, or fall over."""
-    return _errors(checkpoint, (_UNSAFE,))
-
-
-def broken(checkpoint: Checkpoint) -> list[Finding]:
-    """The findings that say that the list of tensors may be short."""
-    return _errors(checkpoint, _BROKEN)
-
-
-def _errors(checkpoint: Checkpoint, codes: tuple[str, ...]) -> list[Finding]:
-    found = diagnose(checkpoint).findings
-    return [item for item in found if item.severity is Severity.ERROR and item.code.startswith(codes)]
-
-
-class Unchanged:
+class _Unchanged:
     """The files of a checkpoint before a load. What a load writes there itself would be found in the model."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -53,9 +38,9 @@ class Safety:
     """What the files of a checkpoint show before a load: findings, and the state that they are in."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        errors = _errors(checkpoint, (_UNSAFE, *_BROKEN))
+        errors = [item for item in diagnose(checkpoint).findings if item.severity is Severity.ERROR]
         self.unsafe = [item for item in errors if item.code.startswith(_UNSAFE)]
-        """See :func:`unsafe`."""
+        """The findings that a loader could run code by, or fall over."""
         self.broken = [item for item in errors if item.code.startswith(_BROKEN)]
-        """See :func:`broken`."""
-        self.files = Unchanged(checkpoint)
+        """The findings that say that the list of tensors may be short."""
+        self.files = _Unchanged(checkpoint)
