@@ -79,11 +79,8 @@ def judge_keys(question: Question, plan: Plan, safety: Safety) -> Coverage:
 
 def not_run(question: Question, safety: Safety) -> Coverage:
     """The coverage of a load that was not tried, because the files could run code."""
-    log = (
-        []
-        if question.runs_known_code
-        else ["the user's loader was not run: --trust-checkpoint lets it read these files"]
-    )
+    refused = "the user's loader was not run: --trust-checkpoint lets it read these files"
+    log = [] if question.runs_known_code else [refused]
     return coverage(question, nothing_arrived(question.checkpoint), safety.unsafe, log)
 
 

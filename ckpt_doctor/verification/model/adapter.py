@@ -63,15 +63,19 @@ def into(model: Any, checkpoint: Checkpoint) -> Any:
     peft = require("peft")
     folder = checkpoint.root / asked_part(checkpoint).directory
     if isinstance(model, peft.PeftModel):
-        load_into_own(model, folder)
+        load_into_own(model, folder, own_adapter(model))
         return model
     return peft.PeftModel.from_pretrained(model, str(folder))
 
 
-def load_into_own(model: Any, folder: Path) -> None:
-    """Load into the adapter that a ``PeftModel`` is made with, as a training script that resumes does."""
+def own_adapter(model: Any) -> str:
+    """The name of the adapter that a ``PeftModel`` is made with."""
+    return str(model.active_adapter if isinstance(model.active_adapter, str) else model.active_adapter[0])
+
+
+def load_into_own(model: Any, folder: Path, name: str) -> None:
+    """Load into the adapter of this name that a ``PeftModel`` has, as a training script that resumes does."""
     peft = require("peft")
-    name = model.active_adapter if isinstance(model.active_adapter, str) else model.active_adapter[0]
     weights = peft.load_peft_weights(str(folder), device="cpu")
     peft.set_peft_model_state_dict(model, weights, adapter_name=name)
 

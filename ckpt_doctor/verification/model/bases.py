@@ -14,7 +14,7 @@ from ckpt_doctor.verification.hosting.dependencies import require
 from ckpt_doctor.verification.hosting.isolation import run
 from ckpt_doctor.verification.names.quantisers import method
 
-from .live import live_tensors
+from .live import LiveModel
 
 BY_TASK = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -163,7 +163,7 @@ def fitting_class(config: Any, part: Part) -> Any:
     for kind in _KINDS:
         chosen = getattr(transformers, kind)
         if type(config) in chosen._model_mapping:
-            known = len(names & live_tensors(hollow_model(config, chosen)).keys())
+            known = len(names & LiveModel(hollow_model(config, chosen)).tensors.keys())
             if known > most:
                 best, most = chosen, known
     return best

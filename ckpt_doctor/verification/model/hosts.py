@@ -43,7 +43,13 @@ def hosts(model: nn.Module, checkpoint: Checkpoint) -> list[Host]:
 
 def parts_to_load(checkpoint: Checkpoint) -> list[Part]:
     """The parts with weights that were asked for."""
-    return [part for part in checkpoint.parts if part.files and not part.auxiliary and not part.secondary]
+    return [part for part in awaited_parts(checkpoint) if part.files]
+
+
+def awaited_parts(checkpoint: Checkpoint) -> list[Part]:
+    """The parts that were asked for, also those that are required and have no files."""
+    parts = [part for part in checkpoint.parts if (part.files or part.required) and not part.auxiliary]
+    return [part for part in parts if not part.secondary]
 
 
 def adapter_name(part: Part) -> str:
@@ -53,8 +59,7 @@ def adapter_name(part: Part) -> str:
 
 def refusal(checkpoint: Checkpoint, why: str = "") -> VerificationError:
     """The error for a checkpoint of several parts that nothing here can load; ``why`` is a clause without full stop."""
-    parts = [part for part in checkpoint.parts if (part.files or part.required) and not part.auxiliary]
-    names = ", ".join(part.name for part in parts if not part.secondary)
+    names = ", ".join(part.name for part in awaited_parts(checkpoint))
     reason = f". {why}" if why else ""
     return VerificationError(
         f"only your own code knows how to load a {checkpoint.layout} checkpoint ({names}): name the "

@@ -53,43 +53,36 @@ class LiveModel:
 
     @cached_property
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Every parameter and persistent buffer by name; see :func:`live_tensors`."""
-        return live_tensors(self.module)
+        """Every parameter and persistent buffer by name, tied ones under each of their names.
+
+        Not ``state_dict()``: its hooks belong to whoever wrote the model, and may rename, copy or gather. What waits
+        for a first input to have a shape (``nn.LazyLinear``) is not there yet.
+        """
+        from torch.nn.parameter import is_lazy
+
+        found = {name: value.detach() for name, value in self._named_parameters()}
+        for path, module in self.module.named_modules(remove_duplicate=False):
+            for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+                if name not in module._non_persistent_buffers_set and not is_lazy(buffer):
+                    found[f"{path}.{name}" if path else name] = buffer.detach()
+        return found
 
     @cached_property
     def parameters(self) -> frozenset[str]:
         """The names of the parameters, without the buffers."""
-        return parameter_names(self.module)
+        return frozenset(name for name, _ in self._named_parameters())
+
+    def _named_parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
+        from torch.nn.parameter import is_lazy
+
+        for name, value in self.module.named_parameters(remove_duplicate=False):
+            if not is_lazy(value):
+                yield name, value
 
     @cached_property
     def adapted(self) -> tuple[tuple[str, Any], ...]:
         """The modules that hold PEFT adapters, by path: ``PeftModel`` or a model with adapters of its own."""
         return tuple(outermost(self.module, has_adapters))
-
-
-def live_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Every parameter and persistent buffer by name, tied ones under each of their names.
-
-    Not ``state_dict()``: its hooks belong to whoever wrote the model, and may rename, copy or gather. What waits for a
-    first input to have a shape (``nn.LazyLinear``) is not there yet.
-    """
-    from torch.nn.parameter import is_lazy
-
-    found = {
-        name: value.detach() for name, value in model.named_parameters(remove_duplicate=False) if not is_lazy(value)
-    }
-    for path, module in model.named_modules(remove_duplicate=False):
-        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-            if name not in module._non_persistent_buffers_set and not is_lazy(buffer):
-                found[f"{path}.{name}" if path else name] = buffer.detach()
-    return found
-
-
-def parameter_names(model: nn.Module) -> frozenset[str]:
-    """The names of the parameters, without the buffers."""
-    from torch.nn.parameter import is_lazy
-
-    return frozenset(name for name, value in model.named_parameters(remove_duplicate=False) if not is_lazy(value))
 
 
 def outermost(model: nn.Module, wanted: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from . import adapter, state_dict
 from .asked import base_of, named_base
 from .bases import adapted_config, attempted, hollow_model, new_model, real_model
 from .choosing import Choice, choose, none_fits
-from .hosts import Host, adapter_name, hosts, parts_to_load, refusal
+from .hosts import Host, adapter_name, awaited_parts, hosts, parts_to_load, refusal
 from .plan import Load, Plan
 from .pretrained import load_pretrained
 
@@ -53,8 +53,7 @@ def _refuse(model: Any, checkpoint: Checkpoint) -> None:
 
 
 def _has_several(checkpoint: Checkpoint) -> bool:
-    parts = [part for part in checkpoint.parts if (part.files or part.required) and not part.auxiliary]
-    return sum(not part.secondary for part in parts) > 1
+    return len(awaited_parts(checkpoint)) > 1
 
 
 def _loaded(module: Any, host: Host, checkpoint: Checkpoint) -> Any:
@@ -74,10 +73,9 @@ def _with_adapter(module: Any, part: Part, checkpoint: Checkpoint) -> Any:
     if not isinstance(module, peft.PeftModel):
         return peft.PeftModel.from_pretrained(module, str(folder), adapter_name=name)
     if name in module.peft_config:
-        weights = peft.load_peft_weights(str(folder), device="cpu")
-        peft.set_peft_model_state_dict(module, weights, adapter_name=name)
+        adapter.load_into_own(module, folder, name)
     elif len(module.peft_config) == 1 and _adapters(checkpoint) == 1:
-        adapter.load_into_own(module, folder)
+        adapter.load_into_own(module, folder, adapter.own_adapter(module))
     else:
         module.load_adapter(str(folder), adapter_name=name)
     return module

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.coverage import RESTORED
 from ckpt_doctor.verification.hosting.isolation import run
-from ckpt_doctor.verification.model.live import LiveModel, Target, live_tensors, plain_name
+from ckpt_doctor.verification.model.live import LiveModel, Target, plain_name
 from ckpt_doctor.verification.values.comparing import Verdict
 from ckpt_doctor.verification.values.row import Row
 
@@ -104,10 +104,10 @@ def _merge(
     modules = {name: _module(model, name) for name in names}
     # What lies beside all modules, such as a bank that they share, is in whatever merging changes.
     starts = tuple(f"{path}." if path else "" for path in modules.values())
-    base = {name: value.clone() for name, value in live_tensors(model).items() if name.startswith(starts)}
+    base = {name: value.clone() for name, value in LiveModel(model).tensors.items() if name.startswith(starts)}
     adapted = PeftModel.from_pretrained(model, folder)
     merged = (adapted if dtype is None else adapted.to(dtype)).merge_and_unload()
-    return modules, base, live_tensors(merged)
+    return modules, base, LiveModel(merged).tensors
 
 
 def _module(model: Any, name: str) -> str:
