@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .defects import DefectKind
-from .entries import KnownSize
 from .layout import Layout
 from .parts import ConfigFile, Part
 from .weight_file import TensorInfo, WeightFile
 
 if TYPE_CHECKING:
-    from .comparison import Comparison  # only contracts pay for it
+    # Only contracts, and kinds that say what a file must hold, pay for these.
+    from .comparison import Comparison
+    from .entries import KnownSize
 
 
 class OtherFile(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from .entries import Entry
+if TYPE_CHECKING:
+    from .entries import Entry  # a lone file needs none
 
 Expectation = Literal["safetensors", "bin", "any"]
 """What ``--expect`` takes: the format that weights should be in."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .entries import Entry
 from .nothing import NOTHING
 from .weight_file import TensorInfo, WeightFile
+
+if TYPE_CHECKING:
+    from .entries import Entry  # a lone file needs none
 
 
 class ConfigFile(NamedTuple):
