@@ -32,7 +32,7 @@ class Row(NamedTuple):
 class Listing(NamedTuple):
     """The rows of one checkpoint that a filter left. ``hidden`` counts the others.
 
-    ``repeated_nbytes`` are the bytes by which sharing makes the whole listing look larger than what is stored.
+    ``repeated_nbytes`` are the bytes that the whole listing counts more than once because tensors share them.
     """
 
     checkpoint: Checkpoint

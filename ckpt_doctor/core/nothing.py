@@ -6,4 +6,4 @@ from collections.abc import Mapping
 from typing import Any
 
 NOTHING: Mapping[str, Any] = {}
-"""The default of every mapping here; nobody writes to it."""
+"""The default of every mapping here, which is never written to."""

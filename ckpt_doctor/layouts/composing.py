@@ -94,7 +94,7 @@ def _parts(reader: CheckpointReader, item: LayoutPart, place: str | None) -> lis
 
 
 def _unlisted(reader: CheckpointReader, item: LayoutPart, paths: Iterable[str]) -> Part | None:
-    """What stands for the part if one of its folders cannot be listed: then nobody can say that it is absent."""
+    """What stands for the part if one of its folders cannot be listed: then it cannot be called absent."""
     for path in paths:
         directory = item.folder_of(path)
         folder = reader.folder(directory)

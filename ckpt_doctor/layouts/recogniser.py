@@ -134,5 +134,5 @@ def _below(top: Folder, path: str) -> Folder:
 
 
 def may_hold_adapter(folder: Folder) -> bool:
-    """Whether an adapter lies in this folder, or may because nobody can look into it."""
+    """Whether this folder holds an adapter, or may hold one because it cannot be listed."""
     return holds_adapter(folder) or (folder.disk.has_folder(folder.path) and folder.listing_error() is not None)

@@ -92,7 +92,7 @@ class CarryingOut:
                     Copier(source.fileno, descriptor).copy(0, source.size, self._advance)
             os.fsync(descriptor)
             if not isinstance(entry, Document):
-                keep_permissions(entry.source, place)  # under another name, too, nobody else may read it
+                keep_permissions(entry.source, place)  # the copy is as private as the original
         finally:
             os.close(descriptor)
 
