@@ -177,15 +177,15 @@ def _record_job(record: Record) -> Job:
 def _judge(record: Record, checksum: int) -> None:
     if checksum != record.crc32:
         raise ConversionError(
-            f"it is refused (CKD603): the checksum of {record.name} is {checksum:08x}, and {record.crc32:08x} was "
-            "recorded when it was written"
+            f"it is refused (CKD603): the checksum of {record.name} is {checksum:08x}, but "
+            f"{record.crc32:08x} was recorded when it was written"
         )
 
 
 def _difference(names: Sequence[str]) -> ConversionError:
     return ConversionError(
-        f"what was written differs from what was read, in {listed(names)}: the disk or the memory is at fault, or the "
-        "source is being written to"
+        f"{listed(names)} differ from the source after writing: the disk or the memory is faulty, or another "
+        "process is writing to the source"
     )
 
 

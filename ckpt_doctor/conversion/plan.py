@@ -58,7 +58,7 @@ def refuse_defects(file: WeightFile, despite: Collection[DefectKind] = ()) -> No
         worst = min(defects, key=_rank)
         code = _CODES.get(worst.kind)
         more = f" ({counted(len(defects) - 1, 'more problem')}: see `inspect`)" if len(defects) > 1 else ""
-        raise ConversionError(f"it is refused{f' ({code})' if code else ''}: {worst.message.rstrip('.')}{more}")
+        raise ConversionError(f"it has errors{f' ({code})' if code else ''}: {worst.message.rstrip('.')}{more}")
     if not file.is_known and (not despite or not file.tensors):
         raise ConversionError(f"it holds no tensors: this is {file.content or 'of no known kind'}")
 
@@ -164,7 +164,7 @@ def entries_of(tensors: list[TensorInfo], casts: Mapping[str, DType] = NOTHING) 
     if unknown:
         raise ConversionError(f"safetensors has no dtype for {counted(len(unknown), 'tensor')}: {listed(unknown)}")
     if any(tensor.name == METADATA for tensor in tensors):
-        raise ConversionError(f"a tensor is called {METADATA}, which safetensors keeps for itself")
+        raise ConversionError(f"a tensor is called {METADATA}, a name that safetensors reserves")
     return entries
 
 

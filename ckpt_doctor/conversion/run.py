@@ -194,7 +194,7 @@ def _refuse_targets(jobs: Jobs, *, overwrite: bool) -> None:
         if os.path.abspath(source) == os.path.abspath(target):
             continue
         if target in seen:
-            raise ConversionError(f"{seen[target]} and {source} would both become {target}")
+            raise ConversionError(f"{seen[target]} and {source} would both be written to {target}")
         seen[target] = source
         check_target(target, overwrite=overwrite)
         if target.exists() and target.samefile(source):

@@ -57,7 +57,7 @@ def _of_version_control(folder: Folder) -> str:
     if store is not None and folder.has_folder(store):
         return f"version control, with large files in {store}"
     plain = folder.name != ".git" or folder.has_file("HEAD")
-    return "" if plain else "it is named like version control, and is none"
+    return "" if plain else "its name is that of version control, but it is not"
 
 
 def unused_blobs(folder: Folder) -> Iterator[Unread]:
@@ -69,7 +69,7 @@ def unused_blobs(folder: Folder) -> Iterator[Unread]:
     for name in blobs.files:
         if name not in used and not name.endswith(".lock"):
             ended = not name.endswith(".incomplete")
-            reason = "no snapshot refers to it" if ended else "its download did not end"
+            reason = "no snapshot refers to it" if ended else "its download did not complete"
             path = blobs.path / name
             yield Unread(str(path), "blob of a hub cache", folder.disk.size(path), reason)
 

@@ -126,7 +126,7 @@ def _found(folder: Folder, name: str, head: bytes, aside: list[Unread]) -> Found
         return None
     if is_temporary(name):
         if _is_weights(folder, file, name):
-            aside.append(Unread(name, "unfinished file", file.nbytes, "its save or download did not end"))
+            aside.append(Unread(name, "unfinished file", file.nbytes, "its save or download did not complete"))
         return None
     return lone_file.already_read(found, folder.disk, file) if _counts(folder, file, name) else None
 

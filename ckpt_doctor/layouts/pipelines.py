@@ -28,10 +28,10 @@ def incomplete_components(folder: Folder) -> Iterator[Unread]:
 
 def _problem(folder: Folder, name: str) -> str | None:
     if not folder.has_folder(name):
-        return "and its folder is not there"
+        return "but its folder is missing"
     component = folder.child(name)
     config = component.has_file("config.json")
     weights = holds_model(component)
     if weights and not config:
-        return "and it has no config.json"
-    return "and it has no weights" if config and not weights else None
+        return "but it has no config.json"
+    return "but it has no weights" if config and not weights else None

@@ -105,7 +105,7 @@ def _matches_below(top: Folder, own: Sequence[Layout], unread: list[Unread]) -> 
         unread += incomplete_components(folder)
         waiting += [folder.child(name) for name in entered(folder, unread)]
     if looks.skipped:
-        reason = "a sample of each folder was looked into, and no file in it begins like weights"
+        reason = "a sample of each folder was read, and no file in it begins like weights"
         unread.append(Unread(str(top.path), "many files of one ending", 0, reason, files=looks.skipped))
 
 

@@ -37,7 +37,7 @@ def absent_saves(folder: Folder) -> Iterator[Found]:
         shown_name = name
         if name == tracker:
             shown_name, what = f"step {_content(tracker, folder)}", "no save is there"
-        statement = f"{tracker} names {shown_name} as the newest save of this run, and {what}"
+        statement = f"{tracker} names {shown_name} as the newest save of this run, but {what}"
         path = folder.path / name
         shown = os.path.normpath(path)
         checkpoint = Checkpoint(path, shown, KIND, "save that is gone", (), unfinished=(statement,))

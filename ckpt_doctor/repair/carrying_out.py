@@ -111,7 +111,7 @@ class CarryingOut:
         found = [diagnose(checkpoint, every_rule(self.policy)) for checkpoint in self.place.read(final)]
         for finding in new_errors(self.plan.diagnoses, found):
             raise RepairError(
-                f"what was written is not as it was planned ({finding.code} {finding.message}). Nothing was changed"
+                f"the result differs from the plan ({finding.code} {finding.message}). Nothing was changed"
             )
 
     def _advance(self, nbytes: int) -> None:
@@ -131,7 +131,7 @@ def _refuse_different(path: Path, planned: Iterable[TensorInfo], written: Iterab
     wanted, found = ({(t.name, t.dtype.name, t.shape) for t in tensors} for tensors in (planned, written))
     if wanted != found:
         names = sorted({item[0] for item in wanted ^ found})
-        raise RepairError(f"{path}: {listed(names)} came out otherwise than planned. Nothing was changed")
+        raise RepairError(f"{path}: {listed(names)} differ from the plan. Nothing was changed")
 
 
 def _refuse_full_disk(folder: Path, entries: Mapping[Path, Entry | None]) -> None:

@@ -130,7 +130,7 @@ def _tree(source: FileSource, entry: Rewritten) -> Any:
     if entry.edit.plain:
         plain = plain_object(root, entry.original)
         if len(plain.file.tensors) != len(state_tensors(entry.original).tensors):
-            raise ConversionError("some of its tensors cannot be taken out of the objects that they are a part of")
+            raise ConversionError("some of its tensors cannot be separated from the objects that hold them")
         root = plain.tree
     return entry.edit.of_tree(root)
 

@@ -85,7 +85,7 @@ def _fix(
     above = [path, *list(Path(os.path.abspath(path)).parents)[:_LEVELS_UP]]
     rolled_back = [name for folder in above for name in _recover(folder, dry_run=dry_run)]
     if rolled_back and not os.path.lexists(path):
-        raise PathNotFoundError(f"{path} is not there any more: an interrupted repair was taken back")
+        raise PathNotFoundError(f"{path} no longer exists: an interrupted repair was undone")
     below = {folder_of(checkpoint) for checkpoint in discover(path, policy.layout, layouts=policy.layouts)}
     rolled_back += [name for folder in sorted(below) for name in _recover(folder, dry_run=dry_run)]
     outcomes: list[_Outcome] = []
@@ -167,7 +167,7 @@ def _recover(base: Path, *, dry_run: bool) -> tuple[str, ...]:
     if not anything or (dry_run and not interrupted):
         return ()
     if dry_run:
-        raise RepairError(f"a repair was interrupted in {base}: `ckpt-doctor fix` takes it back before anything else")
+        raise RepairError(f"a repair was interrupted in {base}: `ckpt-doctor fix` undoes it first")
     with locked(base) as own:
         return recover(own)
 

@@ -16,7 +16,7 @@ _MAGNITUDE = "lora_magnitude_vector"
 
 
 class AdapterPairIncomplete(Rule):
-    """Of adapter parameters that only work together, one is missing.
+    """Adapter parameters that only work together are incomplete.
 
     ## What it does
     Looks at each adapted module for parameters that come together: `lora_A` with `lora_B`, `hada_w1_a` with
@@ -64,10 +64,10 @@ class AdapterPairIncomplete(Rule):
                     orphans += there
             if missing:
                 yield self.finding(
-                    f"{counted(len(set(missing)), 'tensor')} of pairs that only work together "
-                    f"{'is' if len(set(missing)) == 1 else 'are'} absent: {listed(sorted(set(missing)))}; the other "
-                    "half is there. The missing half would stay at its initialisation. Save the adapter again from the "
-                    "training run.",
+                    f"{counted(len(set(missing)), 'tensor')} "
+                    f"{'is' if len(set(missing)) == 1 else 'are'} missing: {listed(sorted(set(missing)))}. The other "
+                    "half of each pair is there and does not work alone: the missing half would stay at its "
+                    "initialisation. Save the adapter again from the training run.",
                     path=view.file.path,
                     tensors=missing,
                     evidence={"missing": sorted(set(missing))[:20], "present": sorted(set(orphans))[:20]},

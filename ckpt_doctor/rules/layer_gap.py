@@ -64,8 +64,8 @@ class LayerGap(Rule):
         for stack, missing, count in _gaps(stacks, config):
             names = [f"{stack}.{index}" for index in missing]
             yield self.finding(
-                f"{counted(len(missing), 'layer')} of {count} {'is' if len(missing) == 1 else 'are'} absent: "
-                f"{listed(names)}. {'It' if len(missing) == 1 else 'They'} would stay at random initialisation. Look "
+                f"{counted(len(missing), 'layer')} of {count} {'is' if len(missing) == 1 else 'are'} missing: "
+                f"{listed(names)}. {'It stays' if len(missing) == 1 else 'They stay'} at random initialisation. Look "
                 "for a lost shard, or save the model again.",
                 path=part.preferred[0].path,
                 tensors=names,
@@ -91,13 +91,13 @@ class LayerGap(Rule):
             return
         sure = count is not None
         yield self.finding(
-            f"{counted(len(gaps), 'module')} in the middle of the adapted ones "
+            f"{counted(len(gaps), 'module')} between adapted layers "
             f"{'has' if len(gaps) == 1 else 'have'} no adapter weights: {listed(gaps)}. "
             + (
-                f"All {count} layers of the base model are alike and the configuration names them all, so weights are "
+                f"All {count} layers of the base model are alike and the configuration adapts all of them: weights are "
                 "lost. Save the adapter again."
                 if sure
-                else "That is right if not every layer has such a module, or not every layer was meant to be adapted."
+                else "This is right if some layers have no such module, or were not meant to be adapted."
             ),
             path=view.file.path,
             tensors=gaps,

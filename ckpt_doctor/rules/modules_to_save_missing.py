@@ -66,8 +66,9 @@ class ModulesToSaveMissing(Rule):
             # A list of usual names that is handed to every model names some that this one may not have.
             doubtful = bool(present) and all(module in _HEADS for module in missing)
             yield self.finding(
-                f"modules_to_save lists {listed(missing)}, and no tensor of {'it' if len(missing) == 1 else 'them'} is "
-                "in the file: what was trained there is lost on loading. Save the adapter again with save_pretrained.",
+                f"modules_to_save lists {listed(missing)}, but the file has no tensor of "
+                f"{'it' if len(missing) == 1 else 'them'}: the training of {'it' if len(missing) == 1 else 'them'} is "
+                "lost. Save the adapter again with save_pretrained.",
                 path=view.file.path,
                 tensors=missing,
                 evidence={"missing": missing, "present": sorted(present)},

@@ -67,8 +67,8 @@ class RankMismatch(Rule):
             rank = view.settings.get("r")
             if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
                 yield self.finding(
-                    f"The configuration's r is {rank!r}, which is no rank: PEFT refuses it. Take the file from the "
-                    "training run.",
+                    f"The configuration's r is {rank!r}: PEFT refuses it, a rank is a positive integer. Copy the file "
+                    "from the training run.",
                     path=view.part.config.path if view.part.config else view.file.path,
                     evidence={"r": repr(rank)},
                 )
@@ -103,8 +103,8 @@ class RankMismatch(Rule):
                 versus = f"the configuration says {listed(map(str, sorted(expected)))}" if expected else "pairs differ"
                 yield self.finding(
                     f"{counted(len(wrong), 'tensor')} {'has' if len(wrong) == 1 else 'have'} rank "
-                    f"{listed(map(str, sorted(seen)))} where {versus}: {listed(sorted(wrong))}. Take both files from "
-                    "one run; if only the configuration is wrong, correct r (and mind that lora_alpha / r changes).",
+                    f"{listed(map(str, sorted(seen)))}, but {versus}: {listed(sorted(wrong))}. Take both files from "
+                    "one run. If only the configuration is wrong, correct r; this also changes lora_alpha / r.",
                     path=view.file.path,
                     tensors=wrong,
                     evidence={"ranks": sorted(seen), "configured": sorted(expected)},

@@ -44,8 +44,8 @@ class UnexpectedKey(Rule):
                 unknown = [*names, *(name for name in values if name not in known)]
                 if unknown:
                     yield self.finding(
-                        f"{counted(len(unknown), 'entry', 'entries')} that no loader of this layout reads: "
-                        f"{listed(unknown)}. Nothing to do if that is meant to be there.",
+                        f"No loader of this layout reads {counted(len(unknown), 'entry', 'entries')} of the file: "
+                        f"{listed(unknown)}. Nothing to do if this is intended.",
                         path=file.path,
                         tensors=names,
                         evidence={"entries": unknown[:20]},
