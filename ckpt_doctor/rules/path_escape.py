@@ -25,7 +25,7 @@ class PathEscape(DefectRule):
     ## What it does
     Looks at the member names of archives and at the file names in an index: `..`, absolute paths and drive letters are
     reported and never followed. Symlinks that lead out of the checkpoint are a note; those of a hub cache, which lead
-    to its `blobs`, are none. `base_model_name_or_path` may name anything and is not meant.
+    to its `blobs`, are fine. `base_model_name_or_path` may name anything and is not judged here.
 
     ## Why is this bad?
     A checkpoint is what lies in its folder. Such a name leads to files outside the checkpoint, which were not judged.
