@@ -59,7 +59,7 @@ class SideFileMissing(Rule):
                 f"Without it {counted(len(entries), 'tensor')} ({listed(entries, 4)}) "
                 f"{'stays' if len(entries) == 1 else 'stay'} at random initialisation."
                 if entries
-                else f"A {checkpoint.layout} checkpoint must have it."
+                else f"A checkpoint of the layout {checkpoint.layout} must have it."
             )
             yield self.finding(
                 f"{' or '.join(part.expected_files)} is missing. {loss} {advice}",

@@ -61,7 +61,7 @@ def test_the_second_time_is_2_and_overwrite_is_0(weaver: Path) -> None:
 def test_what_has_the_format_already_is_0(weaver: Path) -> None:
     result = run("weaver/weaver_lora/adapter_model.bin", "--to", "bin")
     assert result.exit_code == 0
-    assert result.stdout == "weaver/weaver_lora/adapter_model.bin has that format already\nnothing to convert\n"
+    assert result.stdout == "weaver/weaver_lora/adapter_model.bin already has that format\nnothing to convert\n"
 
 
 def test_into_another_folder(weaver: Path) -> None:
@@ -82,7 +82,7 @@ def test_aliases_values_and_what_is_left_out_are_told(tmp_path: Path) -> None:
     tied = torch.ones(256)
     save({"a": tied, "b": tied, "epoch": 3, "raw": b"x"}, tmp_path / "a.pt")
     result = run(tmp_path / "a.pt", "--to", "safetensors", "--drop-non-tensors")
-    assert "  shared bytes: a, b; each has its own now (1 KB more)\n" in result.stdout
+    assert "  shared bytes: a, b; each has a copy now (1 KB more)\n" in result.stdout
     assert "  in the metadata: 1 value (epoch)\n" in result.stdout
     assert "  left out: 1 value (raw)\n" in result.stdout
     result = run(tmp_path / "a.pt", "--to", "safetensors", "--drop-non-tensors", "--shared", "drop", "--overwrite")

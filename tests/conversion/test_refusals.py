@@ -92,10 +92,10 @@ def test_cut_short(tmp_path: Path, good: Path) -> None:
     for nbytes in (len(whole) - 1, len(whole) // 2, 100, 0):
         cut = tmp_path / f"cut{nbytes}.bin"
         cut.write_bytes(whole[:nbytes])
-        refused(cut, "refused")
+        refused(cut, "has errors")
     save_file({"a": torch.ones(9)}, tmp_path / "a.safetensors")
     (tmp_path / "b.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes()[:-1])
-    refused(tmp_path / "b.safetensors", "refused", to="bin")
+    refused(tmp_path / "b.safetensors", "has errors", to="bin")
 
 
 @pytest.mark.parametrize("options", [{}, {"drop_non_tensors": True}, {"check": False, "overwrite": True}])
@@ -119,7 +119,7 @@ def test_ambiguous_and_executable_archives(tmp_path: Path, good: Path) -> None:
 )
 def test_what_holds_no_weights(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.bin").write_bytes(content)
-    refused(tmp_path / "a.bin", "refused")
+    refused(tmp_path / "a.bin", "has errors")
 
 
 def test_values_that_json_cannot_hold_are_named_or_left_out(tmp_path: Path) -> None:
