@@ -1,4 +1,4 @@
-"""Signs that a sentence for users has to be read twice. A sign is no proof: the list holds only what has a plainer form."""
+"""Signs that a sentence for users has to be read twice: phrases and openings that have a plainer form."""
 
 from __future__ import annotations
 
@@ -42,9 +42,8 @@ _SENTENCE = re.compile(r"[^.?!]+(?:[.?!](?!\s|$)[^.?!]*)*[.?!]?")
 def signs(text: str) -> Iterator[str]:
     """What in ``text`` needs another look: a phrase, an opening or a length, with the sentence.
 
-    >>> list(signs("Where a file lies beside it, nobody reads it. Is it there?"))
-    ["opens with 'Where': Where a file lies beside it, nobody reads it.", \
-"'nobody': Where a file lies beside it, nobody reads it.", "'lies beside': Where a file lies beside it, nobody reads it."]
+    >>> list(signs("Nobody reads it. Where is it? Where it stands."))
+    ["opens with 'Where': Where it stands.", "'stands': Where it stands."]
     """
     for sentence in _sentences(text):
         words = sentence.split()
