@@ -24,19 +24,8 @@ CALLS: list[tuple[ModuleType, str]] = [
     *(
         (os, name)
         for name in (
-            *(
-                "open",
-                "write",
-                "pread",
-                "preadv",
-                "pwrite",
-                "copy_file_range",
-                "fsync",
-                "close",
-                "fstat",
-                "stat",
-                "lstat",
-            ),
+            *("open", "write", "pread", "preadv", "pwrite", "copy_file_range", "fsync"),
+            *("close", "fstat", "stat", "lstat"),
             *("link", "replace", "unlink", "mkdir", "rmdir", "chmod", "chown", "statvfs", "scandir", "urandom"),
         )
         if hasattr(os, name)
