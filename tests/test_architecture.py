@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "contracts": BELOW | {"inspection"},
     "reporting": frozenset(("core", "analysis")),
     "verification": BELOW | {"inspection", "conversion"},
-    "integrations": frozenset(("core", "rules", "inspection", "verification")),
+    "integrations": frozenset(("core", "runtime", "rules", "inspection", "verification")),
     "gate": BELOW | {"inspection"},
     "cli": BELOW | {"inspection", "conversion", "repair", "verification", "contracts", "gate", "reporting", "settings"},
 }
