@@ -1,4 +1,4 @@
-"""The libraries that not every installation has, imported at the point of use: the one place that says what to install."""
+"""The libraries that only an extra brings, imported where they are used: what is absent is named, with the extra."""
 
 from __future__ import annotations
 
