@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "contracts": BELOW | {"inspection"},
     "reporting": frozenset(("core", "analysis")),
     "verification": BELOW | {"inspection", "conversion"},
-    "integrations": frozenset(("core", "rules", "inspection", "verification")),
+    "integrations": frozenset(("core", "runtime", "rules", "inspection", "verification")),
     "gate": BELOW | {"inspection"},
     "cli": BELOW | {"inspection", "conversion", "repair", "verification", "contracts", "gate", "reporting", "settings"},
 }
@@ -37,10 +37,9 @@ CORE = (
     *("errors", "coverage", "judgement", "path_ignores", "policy"),
 )
 NEVER = {"torch", "peft", "transformers", "safetensors", "pickle", "pickletools"}
-# Torch's own format is written by torch, and models are loaded by the libraries that made them. What the processes of
-# an inspection tell each other is made by this package at both ends.
+# Models are loaded by the libraries that made them. What the processes of an inspection tell each other is made by this
+# package at both ends.
 EXCEPT = {
-    "conversion/to_bin.py": {"torch"},
     "inspection/worker.py": {"pickle"},
     "inspection/workers.py": {"pickle"},
     "verification/apart.py": {"pickle"},

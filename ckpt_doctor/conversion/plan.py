@@ -98,7 +98,7 @@ def plan_safetensors(
         raise ConversionError(f"{listed(taken)} cannot be dropped: its metadata needs that name. Use --shared clone")
     metadata.update(sorted(aliases.removed.items()))
     return SafetensorsPlan(
-        content=Content(header(entries, metadata), slots_of(entries), _records(file)),
+        content=Content(header(entries, metadata), slots_of(entries), records_of(file)),
         names=tuple(entry.tensor.name for entry in entries),
         aliases=tuple(aliases.outcomes),
         values=tuple(found.values),
@@ -173,5 +173,6 @@ def slots_of(entries: Iterable[Entry]) -> tuple[Slot, ...]:
     return tuple(slot_of(entry.tensor, entry.cast) for entry in entries)
 
 
-def _records(file: WeightFile) -> tuple[Record, ...]:
+def records_of(file: WeightFile) -> tuple[Record, ...]:
+    """The runs of a file that have a checksum."""
     return tuple(record for record in file.records if record.crc32 is not None and record.nbytes)

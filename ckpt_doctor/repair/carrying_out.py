@@ -48,7 +48,7 @@ class CarryingOut:
     def run(self, base: Path, seen: Seen, *, backup: bool) -> Path | None:
         """Change the files of the checkpoint in ``base``, all or none; the folder of the backup, if there is one.
 
-        Raises ``RepairError``, ``MissingDependencyError`` and ``OSError``.
+        Raises ``RepairError`` and ``OSError``.
         """
         entries = self.plan.draft.entries
         top = Path(os.path.commonpath([base, *(path.parent for path in entries)]))
@@ -77,7 +77,7 @@ class CarryingOut:
         return staged
 
     def _write(self, entry: Entry, place: Path) -> None:
-        """Write one file aside. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``."""
+        """Write one file aside. Raises ``ConversionError`` and ``OSError``."""
         if isinstance(entry, Moved) and not entry.copied and try_link(entry.source, place, follow=False):
             return
         descriptor = open_new(place)

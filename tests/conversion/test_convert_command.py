@@ -118,7 +118,7 @@ def test_usage_and_refusals_are_2(weaver: Path, args: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weaver: Path) -> None:
+def test_no_torch_is_needed(weaver: Path) -> None:
     code = """
         import sys
         for name in ("torch", "peft", "transformers", "safetensors"):
@@ -126,6 +126,7 @@ def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weave
         from ckpt_doctor.cli import main
         main()
     """
+    original = load(weaver / "weaver_lora" / "adapter_model.bin")
     command = [sys.executable, "-c", textwrap.dedent(code), "convert", "weaver"]
     env = environment()
     done = subprocess.run([*command, "--to", "safetensors"], env=env, capture_output=True, check=False, timeout=120)
@@ -134,9 +135,8 @@ def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weave
     assert done.returncode == 0  # the weights are there as .bin
     (weaver / "weaver_lora" / "adapter_model.bin").unlink()
     done = subprocess.run([*command, "out2", "--to", "bin"], env=env, capture_output=True, check=False, timeout=120)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert b"pip install torch" in done.stderr
-    assert not Path("out2").exists()
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert same(load(Path("out2/weaver_lora/adapter_model.bin")), original)
 
 
 def test_to_bin(weaver: Path) -> None:

@@ -162,11 +162,8 @@ main()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fixture", "code", "message"),
-    [("weaver", 0, ""), ("weaver_bin/weaver", 0, ""), ("peft/lora_bin", 2, "pip install torch")],
-)
-def test_without_torch(tmp_path: Path, fixture: str, code: int, message: str) -> None:
+@pytest.mark.parametrize("fixture", ["weaver", "weaver_bin/weaver", "peft/lora_bin"])
+def test_without_torch(tmp_path: Path, fixture: str) -> None:
     if fixture == "weaver":
         path = weaver(tmp_path)
     else:
@@ -180,6 +177,5 @@ def test_without_torch(tmp_path: Path, fixture: str, code: int, message: str) ->
     env = environment()
     command = [sys.executable, "-c", WITHOUT_TORCH, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
-    assert done.returncode == code, done.stderr
-    assert message in done.stderr
-    assert (content(tmp_path) == before) == bool(code)
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path) != before
