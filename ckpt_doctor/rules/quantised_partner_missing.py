@@ -11,7 +11,7 @@ from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed, shape
-from ckpt_doctor.knowledge.quantisation import BNB_4BIT, Scheme, Settings, mentions_quantiser, settings_of
+from ckpt_doctor.knowledge.quantisation import BNB_4BIT, FLOAT8, INT8, Scheme, Settings, mentions_quantiser, settings_of
 
 from ._kit.packed_weights import Lack, Misfit, Packed, PackedWeights
 from ._kit.rule import Rule
@@ -20,12 +20,14 @@ _AGAIN = "Take the file from where the model was published, or quantise the mode
 _OUTCOMES = {
     "bitsandbytes": "transformers loads them without any message, and the first forward pass raises.",
     "torchao": "transformers raises, for the header lacks torchao's metadata.",
+    "fp8": "On a CPU transformers loads them as they are; on a GPU it casts them to float8 and multiplies them by "
+    "uninitialised scales.",
 }
 _MILD = "transformers loads the model without it; other readers of the scheme raise."
 _REPLACED = "transformers then expects other tensors, ignores these, and starts from random weights."
-# What transformers 5.24 expects on disk for each of these methods. Others quantise plain weights while they load them,
-# or read them as they are (float8, MXFP4).
-_NEVER_PLAIN = frozenset(("bitsandbytes", "gptq", "awq", "compressed-tensors", "torchao"))
+# What transformers 5.24 expects on disk for each of these methods. Others quantise plain weights while they load them
+# (Quanto), or read them as they are (MXFP4).
+_NEVER_PLAIN = frozenset(("bitsandbytes", "gptq", "awq", "compressed-tensors", "torchao", "fp8"))
 _SHORT = 40  # what a message repeats of a config
 _WORDS_OF_CODES = frozenset(("float64", "float32", "float16", "bfloat16"))
 
@@ -88,10 +90,11 @@ class QuantisedPartnerMissing(Rule):
             codes = {lack.packed.codes.name: lack for lack in lacks}
             mild = all(lack.partner.mild for lack in lacks)
             first = next(lack for lack in lacks if mild or not lack.partner.mild)
+            outcome = _MILD if mild else _outcome(scheme, weights.settings)
             yield self.finding(
                 f"{counted(len(codes), 'packed weight')} ({scheme.title}) of {len(_of(weights, scheme)):,} "
                 f"{'lacks' if len(codes) == 1 else 'lack'} what the codes need: {first.name} is not there for "
-                f"{first.packed.codes.name}{_more(lacks)}. {_MILD if mild else scheme.outcome} {_AGAIN}",
+                f"{first.packed.codes.name}{_more(lacks)}. {outcome} {_AGAIN}",
                 path=_path(part, first.packed.codes.name),
                 tensors=codes,
                 evidence={"scheme": scheme.title, "missing": [lack.name for lack in lacks[:20]]},
@@ -173,6 +176,7 @@ class QuantisedPartnerMissing(Rule):
                 path=part.config.path if part.config is not None else None,
                 tensors=plain,
                 evidence={"quant_method": settings.method},
+                severity=Severity.WARNING if settings.method == "fp8" else None,
             )
 
 
@@ -203,6 +207,10 @@ def _strings(value: Any) -> list[str]:
 
 def _is_matrix_of_a_layer(name: str, shape: tuple[int, ...]) -> bool:
     return name.endswith("_proj.weight") and len(shape) == 2 and any(word.isdecimal() for word in name.split("."))
+
+
+def _outcome(scheme: Scheme, settings: Settings) -> str:
+    return INT8.outcome if scheme is FLOAT8 and settings.method == "compressed-tensors" else scheme.outcome
 
 
 def _unsaid(packed: Packed) -> str:

@@ -94,7 +94,9 @@ PLAIN = {"bitsandbytes-nf4", "bitsandbytes-int8", "bitsandbytes-fp4", "gptq", "a
 def test_quantization_config_of_plain_weights(kind: str, tmp_path: Path) -> None:
     folder = configure(model(tmp_path), lambda config: config.update(quantization_config=KINDS[kind].settings))
     found = findings(folder)
-    assert bool(found) == (kind in PLAIN or kind.startswith(("packed", "compressed")))
+    assert bool(found) == (kind in PLAIN or kind.startswith(("packed", "compressed", "float8")))
+    # A CPU computes with plain weights whatever a config says of float8.
+    assert {finding.severity.value for finding in found} <= {"warning" if kind.startswith("float8") else "error"}
 
 
 @pytest.mark.parametrize(
@@ -145,6 +147,7 @@ def test_numbers_that_do_not_fit(kind: str, values: dict[str, Any], tmp_path: Pa
     [
         ("gptq", {"group_size": 8, "dynamic": {"+:.*down.*": {"bits": 8}}}),
         ("gptq", {"group_size": 8, "checkpoint_format": "marlin"}),
+        ("packed", {"format": "marlin-24", "config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 8}}}}),
         ("gptq", {"group_size": "auto", "bits": None}),
         ("awq", {"group_size": 32, "version": "gemv"}),
         ("packed", {"config_groups": {"a": {}, "b": {}}}),
@@ -160,6 +163,46 @@ def test_numbers_that_do_not_fit(kind: str, values: dict[str, Any], tmp_path: Pa
 def test_settings_that_say_nothing_certain(kind: str, values: dict[str, Any], tmp_path: Path) -> None:
     folder = settings(model(tmp_path, kind), **values)
     assert len(findings(folder)) == (values.get("group_size") == 10**400)
+
+
+def test_marlin_has_no_zero_points(tmp_path: Path) -> None:
+    folder = edit(model(tmp_path, "awq"), lambda state: {k: v for k, v in state.items() if "qzeros" not in k})
+    assert findings(folder)
+    assert not findings(settings(folder, version="marlin", zero_point=False))
+
+
+def test_a_plain_cast_beside_a_parameter_called_scale(tmp_path: Path) -> None:
+    import torch
+
+    def cast(state: dict[str, Any]) -> dict[str, Any]:
+        state = {**state, STEM + "scale": torch.ones(1)}
+        return {k: v.to(torch.float8_e4m3fn) for k, v in state.items()}
+
+    assert not findings(edit(model(tmp_path), cast))
+
+
+def test_experts_of_two_kinds(tmp_path: Path) -> None:
+    """DeepSeek-V4 keeps 4-bit floats in bytes, with blocks that the config does not name."""
+    import torch
+
+    def experts(state: dict[str, Any]) -> dict[str, Any]:
+        stem = "model.layers.{}.mlp.experts.{}.w1"
+        for layer in range(2):
+            for number in range(2):
+                name = stem.format(layer, number)
+                state[f"{name}.weight"] = torch.zeros(64, 16, dtype=torch.int8)
+                state[f"{name}.scale"] = torch.ones(64, 1, dtype=torch.float8_e8m0fnu)
+            fused = f"model.layers.{layer}.mlp.experts.down_proj"
+            state[fused] = torch.zeros(2, 64, 32).to(torch.float8_e4m3fn)
+            state[f"{fused}_scale_inv"] = torch.ones(2, 3, 2)
+        return state
+
+    folder = edit(model(tmp_path, "float8-blocks"), experts)
+    assert not findings(folder)
+    lost = {"model.layers.1.mlp.experts.0.w1.scale", "model.layers.1.mlp.experts.down_proj_scale_inv"}
+    edit(folder, lambda state: {k: v for k, v in state.items() if k not in lost})
+    missing = {name for finding in findings(folder) for name in finding.evidence["missing"]}
+    assert missing == lost
 
 
 def test_a_lost_shard_is_another_rules_matter(tmp_path: Path) -> None:

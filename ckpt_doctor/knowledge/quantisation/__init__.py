@@ -5,12 +5,14 @@ hqq 0.2.8.post1, and MXFP4 and block-wise float8 were loaded by transformers 5.2
 gptqmodel 7.7.0, autoawq 0.2.9 and transformers 5.24.0 (EETQ, FBGEMM, BitNet), whose kernels need other machines.
 """
 
-from .schemes import BNB_4BIT, CODE_ENDINGS, SCHEMES, Need, Partner, Scheme
+from .schemes import BNB_4BIT, CODE_ENDINGS, FLOAT8, INT8, SCHEMES, Need, Partner, Scheme
 from .settings import Settings, mentions_quantiser, settings_of
 
 __all__ = [
     "BNB_4BIT",
     "CODE_ENDINGS",
+    "FLOAT8",
+    "INT8",
     "SCHEMES",
     "Need",
     "Partner",

@@ -65,7 +65,10 @@ _WORDS = frozenset(("int32", "int16", "int64", "uint32"))
 _HALVES = frozenset(("float16", "bfloat16", "float32"))
 # DeepSeek's own files say ".scale", Mistral's ".qscale_weight", ComfyUI's ".scale_weight".
 _SCALES = (".weight_scale_inv", ".weight_scale", ".weight_scales", ".scale", ".scales", ".scale_weight")
-_SILENT = "transformers loads such weights without any message, a hundred or more times too large."
+_SILENT = (
+    "On a CPU transformers loads such weights without any message, a hundred or more times too large; on a GPU it "
+    "multiplies them by uninitialised scales."
+)
 _RANDOM = (
     "transformers calls what is absent newly initialised, goes on, and the layer computes NaN or something else than "
     "it learned."

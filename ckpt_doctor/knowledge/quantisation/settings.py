@@ -10,8 +10,10 @@ from ckpt_doctor.core.nothing import NOTHING
 _DEPTH = 3
 # Composite models keep it beside their text model: text_config, llm_config, thinker_config.text_config.
 _EXCLUSIONS = ("modules_to_not_convert", "ignored_layers", "ignore", "llm_int8_skip_modules", "skip_modules")
-# GPTQModel, AutoRound and torchao describe single modules here, so that the numbers beside hold for others only.
-_SINGLE_MODULES = ("dynamic", "extra_config", "modules_in_block_to_quantize", "module_fqn_to_config")
+# GPTQModel, AutoRound, ModelOpt and Quark describe single modules here: the numbers beside hold for others only.
+_SINGLE_MODULES = (
+    *("dynamic", "extra_config", "modules_in_block_to_quantize", "quantized_layers", "layer_quant_config"),
+)
 
 
 class Settings(NamedTuple):
@@ -26,7 +28,10 @@ class Settings(NamedTuple):
     @property
     def uniform(self) -> bool:
         """Whether the numbers hold for every module that is quantised."""
-        return not any(self.given.get(key) for key in _SINGLE_MODULES) and len(self.groups) <= 1
+        if any(self.given.get(key) for key in _SINGLE_MODULES) or len(self.groups) > 1:
+            return False
+        kinds = section(self.given, "quant_type")  # torchao's, "default" for all modules or a name for some
+        return "Fqn" not in str(section(kinds, "default").get("_type")) and set(kinds) <= {"default"}
 
     @property
     def groups(self) -> tuple[Mapping[str, Any], ...]:

@@ -18,10 +18,14 @@ ShapeRule = Callable[[TensorInfo, Settings], Shapes]
 _NONE: Shapes = frozenset()
 _BYTE = 8
 _WORD = 32
-# Weights for one scale: bitsandbytes takes 64, older ROCm builds 128; transformers offers no choice.
-_BNB_BLOCKS = (32, 64, 128, 256)
+# Weights for one scale, where bitsandbytes lets its user choose; 64 is the default, 128 that of older ROCm builds.
+_BNB_BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 _BNB_NESTED_BLOCK = 256
 _PACKED_BITS = (2, 4, 8)
+# Others of compressed-tensors (marlin-24, sparse ones) lay out their codes in another order.
+_COMPRESSED_FORMATS = frozenset(("pack-quantized", "int-quantized", "float-quantized", "naive-quantized")) | frozenset(
+    ("nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp6-pack-quantized", "mxfp8-quantized")
+)
 
 
 def anything(codes: TensorInfo, settings: Settings) -> Shapes:
@@ -42,7 +46,9 @@ def row(codes: TensorInfo, settings: Settings) -> Shapes:
 def scale(codes: TensorInfo, settings: Settings) -> Shapes:
     """What the method says: blocks, rows, the ``strategy`` of compressed-tensors, or columns (EETQ transposes)."""
     if settings.method == "fp8":
-        return _blocks(codes, settings.given.get("weight_block_size"))
+        # Experts in bytes of two 4-bit floats have blocks of their own (DeepSeek-V4).
+        float8 = codes.dtype.name.startswith("float8")
+        return _blocks(codes, settings.given.get("weight_block_size")) if float8 else _NONE
     if settings.method == "fbgemm_fp8":
         return row(codes, settings)
     if settings.method == "eetq":
@@ -117,6 +123,8 @@ def compressed_zero_point(codes: TensorInfo, settings: Settings) -> Shapes:
 def _compressed_scale(codes: TensorInfo, settings: Settings) -> Shapes:
     """By the ``strategy`` of compressed-tensors: a channel, a group or a block; one for a tensor has several forms."""
     args = settings.weights
+    if settings.given.get("format") not in _COMPRESSED_FORMATS:
+        return _NONE
     rows, columns = _compressed(codes, args)
     size, strategy = args.get("group_size"), args.get("strategy")
     if columns is None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.knowledge.quantisation import BNB_4BIT, CODE_ENDINGS, SCHEMES, Need, Partner, Scheme, Settings
+from ckpt_doctor.knowledge.quantisation.shapes import anything
 
 _FLAVOUR = "quant_state.bitsandbytes__"  # behind it the name of a data type
 _NUMBER = re.compile(r"\d+")
-_SURE = tuple(scheme for scheme in SCHEMES if scheme.sure)
-_UNSURE = tuple(scheme for scheme in SCHEMES if not scheme.sure)
 _ONE_BYTE = 8
 
 
@@ -29,6 +28,11 @@ class Packed(NamedTuple):
     def kind(self) -> str:
         """The path without numbers: the same for one module of every layer, and for all experts of a layer."""
         return _kind(self.stem)
+
+    @property
+    def alike(self) -> tuple[str, str, str]:
+        """What is the same for modules of one kind that were quantised in the same way."""
+        return self.kind, self.codes.dtype.name, self.codes.name.removeprefix(self.stem)
 
 
 class Lack(NamedTuple):
@@ -75,19 +79,22 @@ class PackedWeights:
         if unclear:
             like = {(item.kind, item.codes.dtype.name): item.scheme for item in found.values() if not item.scheme.sure}
             for tensor in unclear:
-                for scheme, stem in _named(tensor, _UNSURE):
+                for scheme, stem in _named(tensor):
                     if like.get((_kind(stem), tensor.dtype.name)) is scheme:
                         found[tensor.name] = Packed(tensor, scheme, stem)
         return tuple(found.values())
 
     def _packed(self, tensor: TensorInfo) -> Packed | None:
-        for scheme, stem in _named(tensor, _SURE):
-            return Packed(tensor, scheme, stem)
-        unsure = list(_named(tensor, _UNSURE))
-        for scheme, stem in unsure:
-            if any(self._partner(stem, item) for item in scheme.partners if item.need is Need.ALWAYS):
+        named = list(_named(tensor))
+        for scheme, stem in named:
+            if scheme.sure:
                 return Packed(tensor, scheme, stem)
-        for scheme, stem in unsure:
+        for scheme, stem in named:
+            partners = (self._partner(stem, item) for item in scheme.partners if item.need is Need.ALWAYS)
+            # A scale is finer than what it scales; beside a plain cast, everything was cast.
+            if any(partner is not None and partner.dtype != tensor.dtype for partner in partners):
+                return Packed(tensor, scheme, stem)
+        for scheme, stem in named:
             if self.settings.method in scheme.methods and self._means(scheme, tensor, stem):
                 return Packed(tensor, scheme, stem)
         return None
@@ -108,25 +115,45 @@ class PackedWeights:
 
     def lacks(self) -> Iterator[Lack]:
         """Partners that must be there and are not."""
-        having: dict[tuple[str, Partner], list[Packed]] = defaultdict(list)
         lacking: dict[tuple[str, Partner], list[Packed]] = defaultdict(list)
-        for packed in self.found:
-            for partner in packed.scheme.partners:
-                there = self._partner(packed.stem, partner) is not None
-                (having if there else lacking)[packed.scheme.title, partner].append(packed)
+        for packed, partner, tensor in self._partners:
+            if tensor is None and partner.need is not Need.NEVER:
+                lacking[packed.scheme.title, partner].append(packed)
         for (title, partner), without in lacking.items():
-            ending = self._usual_ending(partner, having[title, partner])
-            for packed in self._in_need(partner, without, having[title, partner]):
+            having = self._having(title, partner)
+            ending = self._usual_ending(partner, having)
+            for packed in self._in_need(partner, without, having):
                 yield Lack(packed, partner, packed.stem + ending)
 
+    @cached_property
+    def _partners(self) -> list[tuple[Packed, Partner, TensorInfo | None]]:
+        """Every partner that the schemes of the packed weights know, where it is there and where it is not."""
+        return [
+            (packed, partner, self._partner(packed.stem, partner))
+            for packed in self.found
+            for partner in packed.scheme.partners
+        ]
+
+    def _having(self, title: str, wanted: Partner) -> list[Packed]:
+        return [
+            packed
+            for packed, partner, tensor in self._partners
+            if tensor is not None and partner is wanted and packed.scheme.title == title
+        ]
+
     def _in_need(self, partner: Partner, without: list[Packed], having: list[Packed]) -> Iterator[Packed]:
-        if partner.need is Need.ALWAYS or self.settings.method in partner.methods or self._is_asymmetric(partner):
+        if partner.need is Need.ALWAYS or self._is_of_method(partner) or self._is_asymmetric(partner):
             yield from without
         elif partner.need is Need.NESTED:
             yield from (packed for packed in without if self._is_nested(packed))
-        elif partner.need is not Need.NEVER and having and self.settings.uniform:
-            kinds = {packed.kind for packed in having}
-            yield from (packed for packed in without if packed.kind in kinds)
+        elif having and self.settings.uniform:
+            alike = {packed.alike for packed in having}
+            yield from (packed for packed in without if packed.alike in alike)
+
+    def _is_of_method(self, partner: Partner) -> bool:
+        # AutoAWQ's marlin kernel knows no zero points.
+        marlin = str(self.settings.given.get("version")).lower() == "marlin"
+        return self.settings.method in partner.methods and not marlin
 
     def _is_asymmetric(self, partner: Partner) -> bool:
         weights = self.settings.weights
@@ -146,41 +173,37 @@ class PackedWeights:
 
     def misfits(self) -> Iterator[Misfit]:
         """Partners of another shape than they must have."""
-        for packed in self.found:
-            for partner in packed.scheme.partners:
-                tensor = self._partner(packed.stem, partner)
-                # One number may be meant for the whole tensor, whatever the config says of the others.
-                if tensor is None or tensor.numel == 1:
-                    continue
-                expected = partner.shapes(packed.codes, self.settings)
-                if expected and tensor.shape not in expected:
-                    yield Misfit(packed, tensor, tuple(sorted(expected)))
+        known: dict[tuple[object, ...], frozenset[tuple[int, ...]]] = {}
+        for packed, partner, tensor in self._partners:
+            # One number may be meant for the whole tensor, whatever the config says of the others.
+            if tensor is None or partner.shapes is anything or tensor.numel == 1:
+                continue
+            codes = packed.codes
+            key = (partner.shapes, codes.shape, codes.dtype.name, codes.name[len(packed.stem) :])
+            expected = known.get(key)
+            if expected is None:
+                expected = known[key] = partner.shapes(codes, self.settings)
+            if expected and tensor.shape not in expected:
+                yield Misfit(packed, tensor, tuple(sorted(expected)))
 
     def orphans(self) -> Iterator[tuple[TensorInfo, str]]:
         """Partners whose codes are not there, each with the name of the codes.
 
         Only those that nothing but packed weights have, and those of modules that are packed in other layers.
         """
-        packed: dict[tuple[str, str], str] = {}
-        for item in self.found:
-            for ending in _ENDINGS[item.scheme.title]:
-                packed.setdefault((ending, item.kind), item.codes.name.removeprefix(item.stem))
-        named = (*self.tensors.items(), *self._flavours.items())
-        for name, tensor in named:
-            if not name.endswith(_PARTNER_ENDINGS):
-                continue
-            for ending in _PARTNER_ENDINGS:
-                if name.endswith(ending):
-                    codes = self._lost_codes(name.removesuffix(ending), ending, packed)
-                    if codes is not None:
-                        yield tensor, codes
+        for name, tensor in (*self.tensors.items(), *self._flavours.items()):
+            for ending in _partner_forms(name[name.rfind(".") + 1 :]):
+                stem = name.removesuffix(ending)
+                if stem != name and not any(stem + form in self.tensors for form in _CODES_OF[ending]):
+                    codes = self._codes_elsewhere.get((ending, _kind(stem)))
+                    if codes is not None or ending in _TELLING:
+                        yield tensor, stem + (codes or _CODES_OF[ending][0])
 
-    def _lost_codes(self, stem: str, ending: str, packed: Mapping[tuple[str, str], str]) -> str | None:
-        forms = _CODES_OF[ending]
-        if any(stem + form in self.tensors for form in forms):
-            return None
-        own = packed.get((ending, _kind(stem))) or (forms[0] if ending in _TELLING else None)
-        return None if own is None else stem + own
+    @cached_property
+    def _codes_elsewhere(self) -> dict[tuple[str, str], str]:
+        """What codes are named that such a partner belongs to, by its ending and the kind of the module."""
+        kinds = {(item.scheme.title, item.kind, item.codes.name[len(item.stem) :]) for item in self.found}
+        return {(ending, kind): form for title, kind, form in kinds for ending in _ENDINGS[title]}
 
 
 _ENDINGS = {
@@ -208,12 +231,27 @@ def _is_plain(tensor: TensorInfo) -> bool:
     return tensor.dtype.bits > _ONE_BYTE and tensor.shape[-1:] != (1,) and tensor.name.endswith((".weight", "_proj"))
 
 
-def _named(tensor: TensorInfo, schemes: tuple[Scheme, ...]) -> Iterator[tuple[Scheme, str]]:
+def _named(tensor: TensorInfo) -> Iterator[tuple[Scheme, str]]:
     """The schemes whose codes may be named and stored like this tensor, with its stem."""
-    for scheme in schemes:
-        for ending in scheme.codes:
-            if tensor.name.endswith(ending) and tensor.dtype.name in scheme.dtypes:
-                yield scheme, tensor.name.removesuffix(ending)
+    name = tensor.name
+    for scheme, ending in _forms(name[name.rfind(".") + 1 :], tensor.dtype.name):
+        if name.endswith(ending):
+            yield scheme, name[: -len(ending)]
+
+
+@lru_cache(maxsize=1024)
+def _forms(leaf: str, dtype: str) -> tuple[tuple[Scheme, str], ...]:
+    return tuple(
+        (scheme, ending)
+        for scheme in SCHEMES
+        for ending in scheme.codes
+        if dtype in scheme.dtypes and leaf.endswith(ending.rpartition(".")[2])
+    )
+
+
+@lru_cache(maxsize=1024)
+def _partner_forms(leaf: str) -> tuple[str, ...]:
+    return tuple(ending for ending in _PARTNER_ENDINGS if leaf.endswith(ending.rpartition(".")[2]))
 
 
 def _kind(stem: str) -> str:
