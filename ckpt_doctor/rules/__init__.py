@@ -114,6 +114,7 @@ TABLE = (
     Listing("CKD309", "base-weights-in-adapter", Topic.ADAPTERS),
     Listing("CKD310", "modules-to-save-missing", Topic.ADAPTERS),
     Listing("CKD311", "unexpected-key", Topic.SIDE_FILES),
+    Listing("CKD314", "quantised-partner-missing", Topic.FOLDERS),
     Listing("CKD401", "shared-storage", Topic.TORCH),
     Listing("CKD402", "view-of-larger-storage", Topic.TORCH),
     Listing("CKD403", "non-contiguous", Topic.TORCH),
