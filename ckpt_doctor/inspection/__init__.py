@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .diagnosis import Progress, Standard, diagnose, open_checkpoint, scanned, the_one
+from .diagnosis import Progress, Standard, diagnose, scanned
+from .opening import open_checkpoint, the_one
 from .run import at, inspect, judge
 
 __all__ = ["Progress", "Standard", "at", "diagnose", "inspect", "judge", "open_checkpoint", "scanned", "the_one"]
