@@ -10,7 +10,7 @@ from ckpt_doctor.core.layout import Layout
 
 from .disk import Disk
 from .found import Found
-from .recogniser import may_be, recognised
+from .recogniser import recognised, telling
 from .registry import asked_for_folders
 
 LEVELS_UP = 3
@@ -25,7 +25,8 @@ def enclosing(path: Path, own: Sequence[Layout], disk: Disk) -> list[Found]:
         for ancestor in reversed(list(here.parents)[:LEVELS_UP]):
             inner = here.relative_to(ancestor).as_posix()
             for kind in kinds:
-                found = recognised(kind, disk.folder(ancestor)) if may_be(kind, ancestor, disk) else None
+                folder = telling(kind, ancestor, disk)
+                found = recognised(kind, folder) if folder is not None else None
                 if found and inner in found.claimed:
                     return [found._replace(path=_shown(ancestor, path))]
     return []

@@ -89,13 +89,16 @@ def _holds_its_tensors(folder: Folder, kind: Layout, path: str) -> bool:
     return any(tensor.name in known for tensor in folder.disk.weights(folder.path / path, path).tensors)
 
 
-def may_be(kind: Layout, path: Path, disk: Disk) -> bool:
-    """Whether the folder at ``path`` has the name of this kind, or one of the names by which it is recognised in it.
+def telling(kind: Layout, path: Path, disk: Disk) -> Folder | None:
+    """The folder at ``path`` if it bears the name of this kind, or holds a name by which the kind is recognised.
 
-    A folder above may hold very much, so it is listed only then.
+    A folder above may hold very much, so it is listed only then. If it cannot be listed, it has these names alone.
     """
     signs = [(*sign.files, *sign.folders, *sign.adapters, *sign.models, sign.holds) for sign in kind.signs]
     names = {*kind.markers, kind.config, *(name for sign in signs for name in sign)} - {""}
-    return (not kind.signs and _is_named(kind, path.name)) or any(
-        disk.has_file(path / name) or disk.has_folder(path / name) for name in names
-    )
+    files = dict.fromkeys(name for name in names if disk.has_file(path / name))
+    folders = dict.fromkeys(name for name in names if disk.has_folder(path / name))
+    if not files and not folders and (kind.signs or not _is_named(kind, path.name)):
+        return None
+    folder = disk.folder(path)
+    return folder if folder.error is None else folder._replace(files=files.keys(), folders=folders.keys())
