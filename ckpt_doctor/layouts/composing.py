@@ -87,7 +87,7 @@ def _unlisted(contents: Contents, item: LayoutPart, place: str | None) -> Part |
     paths = item.paths if place is None else item.paths[: item.paths.index(place) + 1]
     for directory in map(item.folder_of, paths):
         folder = contents.folders[directory]
-        if folder.error is not None:
+        if folder.error is not None and contents.disk.has_folder(folder.path):
             files = (folder.as_unreadable_file(directory or "."),)
             return Part(_name_of(item), item.role, directory, files=files)
     return None
