@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.core.checkpoint import Unread
 
-from .folder import Folder
+from .disk import Folder
 from .model_files import holds_model
 
 NAME = "model_index.json"
@@ -14,7 +14,7 @@ NAME = "model_index.json"
 
 def incomplete_components(folder: Folder) -> Iterator[Unread]:
     """The components that are named and cannot be judged: their folder, weights or config are not there."""
-    if not folder.has_file(NAME):
+    if NAME not in folder.files:
         return
     index = folder.disk.config(folder.path / NAME, NAME)
     for name, value in (index.data or {}).items():
@@ -27,10 +27,10 @@ def incomplete_components(folder: Folder) -> Iterator[Unread]:
 
 
 def _problem(folder: Folder, name: str) -> str | None:
-    if not folder.has_folder(name):
+    if name not in folder.folders:
         return "but its folder is missing"
-    component = folder.child(name)
-    config = component.has_file("config.json")
+    component = folder.disk.folder(folder.path / name)
+    config = "config.json" in component.files
     weights = holds_model(component)
     if weights and not config:
         return "but it has no config.json"

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 
-from .disk import Disk
-from .folder import Folder
+from .disk import Disk, Folder
 from .found import Found
 from .lone_file import KIND
 
@@ -82,8 +81,8 @@ def _spelled_otherwise(number: str, folder: Folder, steps: dict[str, re.Match[st
 def _is_absent(name: str, folder: Folder) -> bool:
     if name not in folder.folders:
         return name not in folder.files
-    inside = folder.child(name)
-    return not inside.files and not inside.folders and inside.listing_error() is None
+    inside = folder.disk.folder(folder.path / name)
+    return not inside.files and not inside.folders and inside.error is None
 
 
 def _content(tracker: str, folder: Folder) -> str:

@@ -168,7 +168,7 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
         Topic.ALWAYS: True,
         Topic.DEFECTS: any(file.defects for file in files),
         Topic.TORCH: any(file.is_torch_save for file in files),
-        Topic.ADAPTERS: any(part.role == "adapter" for part in checkpoint.parts),
+        Topic.ADAPTERS: any(checkpoint.parts_with("adapter")),
         Topic.SIDE_FILES: any(part.beside or part.entries for part in checkpoint.parts),
         Topic.FOLDERS: checkpoint.kind.grain != "file",
         Topic.SEVERAL_FILES: any(len(part.files) > 1 for part in checkpoint.parts),

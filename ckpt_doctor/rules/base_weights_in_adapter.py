@@ -11,7 +11,7 @@ from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.adapter_keys import AdapterKey, base_module
 
-from ._kit.adapter_view import AdapterView, adapters, lies_in
+from ._kit.adapter_view import AdapterView, adapters, lies_in, names_in
 from ._kit.rule import Rule
 from .modules_to_save_missing import automatic_heads
 
@@ -124,7 +124,7 @@ def _explained(key: AdapterKey, view: AdapterView) -> bool:
     words = key.module.split(".")
     if view.settings.get("bias") not in (None, "none") and words[-1] == "bias":
         return True
-    saved = (*view.names("modules_to_save"), *automatic_heads(view.settings))
+    saved = (*names_in(view.settings.get("modules_to_save")), *automatic_heads(view.settings))
     # PEFT wraps every module whose path ends in the given text, also in the middle of a component.
     if any(lies_in(key.module, module) or any(word.endswith(module) for word in words) for module in saved):
         return True

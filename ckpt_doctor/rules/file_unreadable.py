@@ -47,9 +47,9 @@ class FileUnreadable(DefectRule):
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
-        yield from super().check(checkpoint, policy)
         for path, error in sorted(_unreadable_json(checkpoint).items()):
             yield self.finding(f"{error} {self.advice}", path=path, always_fails=True)
+        yield from super().check(checkpoint, policy)
         if policy.deep:
             for file in checkpoint.files:
                 names = _not_scanned(file)

@@ -11,7 +11,7 @@ from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 
-from ._kit.adapter_view import AdapterView, adapters
+from ._kit.adapter_view import AdapterView, adapters, names_in
 from ._kit.rule import Rule
 
 # What transformers' models call the list of their layers.
@@ -74,7 +74,7 @@ class LayerGap(Rule):
 
     def _adapter(self, view: AdapterView) -> Iterator[Finding]:
         seen: dict[tuple[str, str], set[int]] = {}
-        for module in view.by_module:
+        for module in view.modules:
             found = _place(module)
             if found:
                 stack, index, inner = found
@@ -180,7 +180,7 @@ def _integer(config: Mapping[str, Any], key: str) -> int | None:
 def _uniform_layers(view: AdapterView) -> int | None:
     """The number of layers of the local base model, where each has the same modules and all are to be adapted."""
     base = view.part.base_config
-    if not base or base.get("model_type") not in _UNIFORM or not view.names("target_modules"):
+    if not base or base.get("model_type") not in _UNIFORM or not names_in(view.settings.get("target_modules")):
         return None
     kinds = base.get("layer_types") or []
     if not isinstance(kinds, list) or not set(map(str, kinds)) <= {"full_attention", "sliding_attention"}:

@@ -11,7 +11,7 @@ from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import listed
 from ckpt_doctor.knowledge.peft_types import AUTOMATIC_HEADS
 
-from ._kit.adapter_view import adapters, lies_in
+from ._kit.adapter_view import adapters, lies_in, names_in
 from ._kit.rule import Rule
 
 _HEADS = frozenset(("classifier", "score", "pre_classifier", "qa_outputs", "lm_head", "embed_tokens", "wte", "pooler"))
@@ -52,7 +52,7 @@ class ModulesToSaveMissing(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for view in adapters(checkpoint):
-            wanted = view.names("modules_to_save")
+            wanted = names_in(view.settings.get("modules_to_save"))
             # With ensure_weight_tying a module that is tied to another is saved only once.
             if not wanted or view.settings.get("ensure_weight_tying") or not view.file.tensors:
                 continue

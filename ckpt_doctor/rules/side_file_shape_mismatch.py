@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.entries import meant
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
@@ -83,7 +84,7 @@ def _entries(part: Part) -> Iterator[tuple[str, str, tuple[int, ...], tuple[str 
     if not part.entries:
         return
     for file in part.preferred:
-        entries = part.entries_of(tensor.name for tensor in file.tensors)
+        entries = meant((tensor.name for tensor in file.tensors), part.entries)
         for tensor in file.tensors:
             entry = entries.get(tensor.name)
             if entry is not None and entry.dims is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.entries import meant
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
@@ -38,7 +39,7 @@ class UnexpectedKey(Rule):
             if not part.complete_entries:
                 continue
             for file in part.files:
-                known = part.entries_of((*(tensor.name for tensor in file.tensors), *file.values))
+                known = meant((*(tensor.name for tensor in file.tensors), *file.values), part.entries)
                 names = [tensor.name for tensor in file.tensors if tensor.name not in known]
                 values = [name for name in file.values if not any(entry.matches_start(name) for entry in part.entries)]
                 unknown = [*names, *(name for name in values if name not in known)]
