@@ -14,6 +14,7 @@ from ckpt_doctor.core.wording import listed
 from . import lone_file
 from .disk import DISK, Disk
 from .found import Found, Survey
+from .opening import checkpoint_of
 from .registry import LAYOUTS
 
 if TYPE_CHECKING:
@@ -35,14 +36,7 @@ def discover(
 
 def read(found: Found, disk: Disk = DISK) -> Checkpoint:
     """The checkpoint that was found, with its files read; ``disk`` is the one on which it was found."""
-    if found.known is not None:
-        checkpoint = found.known
-    elif found.kind.grain == "file":
-        checkpoint = lone_file.build(found, disk)
-    else:
-        from .composing import compose
-
-        checkpoint = compose(found, disk)
+    checkpoint = checkpoint_of(found, disk)
     return checkpoint._replace(unread=(*checkpoint.unread, *found.unread)) if found.unread else checkpoint
 
 

@@ -16,6 +16,7 @@ from .folder import Folder
 from .found import Found, Survey
 from .left_out import entered, grouped, unused_blobs, whole_folder
 from .loose import Looks, lone_files
+from .opening import checkpoint_of
 from .pipelines import incomplete_components
 from .recogniser import recognised
 from .registry import asked_for_folders, kind_named
@@ -57,11 +58,9 @@ def _shown_below(path: Path, unread: Iterable[Unread]) -> tuple[Unread, ...]:
 
 def _read(found: Found, disk: Disk) -> Found:
     """The same, read: what its files hold may make it another kind."""
-    if found.known is not None or found.kind.grain == "file":
+    if found.kind.grain == "file":
         return found
-    from .composing import compose
-
-    checkpoint = compose(found, disk)
+    checkpoint = checkpoint_of(found, disk)
     return found._replace(kind=checkpoint.kind, known=checkpoint)
 
 
