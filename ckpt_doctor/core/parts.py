@@ -50,6 +50,21 @@ class Tokenizer(NamedTuple):
     length: int | None
 
 
+class Adapter(NamedTuple):
+    """What an adapter has that no other unit has.
+
+    ``secondary`` marks one that merely lies beside the adapter that was asked for. ``nested_from`` is the folder where
+    a loader would look, if the adapter lies in a folder below that one. ``base_config`` is the ``config.json`` of its
+    base model, where that is a local folder. ``tokenizer`` is the one beside an adapter whose embedding has other rows
+    than that base.
+    """
+
+    secondary: bool = False
+    nested_from: str | None = None
+    base_config: Mapping[str, Any] | None = None
+    tokenizer: Tokenizer | None = None
+
+
 class Part(NamedTuple):
     """One loadable unit of a checkpoint: an adapter, a model, a side file.
 
@@ -59,11 +74,8 @@ class Part(NamedTuple):
     ``files`` are all weight files of the unit, in every format that is there; ``active`` names those that the
     ecosystem's own loader would read. ``expected_files`` are the names,
     relative to the checkpoint, under which a loader would look for them, the preferred one first. ``config`` is the
-    ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie. ``secondary`` marks an
-    adapter that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists all.
-    ``nested_from`` is the folder where a loader would look, if the unit lies in a folder below that one.
-    ``base_config`` is the ``config.json`` of an adapter's base model, where that is a local folder. ``tokenizer`` is
-    the one beside an adapter whose embedding has other rows than that base.
+    ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie.
+    ``complete_entries`` says that ``entries`` lists all. ``adapter`` is what only an adapter of a folder has.
     """
 
     name: str
@@ -78,10 +90,12 @@ class Part(NamedTuple):
     entries: tuple[Entry, ...] = ()
     complete_entries: bool = False
     required: bool = True
-    secondary: bool = False
-    nested_from: str | None = None
-    base_config: Mapping[str, Any] | None = None
-    tokenizer: Tokenizer | None = None
+    adapter: Adapter | None = None
+
+    @property
+    def secondary(self) -> bool:
+        """Whether this is an adapter that merely lies beside the one that was asked for."""
+        return self.adapter is not None and self.adapter.secondary
 
     @property
     def preferred(self) -> tuple[WeightFile, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.core.entries import KnownSize
-from ckpt_doctor.core.parts import ConfigFile, Part
+from ckpt_doctor.core.parts import Adapter, ConfigFile, Part
 from ckpt_doctor.formats import read_config
 from ckpt_doctor.knowledge.embeddings import rows_needed, vocabulary_size
 
@@ -41,7 +41,9 @@ def adapter_part(
     folder = reader.folder(directory)
     if os.path.lexists(folder.path) and folder.listing_error() is not None:
         # Nothing may be called absent where nobody could look.
-        return Part(name, "adapter", directory, files=(folder.as_unreadable_file(directory),), secondary=secondary)
+        return Part(
+            name, "adapter", directory, files=(folder.as_unreadable_file(directory),), adapter=Adapter(secondary)
+        )
     config = reader.config(join(directory, CONFIG_NAME))
     # Where PEFT nested the adapter, a loader that knows nothing of it looks one folder higher.
     looked_for = directory if nested_from is None else nested_from
@@ -56,14 +58,12 @@ def adapter_part(
         config=config,
         config_expected=join(directory, CONFIG_NAME),
         required=not secondary,
-        secondary=secondary,
-        nested_from=nested_from,
-        base_config=_local_base_config(config, reader.root / directory),
     )
-    size = vocabulary_size(part.base_config)
+    adapter = Adapter(secondary, nested_from, _local_base_config(config, reader.root / directory))
+    size = vocabulary_size(adapter.base_config)
     if size is not None and folder.has_file(TOKENIZER_CONFIG) and rows_needed(part, size) is not None:
-        return part._replace(tokenizer=read_tokenizer(folder.path))
-    return part
+        adapter = adapter._replace(tokenizer=read_tokenizer(folder.path))
+    return part._replace(adapter=adapter)
 
 
 def adapters_below(reader: CheckpointReader, directory: str, wanted: str, *, nesting_is_usual: bool) -> list[Part]:
@@ -118,7 +118,7 @@ def hidden_sizes(part: Part, dim: str) -> Iterator[KnownSize]:
     hidden = _adapter_input_size(part)
     if hidden is not None:
         yield KnownSize(dim, hidden, f"the {part.name}'s lora_A")
-    base = _hidden_size(part.base_config or {})
+    base = _hidden_size((part.adapter and part.adapter.base_config) or {})
     if base is not None:
         yield KnownSize(dim, base, f"hidden_size of the {part.name}'s base model")
 

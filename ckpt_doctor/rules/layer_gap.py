@@ -179,7 +179,7 @@ def _integer(config: Mapping[str, Any], key: str) -> int | None:
 
 def _uniform_layers(view: AdapterView) -> int | None:
     """The number of layers of the local base model, where each has the same modules and all are to be adapted."""
-    base = view.part.base_config
+    base = view.part.adapter and view.part.adapter.base_config
     if not base or base.get("model_type") not in _UNIFORM or not view.names("target_modules"):
         return None
     kinds = base.get("layer_types") or []
