@@ -115,7 +115,7 @@ def _lines(result: Conversion) -> Iterator[str]:
 def _file_lines(file: ConvertedFile) -> Iterator[str]:
     from ckpt_doctor.core.wording import byte_size, counted, listed
 
-    yield f"{file.target} · {counted(file.tensors, 'tensor')}, {byte_size(file.nbytes)}, from {file.source}"
+    yield f"{file.target} · {counted(file.tensor_count, 'tensor')}, {byte_size(file.nbytes)}, from {file.source}"
     yield from (f"  {_alias_line(alias)}" for alias in file.aliases[:_SHOWN])
     if len(file.aliases) > _SHOWN:
         rest = sum(alias.nbytes for alias in file.aliases[_SHOWN:])

@@ -26,17 +26,21 @@ class AliasOutcome:
 class ConvertedFile:
     """One weight file that was written. ``source`` and ``target`` are paths as the user would write them.
 
-    ``nbytes`` is the size of the new file, ``tensors`` the number in it. ``values`` names the non-tensor values that
-    went into the metadata, ``dropped`` what was left out.
+    ``nbytes`` is the size of the new file, ``tensor_count`` the number of tensors in it. ``values`` names the
+    non-tensor values that went into the metadata, ``dropped`` what was left out.
     """
 
     source: str
     target: str
     nbytes: int
-    tensors: int
+    tensor_count: int
     aliases: tuple[AliasOutcome, ...] = ()
     values: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The file in the document of ``convert --output-format json``."""
+        return {"tensors" if key == "tensor_count" else key: value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +68,13 @@ class Conversion:
     @property
     def tensors(self) -> int:
         """Number of tensors in all converted files."""
-        return sum(file.tensors for file in self.files)
+        return sum(file.tensor_count for file in self.files)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--output-format json``, version 1, as plain values."""
         return {
             **envelope(),
             **asdict(self),
+            "files": [file.to_dict() for file in self.files],
             "summary": {"files": len(self.files), "tensors": self.tensors, "bytes": self.nbytes},
         }

@@ -35,7 +35,7 @@ def write(item: Opened, staged: Staged, advance: Advance, *, check: bool) -> Con
         source=str(item.job.source),
         target=str(item.job.target),
         nbytes=item.content.nbytes,
-        tensors=len(item.plan.names),
+        tensor_count=len(item.plan.names),
         aliases=item.plan.aliases,
         values=item.plan.values,
         dropped=item.plan.dropped,
@@ -85,7 +85,7 @@ def _write_bin(item: Opened, staged: Staged, advance: Advance, *, check: bool) -
         source=str(item.job.source),
         target=str(item.job.target),
         nbytes=os.fstat(staged.descriptor).st_size,
-        tensors=count,
+        tensor_count=count,
         dropped=tuple(f"metadata {name}" for name in left_out(item.file)),
     )
 

@@ -126,8 +126,8 @@ class Part(NamedTuple):
         return found
 
     @property
-    def tensors(self) -> Iterator[TensorInfo]:
-        """The tensors of the preferred files."""
+    def loaded_tensors(self) -> Iterator[TensorInfo]:
+        """The tensors that a load of this unit awaits: those of the preferred files."""
         for file in self.preferred:
             yield from file.tensors
 

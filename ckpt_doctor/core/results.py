@@ -207,7 +207,7 @@ def _checkpoint_document(diagnosis: Diagnosis) -> dict[str, Any]:
             for file in part.files
         ],
         "totals": {
-            "tensors": totals.tensors,
+            "tensors": totals.tensor_count,
             "parameters": totals.parameters,
             "bytes": totals.nbytes,
             "unique_bytes": totals.unique_nbytes,

@@ -127,7 +127,7 @@ def _adapter_input_size(part: Part) -> int | None:
     """The hidden size that a LoRA was trained on, where all its attention and MLP inputs agree on one."""
     widths = {
         tensor.shape[1]
-        for tensor in part.tensors
+        for tensor in part.loaded_tensors
         if len(tensor.shape) == 2
         and ".lora_A." in tensor.name
         and tensor.name.partition(".lora_A.")[0].rpartition(".")[2] in _READS_HIDDEN_STATE

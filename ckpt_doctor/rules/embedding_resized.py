@@ -51,7 +51,7 @@ class EmbeddingResized(Rule):
         for part in checkpoint.parts_with("adapter"):
             adapter = part.adapter or Adapter()
             size = vocabulary_size(adapter.base_config)
-            found = embedding_rows(part.tensors) if part.readable else {}
+            found = embedding_rows(part.loaded_tensors) if part.readable else {}
             wanted = rows_needed(part, size) if part.readable and size is not None else None
             if size is None or wanted is None:
                 continue

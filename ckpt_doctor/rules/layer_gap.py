@@ -60,7 +60,7 @@ class LayerGap(Rule):
             yield from self._adapter(view)
 
     def _whole_model(self, part: Part, config: Mapping[str, Any]) -> Iterator[Finding]:
-        stacks = _stacks(tensor.name for tensor in part.tensors)
+        stacks = _stacks(tensor.name for tensor in part.loaded_tensors)
         for stack, missing, count in _gaps(stacks, config):
             names = [f"{stack}.{index}" for index in missing]
             yield self.finding(
