@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
+from ckpt_doctor.core.actions import TargetFormat
 from ckpt_doctor.core.envelope import envelope
 
 
@@ -17,7 +18,7 @@ class AliasOutcome:
     """
 
     names: tuple[str, ...]
-    action: str
+    action: Literal["cloned", "dropped"]
     nbytes: int
     kept: str | None = None
 
@@ -52,7 +53,7 @@ class Conversion:
     ``left_out`` what was not taken along to another folder. ``checked`` says that every tensor was compared.
     """
 
-    to: str
+    to: TargetFormat
     files: tuple[ConvertedFile, ...] = ()
     copied: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .nothing import NOTHING
 from .weight_file import TensorInfo, WeightFile
@@ -21,6 +21,10 @@ class ConfigFile(NamedTuple):
     unreadable: bool = False
 
 
+IndexFormat = Literal["safetensors", "torch"]
+"""What the shards of an index are written in, by the name of the index."""
+
+
 class ShardIndex(NamedTuple):
     """A ``*.index.json``: which tensor lies in which file.
 
@@ -31,7 +35,7 @@ class ShardIndex(NamedTuple):
     """
 
     path: str
-    format: str
+    format: IndexFormat
     weight_map: Mapping[str, str] = NOTHING
     total_size: int | None = None
     error: str | None = None
