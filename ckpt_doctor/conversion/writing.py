@@ -42,7 +42,7 @@ def write(item: Opened, staged: Staged, advance: Advance, *, check: bool) -> Con
         source=str(item.job.source),
         target=str(item.job.target),
         nbytes=item.content.nbytes,
-        tensors=len(item.plan.names),
+        tensor_count=len(item.plan.names),
         aliases=item.plan.aliases,
         values=item.plan.values,
         dropped=item.plan.dropped,
@@ -86,7 +86,7 @@ def _write_torch(item: Opened, plan: BinPlan, staged: Staged, advance: Advance, 
         source=str(item.job.source),
         target=str(item.job.target),
         nbytes=plan.nbytes,
-        tensors=len(plan.tensors),
+        tensor_count=len(plan.tensors),
         dropped=tuple(f"metadata {name}" for name in left_out(item.file)),
     )
 

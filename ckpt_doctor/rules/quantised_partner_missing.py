@@ -73,7 +73,7 @@ class QuantisedPartnerMissing(Rule):
             if _is_whole(part):
                 config = (part.config.data if part.config is not None else None) or {}
                 settings = settings_of(config)
-                weights = PackedWeights(part.tensors, settings)
+                weights = PackedWeights(part.loaded_tensors, settings)
                 yield from self._without_partner(part, weights)
                 yield from self._of_other_shape(part, weights)
                 yield from self._without_codes(part, weights)

@@ -50,7 +50,7 @@ def _from_tensors(checkpoint: Checkpoint, part: Part | None, adapter: str) -> tu
         recorded = lora if isinstance(lora, dict) else {}
     if part is None:
         return None, None
-    shape = lora_shape(part.tensors, adapter)
+    shape = lora_shape(part.loaded_tensors, adapter)
     if shape is None:
         if part.role != "adapter" or (not part.required and not part.files):
             return None, None

@@ -93,7 +93,7 @@ def _tell_names(model: Any, part: Part, adapter: str, inner: str) -> None:
     from peft import get_peft_model_state_dict
 
     asked = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
-    saved = {tensor.name for tensor in part.tensors}
+    saved = {tensor.name for tensor in part.loaded_tensors}
     absent = [name for name in asked if name not in saved]
     if absent:
         _LOG.warning(

@@ -75,7 +75,7 @@ def _variant(part: Part) -> str | None:
 
 def _fitting_elsewhere(config: Any, kinds: Callable[[], Iterator[Any]], part: Part, taken: Any) -> str:
     """The class of this config that has every tensor of a whole model, where the one that was ``taken`` has not."""
-    shapes = {tensor.name: tuple(tensor.shape) for tensor in part.tensors}
+    shapes = {tensor.name: tuple(tensor.shape) for tensor in part.loaded_tensors}
     if _fits(config, taken, shapes) is not None:
         return ""  # it is not for want of a class
     name = next(filter(None, (_fits(config, kind, shapes) for kind in kinds())), None)
