@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.errors import VerificationError
 
-from .judging import coverage
 from .opening import opened
 from .proof.assess import assess
 from .proof.evidence import Evidence
 from .proof.safety import Safety
 from .question import Names, Question
+from .result import coverage
 from .values.marks import Fates, Marks
 
 if TYPE_CHECKING:
