@@ -21,7 +21,7 @@ from .proof.safety import Safety
 from .question import AUTO, Names, Question
 from .result import not_run, process_ended
 from .stages import untold
-from .values.marks import Marks
+from .values.marks import marked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,7 +81,7 @@ def verify(
     if question.mode == "keys":
         return judge_keys(question, plan, safety)
     built = build(question, plan)
-    with Marks(built.model, question.checkpoint) as marks:
+    with marked(built.model, question.checkpoint) as marks:
         return judge_load(question, plan, safety, load(question, plan, built, marks))
 
 

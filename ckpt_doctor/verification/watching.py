@@ -16,7 +16,7 @@ from .proof.evidence import Evidence
 from .proof.safety import Safety
 from .question import Names, Question
 from .result import coverage
-from .values.marks import Fates, Marks
+from .values.marks import Fates, marked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +77,7 @@ def watch_load(
     checkpoint = opened(path, layout, layouts)
     watch = LoadWatch()
     safety = Safety(checkpoint)
-    with Marks(model, checkpoint) as marks:
+    with marked(model, checkpoint) as marks:
         with marks.watched():
             yield watch
         safety.files.check()
