@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.verification.hosting.dependencies import require
 from ckpt_doctor.verification.hosting.specs import BaseModel, MemGenConfig
 from ckpt_doctor.verification.model.bases import base_config, has_weights, model_class, real_model
-from ckpt_doctor.verification.model.plan import Load, Plan
+from ckpt_doctor.verification.model.plan import Load, Plan, always
 from ckpt_doctor.verification.question import Question
 
 from .bases import base_models, find_bases, named
@@ -59,11 +58,6 @@ def plan(question: Question) -> Plan:
     )
 
 
-def _switches(_: Checkpoint) -> bool:
-    """A MemGen runs with one of its adapters after the other."""
-    return True
-
-
 LOAD = Load(
     plan,
     into,
@@ -72,6 +66,6 @@ LOAD = Load(
     reads_yaml=True,
     has_own=True,
     components=components,
-    switches=_switches,
+    switches=always,  # a MemGen runs with one of its adapters after the other
     entries_are_unique=True,
 )

@@ -108,9 +108,9 @@ class Marks:
         self._births = Births(shapes)
         self._refused: dict[Key, weakref.ref[torch.Tensor]] = {}
 
-    def place(self, spots: Iterable[Spot]) -> None:
-        """Mark each of the ``spots`` where what it holds is not mark enough."""
-        for spot in spots:
+    def place(self, chosen: Iterable[Spot]) -> None:
+        """Mark each of the ``chosen`` spots where what it holds is not mark enough."""
+        for spot in chosen:
             number = _number(spot)
             owner = weakref.ref(spot.owner)
             # First, so that whoever interrupts this gets it lifted.
