@@ -11,13 +11,13 @@ from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.runtime.dependencies import require
 
-from .judging import coverage
 from .opening import opened
 from .proof.assess import assess
 from .proof.evidence import Evidence
 from .proof.safety import Safety
 from .question import Names, Question
-from .values.marks import Fates, Marks
+from .result import coverage
+from .values.marks import Fates, marked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,7 +78,7 @@ def watch_load(
     checkpoint = opened(path, layout, layouts)
     watch = LoadWatch()
     safety = Safety(checkpoint)
-    with Marks(model, checkpoint) as marks:
+    with marked(model, checkpoint) as marks:
         with marks.watched():
             yield watch
         safety.files.check()

@@ -18,8 +18,8 @@ from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.wording import shape
 
 from .config import MemGenSettings
+from .contents import ADAPTERS, adapter_of, contents_of
 from .lora import adapter_config
-from .names import ADAPTERS, adapter_of
 
 _LOG = logging.getLogger(__name__)
 _BANKS = ("prompt", "inference")
@@ -78,7 +78,7 @@ def _adapted_once_more(owner: Any, checkpoint: Checkpoint, adapter: str) -> None
         # PEFT would look for it on the hub before it says so.
         raise ValueError(f"Can't find 'adapter_config.json' at '{folder}'")
     config: Any
-    config, _ = adapter_config(checkpoint, adapter, MemGenSettings())
+    config, _ = adapter_config(contents_of(checkpoint), adapter, MemGenSettings())
     if hasattr(config, "init_lora_weights"):
         config.init_lora_weights = False
     inner = owner.model.base_model

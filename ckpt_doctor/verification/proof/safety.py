@@ -38,9 +38,9 @@ class Safety:
     """What the files of a checkpoint show before a load: findings, and the state that they are in."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
+        self.files = _Unchanged(checkpoint)
         errors = [item for item in diagnose(checkpoint).findings if item.severity is Severity.ERROR]
         self.unsafe = [item for item in errors if item.code.startswith(_UNSAFE)]
         """The findings that a loader could run code by, or fall over."""
         self.broken = [item for item in errors if item.code.startswith(_BROKEN)]
         """The findings that say that the list of tensors may be short."""
-        self.files = _Unchanged(checkpoint)
