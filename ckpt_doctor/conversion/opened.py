@@ -137,5 +137,5 @@ def _naming_the_way(file: WeightFile, to: TargetFormat, edit: Edit) -> Iterator[
         if not stuck or not (file.defects or isinstance(error, ObjectError)):
             raise
         how = "--tensors-only" if to == "safetensors" else "--to safetensors --tensors-only"
-        message = f"{error}. {how} takes out the tensors and the plain values and runs nothing of the file"
+        message = f"{error}. {how} extracts the tensors and plain values without running the file"
         raise ConversionError(message) from error

@@ -63,7 +63,7 @@ def write_content(source: int, content: Content, target: int, advance: Advance, 
         return
     whole = os.fstat(target).st_size == content.nbytes
     if not whole or read_exactly(target, 0, len(header)) != header:
-        raise ConversionError("its header or its size is not what was written: the disk or the memory is at fault")
+        raise ConversionError("its header or size differs from what was written: the disk or the memory is faulty")
     advance(len(header))
     positions = accumulate((slot.nbytes for slot in content.slots), initial=len(header))
     compare(

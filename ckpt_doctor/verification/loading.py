@@ -91,4 +91,4 @@ def _module(result: Any, model: Any, name: str) -> tuple[Any, tuple[str, ...]]:
         raise VerificationError(f"{name} returned {what}, not a torch.nn.Module")
     if result is None:
         return model, ()
-    return model, (f"{name} returned {what}: the model that it was given is judged",)
+    return model, (f"{name} returned {what}: the model it was given is judged",)

@@ -55,7 +55,7 @@ class LoadWatch:
     def __getattr__(self, name: str) -> Any:
         coverage = self.__dict__.get("coverage")
         if coverage is None:
-            raise VerificationError(f"the load is not over, or it failed: there is no {name} yet")
+            raise VerificationError(f"the load has not ended, or failed: there is no {name} yet")
         return getattr(coverage, name)
 
 
@@ -89,7 +89,7 @@ def watch_load(
 def _refuse_others(model: object) -> None:
     if not isinstance(model, require("torch").nn.Module):
         raise VerificationError(
-            f"a {type(model).__name__} is no torch.nn.Module: give the model that the checkpoint is loaded into"
+            f"a {type(model).__name__} is not a torch.nn.Module: give the model that the checkpoint is loaded into"
         )
 
 

@@ -251,7 +251,7 @@ def test_what_a_loader_may_return(tmp_path: Path) -> None:
 
     coverage = verify(path, base, loader=never_runs)
     assert coverage.restored == 0
-    assert any("returned generator: the model that it was given is judged" in line for line in coverage.log)
+    assert any("returned generator: the model it was given is judged" in line for line in coverage.log)
 
 
 def experts_one_by_one(directory: Path) -> tuple[Path, Path]:

@@ -368,7 +368,7 @@ def test_a_forward_pass_that_nobody_can_make_is_no_verdict(tmp_path: Path) -> No
     adapter, model, _ = save(next(item for item in SAVED if item.name == "lora-convolution"), tmp_path)
     coverage = verify(adapter, model, loader="auto", mode="forward")
     assert (coverage.restored, coverage.complete) == (coverage.expected, False)
-    assert coverage.unjudged == "the config of the model names no kind of input that random numbers can be made for"
+    assert coverage.unjudged == "random input cannot be made for the kinds of input that the config names"
     assert coverage.to_dict()["unjudged"] == coverage.unjudged
     with pytest.raises(IncompleteLoadError, match="could not be judged"):
         coverage.raise_if_incomplete()

@@ -142,7 +142,9 @@ class _Finder:
             if self.outer is None or self.size(name) == self.outer:
                 return name
         if not candidates:
-            raise VerificationError(f"{self.checkpoint.path} names no base model that is here: name one with --model")
+            raise VerificationError(
+                f"{self.checkpoint.path} names no base model that is on this machine: name one with --model"
+            )
         others = " and ".join(f"{name} ({self.size(name)})" for name in dict.fromkeys(candidates))
         raise VerificationError(
             f"the reasoner's model of {self.checkpoint.path} is not known: it has hidden size {self.outer}, and the "

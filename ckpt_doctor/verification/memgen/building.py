@@ -69,7 +69,7 @@ def build_model(
     import torch
 
     if checkpoint.kind.loads != "memgen":
-        raise VerificationError(f"{checkpoint.path} is no MemGen checkpoint but one of the layout {checkpoint.layout}")
+        raise VerificationError(f"{checkpoint.path} is not a MemGen checkpoint: its layout is {checkpoint.layout}")
     contents = contents_of(checkpoint)
     builder = _Builder(contents, settings or MemGenSettings(), dtype or _dtype_of(base_config), trained_dtype)
     with torch.device(device):

@@ -75,7 +75,7 @@ def _from_tensors(contents: Contents, part: Part | None, adapter: str) -> tuple[
     if shape is None:
         if part.role != "adapter" or (not part.required and not part.files):
             return None, None
-        note = f"neither tensors nor a configuration of the {adapter} adapter are there: MemGen's defaults were taken"
+        note = f"the {adapter} adapter has neither tensors nor a configuration: MemGen's defaults were used"
         return _peft_config({**_USUAL_LORA, "peft_type": "LORA"}, "MemGen's default LoRA"), note
     rank = shape.usual_rank
     data = {
@@ -89,7 +89,9 @@ def _from_tensors(contents: Contents, part: Part | None, adapter: str) -> tuple[
         "use_dora": shape.dora,
     }
     assumed = "" if "lora_alpha" in recorded else f", and lora_alpha was assumed to be {rank}"
-    note = f"without a configuration of the {adapter} adapter, its rank and modules were read off the tensors{assumed}"
+    note = (
+        f"without a configuration of the {adapter} adapter, its rank and modules were taken from the tensors{assumed}"
+    )
     return _peft_config(data, f"the {adapter} adapter"), note
 
 

@@ -280,10 +280,10 @@ def _misfit(name: str, saved: tuple[int, ...], live: tuple[int, ...]) -> str:
     text = f"{name} is {shape(saved)} in the checkpoint and {shape(live)} in the model"
     if name.endswith("_query_latents") and len(saved) == len(live) == 2 and saved[0] != live[0]:
         bank = "prompt" if "prompt_" in name else "inference"
-        return f"{text}: {bank}_latents_len is configured as {live[0]}, and was {saved[0]} in training"
+        return f"{text}: {bank}_latents_len is configured as {live[0]}, but was {saved[0]} in training"
     rank = _rank(name, saved), _rank(name, live)
     if None not in rank and rank[0] != rank[1]:
-        return f"{text}: the rank is configured as {rank[1]}, and was {rank[0]} in training"
+        return f"{text}: the rank is configured as {rank[1]}, but was {rank[0]} in training"
     return f"{text}: the hidden size is another, and so is the base model"
 
 

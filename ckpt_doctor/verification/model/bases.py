@@ -68,7 +68,7 @@ def attempted(name: str, call: Callable[[], Any]) -> Any:
         raise outcome.error
     file = Path(name) / "config.json"
     if Path(name).is_dir():
-        where = f"{file if file.is_file() else name} is no model that transformers can build"
+        where = f"{file if file.is_file() else name} is not a model that transformers can build"
     else:
         where = f"{name} is not a local folder, and transformers cannot build a model from this hub id"
     raise VerificationError(
@@ -183,7 +183,7 @@ def adapted_config(name: str, part: Part) -> tuple[Any, str | None, str | None]:
         line = (
             f"num_labels set to {labels}, as in the adapter's classifier: the base's config gives {config.num_labels}"
         )
-        line += f", and whoever loads this adapter has to pass num_labels={labels} as well"
+        line += f": pass num_labels={labels} as well"
         config.num_labels = labels
     return config, task if isinstance(task, str) else None, line
 

@@ -32,8 +32,8 @@ def plan(question: Question) -> Plan:
     quantised = quantiser(config)
     if quantised and question.mode != "keys" and quantised != "fp8":
         raise VerificationError(
-            f"{checkpoint.path} is quantised ({quantised}): its values are packed again on loading, so that they "
-            "cannot be compared. --mode keys compares names and shapes. An adapter on a quantised base can be "
+            f"{checkpoint.path} is quantised ({quantised}): loading packs its values again, so they cannot "
+            "be compared. --mode keys compares names and shapes. An adapter on a quantised base can be "
             "verified; so can your own model and loader"
         )
     plain = without_quantiser(config)

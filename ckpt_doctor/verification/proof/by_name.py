@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _THREADS = 2
 _WORTH_THREADS = 1 << 26  # bytes of a part
-_UNPROVEN = "could not be marked: whether the load wrote it is not known"
+_UNPROVEN = "could not be marked: it is unknown whether the load wrote it"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _misfit(item: Wanted, target: Target) -> str:
     """Why the parameter cannot hold the tensor, if so."""
     if is_quantised(item.tensor, target):
         there = str(target.dtype).removeprefix("torch.")
-        return f"the parameter is quantised ({there}): what it holds cannot be compared"
+        return f"the parameter is quantised ({there}): its values cannot be compared"
     if target.shape != item.tensor.shape:
         return f"{shape(item.tensor.shape)} in the checkpoint, {shape(target.shape)} in the model"
     return ""

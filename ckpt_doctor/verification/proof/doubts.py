@@ -32,5 +32,5 @@ def refuse_unproven(evidence: Evidence, parts: Sequence[JudgedPart]) -> None:
         if arrived and all(is_unproven(row, evidence.fates) for row in arrived):
             raise VerificationError(
                 f"the parameters for the {part.match.part.name} held its values before the load, and are of a kind "
-                "that cannot be marked: whether the load wrote them is not known. Judge it with a model of other values"
+                "that cannot be marked: it is unknown whether the load wrote them. Use a model with other values"
             )

@@ -56,7 +56,7 @@ def _find(loaded: LiveModel, folder: str, rows: list[Row], reference: Reference)
         if isinstance(outcome.error, (AttributeError, NotImplementedError)):
             return None  # PEFT cannot merge this type of adapter, and so no loader did
         if outcome.error is not None:
-            return f"whether the adapter was merged cannot be told: merging it here ended with {outcome.failure}"
+            return f"it is unknown whether the adapter was merged: merging it here ended with {outcome.failure}"
         modules, base, merged = outcome.result
         for prefix in _prefixes(live, base):
             inner = {name.removeprefix(prefix): value for name, value in live.items() if name.startswith(prefix)}

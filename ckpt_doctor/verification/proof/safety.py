@@ -29,7 +29,7 @@ class _Unchanged:
             if now != before:
                 what = "was removed" if now is None else "changed"
                 raise VerificationError(
-                    f"the checkpoint is no longer what it was before the load: {path} {what} meanwhile. Restore it, "
+                    f"the checkpoint changed during the load: {path} {what} meanwhile. Restore it, "
                     "let the loader only read it, and run again"
                 )
 
