@@ -127,6 +127,7 @@ TABLE = (
     Listing("CKD507", "config-unknown-keys", Topic.ADAPTERS),
     Listing("CKD508", "base-path-unusable", Topic.ADAPTERS),
     Listing("CKD509", "dtype-surprise", Topic.ALWAYS),
+    Listing("CKD514", "rope-forms-disagree", Topic.FOLDERS),
     Listing("CKD518", "embedding-resized", Topic.ADAPTERS),
     Listing("CKD601", "non-finite", Topic.SCANS),
     Listing("CKD602", "untrained-adapter", Topic.SCANS),
