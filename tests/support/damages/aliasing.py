@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from support.damages.edits import (
@@ -40,3 +41,9 @@ def transposed(path: Path) -> None:
     weight = state["reasoner_to_weaver"]["weight"]
     state["reasoner_to_weaver"]["weight"] = weight.detach().t().contiguous().t()
     save(state, path / "projections.pt")
+
+
+@damage("CKD406", "transformers/single_safetensors", deep=True)
+def two_matrices_that_the_config_ties(path: Path) -> None:
+    config = path / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": True}))
