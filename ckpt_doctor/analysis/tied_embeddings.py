@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 
+from .sharding import is_whole
+
 # Of decoders alone: an encoder and a decoder share a third one.
 _INPUTS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+_WORDS_OF_INPUTS = ("embed", "wte", "shared", "token")
 _OUTPUTS = ("lm_head.weight", "embed_out.weight")
 
 
@@ -43,6 +46,22 @@ def tied_pair(part: Part) -> TiedPair | None:
     here, there = first[0].tensor, second[0].tensor
     alike = (here.shape, here.dtype) == (there.shape, there.dtype) and len(here.shape) == 2
     return TiedPair(first[0], second[0]) if alike else None
+
+
+def lone_output(part: Part) -> Place | None:
+    """The output matrix of a model that ties it to an input embedding which is not there, under no name.
+
+    ``None`` too where tensors may be missing for another reason: a shard is absent, or no layer is there.
+    """
+    data = (part.config.data if part.config is not None else None) or {}
+    if part.role != "model" or "auto_map" in data or not _ties(data) or not is_whole(part):
+        return None
+    places = [Place(file, tensor) for file in part.preferred for tensor in file.tensors]
+    second = [place for place in places if _is_named(place, _OUTPUTS)]
+    others = [place.tensor.name for place in places if place not in second]
+    named = any(word in name for name in others for word in _WORDS_OF_INPUTS)
+    layered = any(word.isdecimal() for name in others for word in name.split("."))
+    return second[0] if len(second) == 1 and layered and not named else None
 
 
 def _ties(data: Any) -> bool:

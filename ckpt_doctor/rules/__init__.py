@@ -118,6 +118,7 @@ TABLE = (
     Listing("CKD401", "shared-storage", Topic.TORCH),
     Listing("CKD402", "view-of-larger-storage", Topic.TORCH),
     Listing("CKD403", "non-contiguous", Topic.TORCH),
+    Listing("CKD404", "tied-key-dropped", Topic.FOLDERS),
     Listing("CKD406", "tie-flag-contradicts", Topic.SCANS),
     Listing("CKD501", "rank-mismatch", Topic.ADAPTERS),
     Listing("CKD502", "zero-size-tensor", Topic.ALWAYS),

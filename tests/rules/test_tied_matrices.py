@@ -1,4 +1,4 @@
-"""CKD406: two matrices that the config ties, in one file and in shards, and what is no contradiction."""
+"""CKD404 and CKD406: what is on disk of two matrices that the config ties, and what is no contradiction."""
 
 from __future__ import annotations
 
@@ -63,3 +63,39 @@ def test_equal_matrices_are_one(tmp_path: Path) -> None:
     state["lm_head.weight"] = state["model.embed_tokens.weight"].clone()
     save_file(state, file, metadata={"format": "pt"})
     assert not found(file.parent)
+
+
+def dropped(tmp_path: Path, tensors: dict[str, str], **config: Any) -> list[Finding]:
+    """What is said of a model whose matrices are those of an untied one, under these new names; others are gone."""
+    folder = model(tmp_path, **config)
+    file = folder / "model.safetensors"
+    state = {k: v for k, v in load_file(file).items() if k not in ("lm_head.weight", "model.embed_tokens.weight")}
+    state |= {new: load_file(file)[old] for old, new in tensors.items()}
+    save_file(state, file, metadata={"format": "pt"})
+    return [item for item in inspect(folder, Policy(expect="any")).findings if item.code == "CKD404"]
+
+
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+
+
+def test_only_the_output_matrix(tmp_path: Path) -> None:
+    (finding,) = dropped(tmp_path, {HEAD: HEAD}, tie_word_embeddings=True)
+    assert finding.tensors == (HEAD,)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config"),
+    [
+        ({EMBEDDING: EMBEDDING}, {"tie_word_embeddings": True}),
+        ({HEAD: HEAD, EMBEDDING: EMBEDDING}, {"tie_word_embeddings": True}),
+        ({HEAD: HEAD, EMBEDDING: "model.tok_embeddings.weight"}, {"tie_word_embeddings": True}),
+        ({}, {"tie_word_embeddings": True}),
+        ({HEAD: HEAD}, {"tie_word_embeddings": True, "auto_map": {"AutoModel": "modeling.Own"}}),
+        ({HEAD: HEAD}, {"tie_word_embeddings": False}),
+    ],
+    ids=str,
+)
+def test_the_embedding_is_there_or_nothing_is_tied(
+    tensors: dict[str, str], config: dict[str, Any], tmp_path: Path
+) -> None:
+    assert not dropped(tmp_path, tensors, **config)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from support.damages.edits import (
     ADAPTER_BIN,
+    edit_tensors,
     load,
+    renamed,
     save,
 )
 from support.damages.record import Damage, recorder
@@ -41,6 +43,11 @@ def transposed(path: Path) -> None:
     weight = state["reasoner_to_weaver"]["weight"]
     state["reasoner_to_weaver"]["weight"] = weight.detach().t().contiguous().t()
     save(state, path / "projections.pt")
+
+
+@damage("CKD404", "transformers/tied_safetensors", severity="warning")
+def the_output_matrix_is_kept(path: Path) -> None:
+    edit_tensors(path / "model.safetensors", renamed("model.embed_tokens.weight", "lm_head.weight"))
 
 
 @damage("CKD406", "transformers/single_safetensors", deep=True)
