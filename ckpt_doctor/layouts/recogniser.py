@@ -20,6 +20,10 @@ from .registry import hooks_of
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 _PLAIN = Sign()
 
+Demand = tuple[str, str]
+"""What a sign asks for and where: ``file``, ``folder``, ``adapter``, ``model``, ``tensors`` or ``absence`` of a path,
+a folder of a certain ``name``, a weight file that is ``alone``, or a kind that the user has ``asked for``."""
+
 
 def recognised(kind: Layout, folder: Folder, *, forced: bool = False) -> Found | None:
     """The checkpoint of this kind that ``folder`` is, even where one of its files is absent; ``None`` if it is none.
@@ -48,10 +52,11 @@ def _sign(kind: Layout, folder: Folder, *, forced: bool) -> Sign | None:
 def _is_marked(kind: Layout, folder: Folder) -> bool:
     if any(folder.has_file(path) or folder.has_folder(path) for path in kind.markers):
         return True
-    return _is_named(kind, folder) and any(place_of(item, folder) is not None for item in kind.parts)
+    return is_named(kind, folder) and any(place_of(item, folder) is not None for item in kind.parts)
 
 
-def _is_named(kind: Layout, folder: Folder) -> bool:
+def is_named(kind: Layout, folder: Folder) -> bool:
+    """Whether the folder has the name that the kind's folders usually have."""
     return kind.folder is not None and fnmatchcase(folder.name, kind.folder)
 
 
@@ -63,16 +68,35 @@ def _fits(sign: Sign, kind: Layout, folder: Folder, *, forced: bool) -> bool:
     for path in sign.folders:
         if not folder.has_folder(path):
             return False
-    return (
-        (forced or not sign.forced)
-        and (not sign.holds or folder.has_file(sign.holds))
-        and (not sign.named or _is_named(kind, folder))
-        and (forced or not any(folder.has_folder(path) or folder.has_file(path) for path in sign.unless))
-        and all(holds_adapter(_below(folder, path)) for path in sign.adapters)
-        and all(holds_model(_below(folder, path)) for path in sign.models)
-        and (not sign.alone or not _other_weights(folder, sign.holds))
-        and (not sign.holds or _holds_its_tensors(folder, kind, sign.holds))
-    )
+    return all(met for met, _ in demands(sign, kind, folder, forced=forced))
+
+
+def demands(sign: Sign, kind: Layout, folder: Folder, *, forced: bool = False) -> Iterator[tuple[bool, Demand]]:
+    """Each thing that the sign asks for, the cheapest first, and whether the folder meets it.
+
+    Each is looked at when it is asked for, so a caller that stops at the first unmet one reads no file.
+    """
+    for path in sign.files:
+        yield folder.has_file(path), ("file", path)
+    for path in sign.folders:
+        yield folder.has_folder(path), ("folder", path)
+    if sign.forced:
+        yield forced, ("asked for", kind.name)
+    if sign.holds:
+        yield folder.has_file(sign.holds), ("file", sign.holds)
+    if sign.named:
+        yield is_named(kind, folder), ("name", kind.folder or "")
+    if not forced:
+        for path in sign.unless:
+            yield not (folder.has_folder(path) or folder.has_file(path)), ("absence", path)
+    for path in sign.adapters:
+        yield holds_adapter(_below(folder, path)), ("adapter", path)
+    for path in sign.models:
+        yield holds_model(_below(folder, path)), ("model", path)
+    if sign.alone:
+        yield not _other_weights(folder, sign.holds), ("alone", sign.holds)
+    if sign.holds:
+        yield _holds_its_tensors(folder, kind, sign.holds), ("tensors", sign.holds)
 
 
 def _other_weights(folder: Folder, path: str) -> bool:
