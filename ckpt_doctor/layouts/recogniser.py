@@ -68,6 +68,8 @@ def _fits(sign: Sign, kind: Layout, folder: Folder, *, forced: bool) -> bool:
     for path in sign.folders:
         if not folder.has_folder(path):
             return False
+    if (sign.forced and not forced) or (sign.holds and not folder.has_file(sign.holds)):
+        return False
     return all(met for met, _ in demands(sign, kind, folder, forced=forced))
 
 
