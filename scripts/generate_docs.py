@@ -1,4 +1,4 @@
-"""Write the pages under docs/ that say what the code says: one a rule, and the reference of the commands.
+"""Write the pages under docs/ that say what the code says: rules, commands, JSON schemas.
 
     python scripts/generate_docs.py [--check]
 
@@ -17,7 +17,9 @@ from pathlib import Path
 import click
 
 REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY))
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts")]
+
+import json_schemas  # noqa: E402
 
 from ckpt_doctor.cli.root import cli  # noqa: E402
 from ckpt_doctor.core.results import RuleInfo  # noqa: E402
@@ -47,6 +49,7 @@ def pages() -> dict[Path, str]:
     found = {Path("docs/rules") / f"{rule.code}.md": "\n".join(rule_page(rule)) for rule in rules}
     found[Path("docs/rules/README.md")] = "\n".join(rule_table(rules))
     found[Path("docs/commands.md")] = "\n".join(command_page())
+    found.update(json_schemas.pages())
     return {path: text.rstrip("\n") + "\n" for path, text in found.items()}
 
 
@@ -121,7 +124,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     wanted = pages()
-    old = {path.relative_to(REPOSITORY) for path in (REPOSITORY / "docs" / "rules").glob("*.md")} - wanted.keys()
+    generated = ((REPOSITORY / "docs" / "rules").glob("*.md"), (REPOSITORY / "docs" / "schema").glob("*.json"))
+    old = {path.relative_to(REPOSITORY) for folder in generated for path in folder} - wanted.keys()
     stale = [path for path, text in wanted.items() if not is_current(path, text)]
     if options.check:
         for path in sorted([*stale, *old]):
