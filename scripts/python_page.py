@@ -13,6 +13,7 @@ import ckpt_doctor.integrations
 
 _POLICY = re.compile(r"Policy\(.*?\(\)\)")
 """The default of an argument as Python shows it."""
+_FUNCTION = re.compile(r"<function (\w+) at 0x[0-9a-f]+>")
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 
 
@@ -84,6 +85,7 @@ def _is_public(name: str, value: Any) -> bool:
 
 def _signature(name: str, item: Any) -> str:
     signature = _POLICY.sub("Policy()", str(inspect.signature(item)).replace("'", ""))
+    signature = _FUNCTION.sub(r"\1", signature)
     if len(name + signature) <= 100:
         return name + signature
     parameters, _, result = signature[1:].rpartition(") -> ")
