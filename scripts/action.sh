@@ -3,13 +3,8 @@
 set -euo pipefail
 
 install() {
-  if [ -n "${CKPT_DOCTOR_ACTION_MODEL:-}" ]; then
-    # A load needs torch. A torch that the workflow installed before, such as a CPU build, is kept.
-    python -m pip install --quiet "$CKPT_DOCTOR_ACTION"
-  else
-    python -m pip install --quiet --no-deps "$CKPT_DOCTOR_ACTION"
-    python -m pip install --quiet 'click>=8.1' 'numpy>=1.24' 'tabulate>=0.9' 'tomli>=2; python_version < "3.11"'
-  fi
+  # A load needs torch. A torch that the workflow installed before, such as a CPU build, is kept.
+  python -m pip install --quiet "$CKPT_DOCTOR_ACTION${CKPT_DOCTOR_ACTION_MODEL:+[verify]}"
 }
 
 gate() {

@@ -69,7 +69,7 @@ ROOMS = (
         "integrations",
         "a callback for `transformers.Trainer`, a helper for tests",
         "testing.py",
-        frozenset(("core", "rules", "inspection", "verification")),
+        frozenset(("core", "runtime", "rules", "inspection", "verification")),
     ),
     _above("gate", "the newest checkpoint of a tree, a verdict, and only then the command", "run.py", "inspection"),
     Room(

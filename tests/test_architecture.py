@@ -19,10 +19,9 @@ CORE = (
     *("errors", "coverage", "judgement", "path_ignores", "policy"),
 )
 NEVER = {"torch", "peft", "transformers", "safetensors", "pickle", "pickletools"}
-# Torch's own format is written by torch, and models are loaded by the libraries that made them. What the processes of
-# an inspection tell each other is made by this package at both ends.
+# Models are loaded by the libraries that made them. What the processes of an inspection tell each other is made by this
+# package at both ends.
 EXCEPT = {
-    "conversion/to_bin.py": {"torch"},
     "inspection/worker.py": {"pickle"},
     "inspection/workers.py": {"pickle"},
     "verification/apart.py": {"pickle"},

@@ -25,18 +25,22 @@ if TYPE_CHECKING:
     help="Tensors that share bytes: a copy for each name, one name for all, or refuse.  "
     "[default: clone; drop for the tied embeddings of a transformers model]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.option(
-    "--no-check", is_flag=True, help="Do not compare every tensor with its source, nor that with its checksums."
+    "--no-check", is_flag=True, help="Do not compare the result with its source, nor the source with its checksums."
 )
-@click.option("--drop-non-tensors", is_flag=True, help="Leave out values that neither safetensors nor JSON can hold.")
+@click.option("--drop-non-tensors", is_flag=True, help="Drop values that neither safetensors nor JSON can hold.")
 @click.option(
     "--tensors-only",
     is_flag=True,
-    help="Take tensors and plain values out of an unsafe file: a pickled module, TorchScript.",
+    help="Extract tensors and plain values from an unsafe file: a pickled module, TorchScript.",
 )
 @click.option(
-    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
+    "--output-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="Format of the report.",
 )
 @settings_options
 def command(
@@ -54,11 +58,11 @@ def command(
 ) -> None:
     """Convert the weight file SRC, or the adapter and model weights of the checkpoint SRC with their index.
 
-    The new files lie beside the old ones, which stay. With DST a file gets that name, and a checkpoint becomes a whole
-    one in that folder: configs and side files are copied. Side files such as projections.pt are converted only by
-    themselves. What has the wanted format already is left alone.
+    The new files are written next to the old ones, which stay. With DST, a file gets that name, and a checkpoint is
+    written to that folder with copies of its configs and side files. A side file such as projections.pt is converted
+    only if SRC names it. Files that have the format already are not touched.
 
-    Exit code: 0 if everything was written or nothing had to be, 2 if nothing was written.
+    Exit code: 0 if everything was written or there was nothing to write, 2 if nothing was written.
     """
     if tensors_only and to != "safetensors":
         raise click.UsageError("--tensors-only needs --to safetensors")
@@ -87,7 +91,7 @@ def command(
     else:
         write(_lines(result))
         for path in result.left_out:
-            say(f"not taken along: {path}")
+            say(f"not copied: {path}")
 
 
 def _lines(result: Conversion) -> Iterator[str]:
@@ -101,7 +105,7 @@ def _lines(result: Conversion) -> Iterator[str]:
     if result.copied:
         yield f"{counted(len(result.copied), 'other file')} copied as they are"
     for path in result.already:
-        yield printable(f"{path} has that format already")
+        yield printable(f"{path} already has that format")
     if result.files:
         checked = "every tensor compared with its source" if result.checked else "not compared with the source"
         yield (
@@ -135,4 +139,4 @@ def _alias_line(alias: AliasOutcome) -> str:
     names = listed(alias.names)
     if alias.action == "dropped":
         return f"shared bytes: {names}; only {alias.kept} is written ({byte_size(alias.nbytes)} less)"
-    return f"shared bytes: {names}; each has its own now ({byte_size(alias.nbytes)} more)"
+    return f"shared bytes: {names}; each has a copy now ({byte_size(alias.nbytes)} more)"

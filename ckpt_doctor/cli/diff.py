@@ -12,11 +12,15 @@ from .settings_options import settings_for, settings_options
 @click.command("diff", short_help="Say how two checkpoints differ.")
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
-@click.option("--values", is_flag=True, help="Compare the values of tensors that both have, too.")
+@click.option("--values", is_flag=True, help="Also compare the values of the tensors that both have.")
 @click.option(
-    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
+    "--output-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="Format of the report.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing where both are equal.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing if both are equal.")
 @color_option
 @settings_options
 def command(
@@ -29,10 +33,10 @@ def command(
     config: str | None,
     no_config: bool,
 ) -> None:
-    """Compare the checkpoints or weight files A and B, tensor by tensor, whatever format they are in.
+    """Compare the checkpoints or weight files A and B, tensor by tensor, in any format.
 
-    Names, shapes and dtypes are compared, and the settings of adapters; with --values every element, too. What cannot
-    be read is never equal.
+    Names, shapes and dtypes are compared, and the settings of adapters; with --values every element, too. Files that
+    cannot be read are never equal.
 
     Exit code: 0 if both are equal, 1 if not, 2 if there is nothing to compare.
     """

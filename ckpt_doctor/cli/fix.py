@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @click.command("fix", short_help="Repair what inspect finds.")
 @click.argument("path", metavar="PATH", required=False, type=click.Path())
-@click.option("--dry-run", is_flag=True, help="Only print what would be done; exit code 1 if that is anything.")
-@click.option("--unsafe-fixes", is_flag=True, help="Also apply the fixes that may lose something.")
+@click.option("--dry-run", is_flag=True, help="Only print the plan; exit code 1 if there is something to do.")
+@click.option("--unsafe-fixes", is_flag=True, help="Also apply fixes that may lose something.")
 @click.option("--select", metavar="RULES", multiple=True, help="Repair only these codes, code prefixes or names.")
-@click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names alone.")
+@click.option("--ignore", metavar="RULES", multiple=True, help="Do not repair these codes, code prefixes or names.")
 @click.option(
     "--expect",
     type=click.Choice(EXPECTATIONS),
@@ -36,10 +36,16 @@ if TYPE_CHECKING:
     "--deep/--no-deep", default=None, help="Read the tensor bytes too: some fixes need to know that copies are equal."
 )
 @click.option("--no-backup", is_flag=True, help="Do not keep the originals.")
-@click.option("--undo", metavar="BACKUP", help="Put back the originals of this backup; without PATH.")
-@click.option("--fail-on", type=click.Choice(FAIL_ON), help="What makes the exit code 1.  [default: error]")
+@click.option("--undo", metavar="BACKUP", help="Put back the originals of this backup; takes no PATH.")
 @click.option(
-    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to report."
+    "--fail-on", type=click.Choice(FAIL_ON), help="Least severity that makes the exit code 1.  [default: error]"
+)
+@click.option(
+    "--output-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="Format of the report.",
 )
 @color_option
 @settings_options
@@ -62,15 +68,15 @@ def command(
 ) -> None:
     """Apply the safe fixes of what inspect finds at PATH.
 
-    Of each checkpoint everything that can be repaired is, or nothing: the files are written aside, compared with their
-    sources, judged again, and only then put in place. The originals go to a backup under .ckpt-doctor/.
+    A checkpoint is repaired as a whole or not at all: the new files are written aside, compared with their sources,
+    judged again, and only then moved into place. The originals go to a backup under .ckpt-doctor/.
 
     Exit code: 0 if nothing at or above --fail-on remains, 1 if something does or a dry run has something to do, 2 if
     nothing could be done or judged.
     """
     if undo is not None:
         if path is not None:
-            raise click.UsageError("--undo takes the backup and no PATH")
+            raise click.UsageError("--undo takes a backup and no PATH")
         _put_back(undo)
         return
     if path is None:
@@ -112,7 +118,7 @@ def _lines(result: Repairs, look: Presentation) -> Iterator[str]:
     from ckpt_doctor.reporting.escape import printable
 
     for name in result.rolled_back:
-        say(f"an interrupted repair was taken back: {name}")
+        say(f"an interrupted repair was undone: {name}")
     for repair in result.repairs:
         if repair.steps or repair.rejected:
             yield from map(printable, _repair_lines(repair, look, dry_run=result.dry_run))

@@ -61,10 +61,12 @@ class GateCommand(click.Command):
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
 
 
-@click.command("gate", cls=GateCommand, short_help="Run a command only behind a healthy checkpoint.")
+@click.command("gate", cls=GateCommand, short_help="Run a command only if the checkpoint is healthy.")
 @click.argument("path", metavar="PATH", type=click.Path())
 @click.option("--latest", is_flag=True, help="PATH is a tree: judge the newest save in it.")
-@click.option("--fallback", is_flag=True, help="With --latest: take an older healthy one where the newest is not.")
+@click.option(
+    "--fallback", is_flag=True, help="With --latest: take an older healthy save if the newest is not healthy."
+)
 @load_options
 @gate_options
 @click.pass_context
@@ -73,12 +75,11 @@ def command(
 ) -> None:
     """Run COMMAND only if the checkpoint at PATH is healthy and, with --model, every tensor of it arrives.
 
-    COMMAND takes the place of this process. In its arguments {checkpoint} stands for the absolute path of what was
-    judged, which is also in the environment as CKPT_DOCTOR_CHECKPOINT. Its standard output is its own: the report goes
-    to standard error then.
+    COMMAND replaces this process. In its arguments, {checkpoint} becomes the absolute path of the checkpoint; the
+    environment variable CKPT_DOCTOR_CHECKPOINT holds it too. With COMMAND, the report goes to standard error.
 
-    Exit code: that of COMMAND once it runs, 126 or 127 if it cannot be started. Else, and without COMMAND: 0 healthy
-    and complete, 1 not, 2 if nothing could be judged.
+    Exit code: that of COMMAND if it runs, 126 or 127 if it cannot be started. Otherwise, and without COMMAND: 0 healthy
+    and complete, 1 not, 2 nothing could be judged.
     """
     # Before anything of the user's code can change it.
     environment = dict(os.environ)

@@ -90,8 +90,10 @@ _BEFORE_DEEP = (
 )
 _AFTER_DEEP = (
     click.option("--select", metavar="RULES", multiple=True, help="Run only these codes, code prefixes or names."),
-    click.option("--ignore", metavar="RULES", multiple=True, help="Leave these codes, code prefixes or names out."),
-    click.option("--fail-on", type=click.Choice(FAIL_ON), help="What makes the exit code 1.  [default: error]"),
+    click.option("--ignore", metavar="RULES", multiple=True, help="Skip these codes, code prefixes or names."),
+    click.option(
+        "--fail-on", type=click.Choice(FAIL_ON), help="Least severity that makes the exit code 1.  [default: error]"
+    ),
 )
 _OF_THE_POLICY = ("expect", "layout", "deep", "select", "ignore", "fail_on")
 _REPORT = (
@@ -101,14 +103,19 @@ _REPORT = (
         type=click.IntRange(min=1),
         envvar="CKPT_DOCTOR_JOBS",
         show_envvar=True,
-        help="Processes that inspect a tree of many checkpoints.  [default: one for each core]",
+        help="Number of processes that inspect a tree.  [default: one for each core]",
     ),
     output_options,
     click.option(
-        "--statistics", is_flag=True, help="Count by rule; in json, sarif, junit and github beside the findings."
+        "--statistics",
+        is_flag=True,
+        help="Count findings by rule; json, sarif, junit and github list the findings too.",
     ),
     click.option(
-        "-q", "--quiet", is_flag=True, help="Say nothing about what is healthy; json, sarif and junit are always whole."
+        "-q",
+        "--quiet",
+        is_flag=True,
+        help="Leave healthy checkpoints out of the report; json, sarif and junit always list all.",
     ),
     color_option,
 )

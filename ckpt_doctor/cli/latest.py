@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @click.command("latest", short_help="Print the path of the newest checkpoint.")
 @click.argument("tree", metavar="ROOT", type=click.Path())
-@click.option("--healthy", is_flag=True, help="The newest that is healthy; newer ones are named on standard error.")
+@click.option("--healthy", is_flag=True, help="Print the newest healthy one; newer ones are named on standard error.")
 @choice_options
 def command(tree: str, healthy: bool, options: InspectOptions) -> None:
     """Print the path of the newest checkpoint below ROOT, and nothing else.
 
-    Numbers and times in the names of folders decide, then the time at which the weights were written. Of a weaver and a
-    trigger that were saved together it is the weaver. The other options say what --healthy means.
+    Numbers and times in the names of folders decide, then the time at which the weights were written. If a weaver and a
+    trigger were saved together, the weaver is printed. The other options define what --healthy means.
 
-    Exit code: 0 if there is one, 2 if there is none, if the newest save holds none, or if it is unclear which save is
-    the newest.
+    Exit code: 0 if a path was printed, 2 if there is no checkpoint, if the newest save is incomplete, or if it is
+    unclear which save is the newest.
     """
     choice = _healthy(tree, options) if healthy else _newest(tree, options)
     if choice is not None:

@@ -71,8 +71,8 @@ _OPTIONS = (
         "--loader",
         metavar="auto|SPEC",
         help="The loader to judge: MODULE:NAME or FILE.py:NAME, called as function(model, PATH); memgen-upstream or "
-        "memgen-fork, what these two do step by step.  "
-        "[default: auto, the ecosystem's own loader for this layout; for MemGen, which has none in a library, ours]",
+        "memgen-fork, the steps of these two loaders.  "
+        "[default: auto, the ecosystem's own loader for this layout; for MemGen, ckpt-doctor's own loader]",
     ),
     click.option(
         "--mode",
@@ -82,8 +82,8 @@ _OPTIONS = (
         help="load compares values; keys only names and shapes, without memory for weights; forward also runs one "
         "pass.",
     ),
-    click.option("--weaver-model", metavar="SPEC", help="MemGen: base model of the weaver, where it is another one."),
-    click.option("--trigger-model", metavar="SPEC", help="MemGen: base model of the trigger, where it is another one."),
+    click.option("--weaver-model", metavar="SPEC", help="MemGen: base model of the weaver, if it is another one."),
+    click.option("--trigger-model", metavar="SPEC", help="MemGen: base model of the trigger, if it is another one."),
     click.option("--trust-checkpoint", is_flag=True, help="Let your own loader read files that could run code."),
 )
 

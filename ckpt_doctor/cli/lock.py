@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("lock", short_help="Write down what a good checkpoint holds.")
 @click.argument("path", type=click.Path())
-@click.option("-o", "--output", metavar="FILE", help="Write the contract there instead of to standard output.")
+@click.option("-o", "--output", metavar="FILE", help="Write the contract to this file instead of standard output.")
 @click.option("--values", is_flag=True, help="Pin the values too, by a SHA-256 of each tensor.")
 @click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]")
 @click.option("--ignore", metavar="RULES", multiple=True, help="Lock despite errors of these codes or names.")
@@ -36,11 +36,11 @@ def command(
 ) -> None:
     """Write a contract: the tensors that the checkpoint at PATH holds, with shapes and dtypes, part by part.
 
-    `ckpt-doctor inspect --against FILE` holds other checkpoints against it, whatever format they are in. A checkpoint
-    with errors is refused, and so is what cannot be read, whatever --ignore says.
+    `ckpt-doctor inspect --against FILE` compares other checkpoints with it, in any format. A checkpoint
+    with errors is refused; one that cannot be read is refused even with --ignore.
 
-    Exit code: 0 if the contract was written, 1 if the checkpoint was refused, 2 if there is none
-    or only files of kinds that this tool does not read.
+    Exit code: 0 if the contract was written, 1 if the checkpoint was refused, 2 if there is no checkpoint
+    or only files that this tool does not read.
     """
     from ckpt_doctor.contracts import locked
     from ckpt_doctor.core.errors import LockRefusedError

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 @click.option("--filter", "pattern", metavar="GLOB", help="Only tensors whose whole name matches, such as '*lora_B*'.")
 @click.option("--layout", metavar="NAME", help="Kind of checkpoint.  [default: recognised]")
 @click.option(
-    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to list."
+    "--output-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="Format of the list.",
 )
 @color_option
 @settings_options
@@ -33,10 +37,11 @@ def command(
     config: str | None,
     no_config: bool,
 ) -> None:
-    """List the tensors at PATH: name, dtype, shape, bytes, file, and with which other names each shares bytes.
+    """List the tensors at PATH: name, dtype, shape, bytes, file, and the names that share its bytes.
 
-    The default PATH is the current directory. What cannot be read is named on standard error, and the exit code is
-    then 1, or 2 if there are only files of kinds that this tool does not read.
+    The default PATH is the current directory. Files that cannot be read are named on standard error.
+
+    Exit code: 0 if everything was read, 1 if not, 2 if there are only files that this tool does not read.
     """
     from ckpt_doctor.analysis.listing import gaps, listing
     from ckpt_doctor.layouts import discover

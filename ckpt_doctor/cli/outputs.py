@@ -25,14 +25,14 @@ _OPTIONS = (
         "--output-format",
         type=click.Choice(FORMATS),
         multiple=True,
-        help="How to report; can be repeated.  [default: text]",
+        help="Format of the report; can be repeated.  [default: text]",
     ),
     click.option(
         "--output-file",
         metavar="FILE",
         multiple=True,
-        help="Where to: the first file takes the first format, and so on. Formats without a file, or with the file -, "
-        "go to standard output. If all have files, the text report is still printed.",
+        help="File for the report: the first file for the first format, and so on. Formats without a file, or with "
+        "the file -, go to standard output. If all have files, the text report is still printed.",
     ),
 )
 
@@ -139,5 +139,5 @@ def _refuse_one_file_twice(names: Iterable[str | None]) -> None:
         if name is not None:
             target = Path(name).resolve()
             if target in seen:
-                raise click.UsageError(f"--output-file {name} was given twice: each format needs a file of its own")
+                raise click.UsageError(f"--output-file {name} was given twice: each format needs another file")
             seen.add(target)

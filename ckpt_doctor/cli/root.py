@@ -115,9 +115,9 @@ def cli() -> None:
     """Say what is wrong with a model checkpoint before an evaluation does.
 
     Files are read as data: nothing in a checkpoint is executed unless you tell verify or gate to trust it. convert
-    writes new weight files, fix replaces files and keeps the originals, lock writes a contract; the others write
-    nothing but reports. verify and gate --model run your code for the model and its loader, and gate runs your command
-    once the checkpoint has passed.
+    writes new weight files, fix replaces files and keeps the originals, and lock writes a contract; the other commands
+    only write reports. verify and gate --model run your code for the model and its loader, and gate runs your command
+    if the checkpoint passes.
 
     Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 nothing was judged or done, 130 interrupted. gate ends
     with the exit code of its command.

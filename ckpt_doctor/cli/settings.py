@@ -13,17 +13,21 @@ from .messages import say
 from .settings_options import read_settings, settings_options
 
 
-@click.command("settings", short_help="Show which settings hold.")
+@click.command("settings", short_help="Show the settings in force.")
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
 @click.option(
-    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to show them."
+    "--output-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="Format of the list.",
 )
 @settings_options
 def command(paths: tuple[str, ...], output_format: str, config: str | None, no_config: bool) -> None:
-    """Show the settings that hold for a look at each PATH from here, and where each of them comes from.
+    """Show the settings in force for each PATH, and where each setting comes from.
 
-    The default PATH is the current directory. Options win over the environment (CKPT_DOCTOR_FAIL_ON and its like), the
-    environment over the settings file, and that over the defaults.
+    The default PATH is the current directory. Options win over environment variables (such as CKPT_DOCTOR_FAIL_ON),
+    these over the settings file, and the file over the defaults.
     """
     from ckpt_doctor.reporting.settings_page import document, lines
     from ckpt_doctor.settings.overview import overview, unknown_variables
@@ -34,4 +38,4 @@ def command(paths: tuple[str, ...], output_format: str, config: str | None, no_c
     passed_over = [from_here(path) for path in settings.passed_over]
     write([document(file, passed_over, infos)] if output_format == "json" else lines(file, passed_over, infos))
     for name, close in unknown_variables(os.environ):
-        say(f"{name} is no variable of ckpt-doctor{close}")
+        say(f"{name} is not a variable of ckpt-doctor{close}")

@@ -25,7 +25,7 @@ from .settings_options import settings_for, settings_options
     "-q",
     "--quiet",
     is_flag=True,
-    help="Say nothing about a load that is complete; json, sarif and junit are always whole.",
+    help="Print nothing about a complete load; json, sarif and junit always list all.",
 )
 @color_option
 @settings_options
@@ -42,8 +42,8 @@ def command(
 ) -> None:
     """Load the checkpoint at PATH and prove which of its tensors reached the model.
 
-    Without --model it is loaded into the base that it names, if that is a folder here. A function for --model that has
-    a required parameter is given PATH and returns a model that is loaded already.
+    Without --model, the model is the base that the checkpoint names, if that is a local folder. If the function for
+    --model has a required parameter, it is called with PATH and must return a loaded model.
 
     Exit code: 0 if every tensor arrived, 1 if not, 2 if nothing could be judged.
     """

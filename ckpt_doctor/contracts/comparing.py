@@ -42,7 +42,7 @@ def _part(contract: str, pinned: PinnedPart, found: Contents | None) -> PartComp
     comparison = comparison._replace(path=found.path, config_path=found.config_path)
     if pinned.config is not None:
         if found.config is None:
-            comparison = comparison._replace(unread_config=found.unread_config or "this is no adapter")
+            comparison = comparison._replace(unread_config=found.unread_config or "this is not an adapter")
         else:
             settings = (Setting(*item) for item in changed(pinned.config, found.config))
             comparison = comparison._replace(config=tuple(settings))

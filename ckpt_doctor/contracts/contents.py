@@ -121,13 +121,13 @@ def _config(part: Part) -> tuple[Mapping[str, Any] | None, str | None]:
     if part.role != "adapter":
         return None, None
     if part.config is None:
-        return None, "there is none"
+        return None, "the adapter has no configuration"
     if part.config.data is None:
-        return None, f"it cannot be read: {part.config.error}"
+        return None, f"the configuration cannot be read: {part.config.error}"
     settings = meaningful_settings(part.config.data)
     odd = [name for name, value in settings.items() if not is_plain(value)]
     if odd:
-        return None, f"what it says of {listed(odd)} is no setting"
+        return None, f"the values of {listed(odd)} are not settings"
     return settings, None
 
 

@@ -36,9 +36,7 @@ def read_contract(path: str | os.PathLike[str]) -> Contract:
     try:
         return _contract(found.data, name)
     except _WrongError as wrong:
-        raise ContractError(
-            f"{name} is no contract that can be checked: {wrong}. `ckpt-doctor lock` writes one"
-        ) from None
+        raise ContractError(f"{name} is not a valid contract: {wrong}. `ckpt-doctor lock` writes one") from None
 
 
 class _WrongError(Exception):
@@ -50,7 +48,7 @@ def _contract(data: Any, source: str) -> Contract:
         raise _WrongError(f'it does not say "kind": "{KIND}"')
     version = data.get("schema_version")
     if type(version) is not int or version < 1:
-        raise _WrongError("its schema_version is no number of one")
+        raise _WrongError("its schema_version is not a positive number")
     if version > SCHEMA_VERSION:
         raise _WrongError(f"it has schema_version {version}, of a newer ckpt-doctor: update, or lock again")
     _object(data, _TOP, "it")
@@ -73,7 +71,7 @@ def _part(data: Any, where: str) -> PinnedPart:
     if config is not None:
         _object(config, None, f"the config of {where}")
         if not is_plain(config):
-            raise _WrongError(f"the config of {where} holds what no setting is")
+            raise _WrongError(f"the config of {where} has a value that a setting cannot have")
     pinned = {name: _tensor(entry, f"{name} in {where}") for name, entry in tensors.items()}
     lost = [name for name, pin in pinned.items() if pin.same_as is not None and pin.same_as not in pinned]
     if lost:
@@ -87,7 +85,7 @@ def _tensor(data: Any, where: str) -> PinnedTensor:
     if not isinstance(shape, list) or len(shape) > _MAX_DIMS:
         raise _WrongError(f"the shape of {where} is none")
     if any(type(size) is not int or not 0 <= size <= _MAX_SIZE for size in shape):
-        raise _WrongError(f"the shape of {where} holds what is no size")
+        raise _WrongError(f"the shape of {where} has an entry that is not a size")
     digest = data.get("sha256")
     if digest is not None and not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
         raise _WrongError(f"the sha256 of {where} is not 64 lower-case hex digits")
@@ -96,9 +94,9 @@ def _tensor(data: Any, where: str) -> PinnedTensor:
 
 
 def _object(data: Any, known: set[str] | None, where: str) -> None:
-    """Refuse what is no object, says something twice, or says something that would not be checked."""
+    """Refuse what is not an object, says something twice, or says something that would not be checked."""
     if not isinstance(data, dict):
-        raise _WrongError(f"{where} is no object")
+        raise _WrongError(f"{where} is not an object")
     twice = repeated(data)
     if twice:
         raise _WrongError(f"{where} says {listed(twice)} more than once")

@@ -129,7 +129,9 @@ def _settings_problems(left: Contents, right: Contents) -> Iterator[Problem]:
     for side, item, other in (("a", left, right), ("b", right, left)):
         absent = item.part.config is None and item.part.config_expected is not None
         if absent and other.part.config is not None:
-            yield Problem(side, item.part.config_expected or "", "there is none, and the settings were not compared")
+            yield Problem(
+                side, item.part.config_expected or "", "it has no configuration, and the settings were not compared"
+            )
 
 
 def _left_out(side: str, checkpoint: Checkpoint) -> Iterator[str]:

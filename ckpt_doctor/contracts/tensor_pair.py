@@ -41,7 +41,7 @@ def obstacle(held: Held) -> str | None:
     """Why the values of a tensor cannot be read from its file, as a clause about it; ``None`` where they can."""
     tensor = held.tensor
     if tensor.pending:
-        return f"torch's {' and '.join(tensor.pending)} is set, so that the stored bytes are not the values"
+        return f"torch's {' and '.join(tensor.pending)} is set: the stored bytes are not the values"
     if not tensor.numel:
         return None
     span = tensor.byte_range

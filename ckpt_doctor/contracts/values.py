@@ -88,7 +88,7 @@ def _obstacles(item: Both) -> Iterator[Problem]:
             yield Problem(side, held.file.path, reason)
     if not comparable(item.first, item.second):
         dtypes = f"{item.first.dtype} and {item.second.dtype}"
-        yield Problem("", item.first.file.path, f"there is no comparing {dtypes}")
+        yield Problem("", item.first.file.path, f"cannot compare {dtypes}")
 
 
 def _in_file_order(group: Iterable[_Work]) -> list[_Work]:

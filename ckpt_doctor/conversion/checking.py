@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.weight_file import Record
 from ckpt_doctor.core.wording import listed
-from ckpt_doctor.runtime.cores import available_cores
 
 from .copying import Gather, fill
+from .crew import GATHERING, one_at_a_time, work_off
 from .slots import Slot
 
 _BLOCK = 1 << 18  # bytes that are compared at once: two of them stay in the second-level cache
 _SMALL = 1 << 16  # bytes up to which slots that follow each other are compared together
-_MAX_THREADS = 8  # more than the memory bus of most machines can feed
-_POLL = 0.1  # seconds between two looks at a pressed Ctrl-C
 
 Read = Callable[[int], None]
 """Told how many more bytes were compared; called by several threads, one at a time."""
@@ -42,14 +40,8 @@ def compare(
     where anything differs, and ``OSError``.
     """
     jobs = list(_jobs(placed, records, gather))
-    lock = threading.Lock()
-
-    def report(nbytes: int) -> None:
-        with lock:
-            read(nbytes)
-
-    crew = _Crew(iter(jobs), lambda: _Desk(source, target, report))
-    crew.run(min(_MAX_THREADS, available_cores(), len(jobs)), beside)
+    report = one_at_a_time(read)
+    work_off(jobs, lambda stop: _Desk(source, target, report, stop), beside=beside)
 
 
 def _jobs(placed: Iterable[tuple[Slot, int]], records: Sequence[Record], gather: Gather) -> Iterator[Job]:
@@ -82,11 +74,11 @@ def _jobs(placed: Iterable[tuple[Slot, int]], records: Sequence[Record], gather:
 class _Desk:
     """What one thread works with: both files, and a buffer for each."""
 
-    def __init__(self, source: int, target: int, report: Read) -> None:
+    def __init__(self, source: int, target: int, report: Read, stop: threading.Event) -> None:
         self.source = source
         self.target = target
         self.report = report
-        self.stop = threading.Event()
+        self.stop = stop
         self.ours, self.theirs = bytearray(_BLOCK), bytearray(_BLOCK)
 
     def equal(self, nbytes: int) -> bool:
@@ -135,12 +127,9 @@ def _batch_job(batch: Sequence[tuple[Slot, Record | None]], position: int, nbyte
     return job
 
 
-_GATHERING = threading.Semaphore(2)  # threads that may gather at once: each needs some 20 MB for it
-
-
 def _view_job(slot: Slot, position: int, gather: Gather) -> Job:
     def job(desk: _Desk) -> None:
-        with _GATHERING:
+        with GATHERING:
             compare_view(desk)
 
     def compare_view(desk: _Desk) -> None:
@@ -177,61 +166,13 @@ def _record_job(record: Record) -> Job:
 def _judge(record: Record, checksum: int) -> None:
     if checksum != record.crc32:
         raise ConversionError(
-            f"it is refused (CKD603): the checksum of {record.name} is {checksum:08x}, and {record.crc32:08x} was "
-            "recorded when it was written"
+            f"it is refused (CKD603): the checksum of {record.name} is {checksum:08x}, but "
+            f"{record.crc32:08x} was recorded when it was written"
         )
 
 
 def _difference(names: Sequence[str]) -> ConversionError:
     return ConversionError(
-        f"what was written differs from what was read, in {listed(names)}: the disk or the memory is at fault, or the "
-        "source is being written to"
+        f"{listed(names)} differ from the source after writing: the disk or the memory is faulty, or another "
+        "process is writing to the source"
     )
-
-
-class _Crew:
-    """Threads that work off one list of jobs, and stop at the first that fails."""
-
-    def __init__(self, jobs: Iterator[Job], desk: Callable[[], _Desk]) -> None:
-        self._jobs = jobs
-        self._desk = desk
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._problems: list[BaseException] = []
-
-    def run(self, threads: int, beside: Callable[[], None] | None) -> None:
-        """Do all jobs in ``threads`` threads, and ``beside`` in one more. Raises what the first that failed raised."""
-        work = [self._work] * threads + ([beside] if beside is not None else [])
-        crew = [threading.Thread(target=self._guarded, args=(task,), daemon=True) for task in work]
-        try:
-            for thread in crew:
-                thread.start()
-            for thread in crew:
-                while thread.is_alive():
-                    thread.join(_POLL)
-        finally:
-            # After Ctrl-C nobody waits for the rest of a large file, but the files stay open until nobody reads them.
-            self._stop.set()
-            for thread in crew:
-                if thread.ident is not None:
-                    thread.join()
-        if self._problems:
-            raise self._problems[0]
-
-    def _guarded(self, task: Callable[[], None]) -> None:
-        # Handed over to the thread that waits, whatever it is.
-        try:
-            task()
-        except BaseException as problem:
-            self._problems.append(problem)
-            self._stop.set()
-
-    def _work(self) -> None:
-        desk = self._desk()
-        desk.stop = self._stop
-        while not self._stop.is_set():
-            with self._lock:
-                job = next(self._jobs, None)
-            if job is None:
-                return
-            job(desk)

@@ -70,7 +70,7 @@ def header(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
     try:
         document = ("{" + ",".join(pieces) + "}").encode()
     except UnicodeEncodeError:
-        raise ConversionError("a name or value holds an unpaired surrogate, which UTF-8 has no bytes for") from None
+        raise ConversionError("a name or value holds an unpaired surrogate: UTF-8 cannot encode it") from None
     document += b" " * (-len(document) % 8)
     if len(document) > LIMITS.header:
         raise ConversionError(

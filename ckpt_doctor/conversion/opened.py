@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.defects import RUNS_CODE
 from ckpt_doctor.core.errors import ConversionError
@@ -20,13 +21,17 @@ from .plan import SafetensorsPlan, plan_safetensors, refuse_defects
 from .slots import Content, whole_file
 from .structure import ObjectError
 
+if TYPE_CHECKING:
+    from .to_bin import BinPlan
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
     """A job whose source is open.
 
-    ``content`` is what the new file consists of, or ``None`` where torch decides that. ``plan`` is there for what
-    becomes a safetensors file. ``status`` is the state of the source before its header was read.
+    ``content`` is what the new file consists of; it is ``None`` for what becomes a torch file, which ``torch_plan``
+    describes. ``plan`` is there for what becomes a safetensors file. ``status`` is the state of the source before its
+    header was read.
     """
 
     job: Job
@@ -35,6 +40,7 @@ class Opened:
     file: WeightFile
     content: Content | None
     plan: SafetensorsPlan | None = None
+    torch_plan: BinPlan | None = None
 
     @property
     def descriptor(self) -> int:
@@ -44,20 +50,19 @@ class Opened:
 
     @property
     def expected_nbytes(self) -> int:
-        """Size of the new file, exactly or, where torch writes it, nearly."""
-        return self.content.nbytes if self.content is not None else self.source.size
+        """Size of the new file."""
+        planned = self.content or self.torch_plan
+        assert planned is not None, "one of the two is there"
+        return planned.nbytes
 
     def held(self) -> tuple[set[str], int]:
         """The names of the tensors that the new file holds, and their bytes."""
         if self.plan is not None:
             return set(self.plan.names), self.plan.tensor_nbytes
-        names = {tensor.name for tensor in self.file.tensors}
         size = sum(tensor.nbytes for tensor in self.file.tensors)
-        if self.content is None:
-            from .to_bin import dropped_names
-
-            names |= set(dropped_names(self.file))  # they are back, and share the bytes
-        return names, size
+        if self.torch_plan is not None:
+            return set(self.torch_plan.tensors), size  # names that had been dropped are back, and share the bytes
+        return {tensor.name for tensor in self.file.tensors}, size
 
     def refuse_changed(self) -> None:
         """Raise ``ConversionError`` where the source is not what it was when its header was read."""
@@ -88,7 +93,7 @@ TENSORS_ONLY = Edit(despite=RUNS_CODE, plain=True)
 def open_job(job: Job, to: str, *, drop_non_tensors: bool, tensors_only: bool = False) -> Opened:
     """Open the source of a job and decide what is written; the caller closes it.
 
-    Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``.
+    Raises ``ConversionError`` and ``OSError``.
     """
     with concerning(job.source):
         source = FileSource(job.source)
@@ -113,10 +118,9 @@ def _opened(job: Job, source: FileSource, to: str, *, drop_non_tensors: bool, te
     if (file.is_safetensors) == (to == "safetensors"):
         return Opened(job, source, status, file, as_it_is)
     if to == "bin":
-        from .to_bin import import_torch
+        from .to_bin import plan_bin
 
-        import_torch()  # where it is not installed, that is said before anything is written
-        return Opened(job, source, status, file, None)
+        return Opened(job, source, status, file, None, torch_plan=plan_bin(file))
     with _naming_the_way(file, to, edit):
         plan = plan_safetensors(source, file, shared=job.shared, drop_non_tensors=drop_non_tensors, edit=edit)
     return Opened(job, source, status, file, plan.content, plan)

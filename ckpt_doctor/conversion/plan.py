@@ -58,7 +58,7 @@ def refuse_defects(file: WeightFile, despite: Collection[DefectKind] = ()) -> No
         worst = min(defects, key=_rank)
         code = _CODES.get(worst.kind)
         more = f" ({counted(len(defects) - 1, 'more problem')}: see `inspect`)" if len(defects) > 1 else ""
-        raise ConversionError(f"it is refused{f' ({code})' if code else ''}: {worst.message.rstrip('.')}{more}")
+        raise ConversionError(f"it has errors{f' ({code})' if code else ''}: {worst.message.rstrip('.')}{more}")
     if not file.is_known and (not despite or not file.tensors):
         raise ConversionError(f"it holds no tensors: this is {file.content or 'of no known kind'}")
 
@@ -98,7 +98,7 @@ def plan_safetensors(
         raise ConversionError(f"{listed(taken)} cannot be dropped: its metadata needs that name. Use --shared clone")
     metadata.update(sorted(aliases.removed.items()))
     return SafetensorsPlan(
-        content=Content(header(entries, metadata), slots_of(entries), _records(file)),
+        content=Content(header(entries, metadata), slots_of(entries), records_of(file)),
         names=tuple(entry.tensor.name for entry in entries),
         aliases=tuple(aliases.outcomes),
         values=tuple(found.values),
@@ -164,7 +164,7 @@ def entries_of(tensors: list[TensorInfo], casts: Mapping[str, DType] = NOTHING) 
     if unknown:
         raise ConversionError(f"safetensors has no dtype for {counted(len(unknown), 'tensor')}: {listed(unknown)}")
     if any(tensor.name == METADATA for tensor in tensors):
-        raise ConversionError(f"a tensor is called {METADATA}, which safetensors keeps for itself")
+        raise ConversionError(f"a tensor is called {METADATA}, a name that safetensors reserves")
     return entries
 
 
@@ -173,5 +173,6 @@ def slots_of(entries: Iterable[Entry]) -> tuple[Slot, ...]:
     return tuple(slot_of(entry.tensor, entry.cast) for entry in entries)
 
 
-def _records(file: WeightFile) -> tuple[Record, ...]:
+def records_of(file: WeightFile) -> tuple[Record, ...]:
+    """The runs of a file that have a checksum."""
     return tuple(record for record in file.records if record.crc32 is not None and record.nbytes)

@@ -52,8 +52,8 @@ def convert(
     converts unsafe files (a pickled module, TorchScript): tensors under the names of the module's
     ``state_dict()``, and plain values. ``layouts`` are those that a team has defined.
 
-    Raises ``ConversionError``, ``PathNotFoundError``, ``NoCheckpointError``, ``UnknownNameError``, and
-    ``MissingDependencyError`` for ``to="bin"`` without torch. Then nothing was written, and no source is ever changed.
+    Raises ``ConversionError``, ``PathNotFoundError``, ``NoCheckpointError`` and ``UnknownNameError``. Then nothing was
+    written, and no source is ever changed.
     """
     for value, allowed, what in ((to, FORMATS, "format"), (shared or "clone", CHOICES, "value of shared")):
         if value not in allowed:
@@ -114,7 +114,7 @@ class _Run:
         self.done = self.total = 0
 
     def all(self, jobs: Jobs) -> Conversion:
-        """Do all jobs or none. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``."""
+        """Do all jobs or none. Raises ``ConversionError`` and ``OSError``."""
         with Staging(overwrite=self.overwrite) as staging:
             with contextlib.ExitStack() as stack:
                 items = self.open(jobs, stack)
@@ -162,7 +162,7 @@ class _Run:
         _refuse_full_disk(opened)
 
     def advance(self, nbytes: int) -> None:
-        """Report progress; torch's files are a little larger or smaller than was thought beforehand."""
+        """Report progress; of a torch file all is written, and only the bytes of its tensors are compared."""
         self.done += nbytes
         if self.progress is not None:
             self.progress(min(self.done, self.total), self.total)
@@ -194,7 +194,7 @@ def _refuse_targets(jobs: Jobs, *, overwrite: bool) -> None:
         if os.path.abspath(source) == os.path.abspath(target):
             continue
         if target in seen:
-            raise ConversionError(f"{seen[target]} and {source} would both become {target}")
+            raise ConversionError(f"{seen[target]} and {source} would both be written to {target}")
         seen[target] = source
         check_target(target, overwrite=overwrite)
         if target.exists() and target.samefile(source):

@@ -1,35 +1,36 @@
-"""From safetensors to what ``torch.save`` writes: the one conversion that needs torch."""
+"""Torch files, written as ``torch.save`` writes them, without torch."""
 
 from __future__ import annotations
 
-import io
-import mmap
-import os
-from collections.abc import Callable, Mapping
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ckpt_doctor.core.dtypes import DType
-from ckpt_doctor.core.errors import ConversionError, MissingDependencyError
+from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.nothing import NOTHING
 from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.formats.recognise import recognise
+from ckpt_doctor.runtime.file_access import write_at
 from ckpt_doctor.sources.local_file import FileSource
 
-from .header import torch_type
-from .slots import Slot, slot_of
+from .copying import Gather, Written, fill
+from .crew import GATHERING, one_at_a_time, work_off
+from .pickling import NewStorage, NewTensor, pickled
+from .slots import Slot
+from .storages import new_tensors
 from .structure import STRUCTURE, rebuild
+from .torch_archive import ALIGNMENT, Place, directory, directory_nbytes, laid_out, serialization_id
 
+_BUFFER = 1 << 20  # bytes that are read, summed up and written at once: twice as fast as with a quarter of them
+_SMALL = 1 << 16  # bytes up to which members are written together with their neighbours
+_ID_NBYTES = 40
 
-def import_torch() -> Any:
-    """The torch module. Raises ``MissingDependencyError``."""
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"convert --to bin writes with torch, which is not there ({error}): install it with `pip install torch`"
-        ) from None
-    return torch
+StateOf = Callable[[Mapping[str, NewTensor]], Any]
+"""Makes the state dict to be saved of its tensors by name."""
 
 
 def dropped_names(file: WeightFile) -> dict[str, str]:
@@ -49,136 +50,189 @@ def left_out(file: WeightFile) -> list[str]:
     return [] if STRUCTURE in metadata else [name for name in metadata if name not in known]
 
 
-StateOf = Callable[[Mapping[str, Any], Any], Any]
-"""Makes the object to be saved of tensors by name; the other argument is the torch module."""
+@dataclass(frozen=True, slots=True)
+class BinPlan:
+    """A torch file that will be written: ``tensors`` by full name, ``storages`` in the order of their keys.
 
-
-def write_bin(
-    source: FileSource,
-    file: WeightFile,
-    target: int,
-    state_of: StateOf | None = None,
-    casts: Mapping[str, DType] = NOTHING,
-) -> int:
-    """Write ``file``, read from ``source``, into the open file ``target``; returns the number of tensors.
-
-    The tensors are views of the mapped source, so that no second copy of them is in memory unless they are strided.
-    ``state_of`` says what is saved; by default it is what was saved when the safetensors file was made. Equal views of
-    one storage stay one. ``casts`` maps names to the dtype that values are cast to, which copies them. Raises
-    ``ConversionError``, ``MissingDependencyError`` and ``OSError``.
+    ``contents`` are those of the members at ``places``: bytes, or where the bytes of a storage come from. The last
+    member is the id, which the checksums of the others determine.
     """
-    torch = import_torch()
-    assert source.fileno is not None, "the source is closed"
-    # A private mapping is one that torch may take for writable; nothing writes to it.
-    with mmap.mmap(source.fileno, 0, access=mmap.ACCESS_COPY) as mapped:
-        views: dict[object, Any] = {}
-        tensors = {}
-        for info in file.tensors:
-            cast = casts.get(info.name)
-            view = (info.storage.key, info.extent, info.dtype, info.shape, info.stride, cast)
-            if view not in views:
-                views[view] = _cast(torch, _tensor(torch, mapped, info), cast)
-            tensors[info.name] = views[view]
-        for name, kept in dropped_names(file).items():
-            tensors[name] = tensors[kept]
-        state: Any = rebuild(file.metadata or {}, tensors) if state_of is None else state_of(tensors, torch)
-        with _OpenFile(target) as stream:
-            try:
-                torch.save(state, stream)
-            except RuntimeError as error:
-                # That is what torch's C++ writer makes of a disk that is full.
-                raise stream.problem or ConversionError(f"torch could not write it: {error}") from None
-        count = len(tensors)
-        del state, tensors, views  # the mapping cannot be closed while tensors look at it
-    return count
+
+    tensors: Mapping[str, NewTensor]
+    storages: Sequence[NewStorage]
+    places: Sequence[Place]
+    contents: Sequence[bytes | Slot]
+    nbytes: int
 
 
-class _OpenFile(io.RawIOBase):
-    """An open descriptor as a file object that does not close it."""
+def plan_bin(
+    file: WeightFile, state_of: StateOf | None = None, casts: Mapping[str, DType] = NOTHING, *, own: bool = False
+) -> BinPlan:
+    """Plan the torch file for ``file``.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.problem: OSError | None = None
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        done = 0
-        try:
-            while done < len(view):
-                done += os.write(self._descriptor, view[done:])
-        except OSError as problem:
-            self.problem = problem
-            raise
-        return done
-
-
-def torch_dtype(torch: Any, info: TensorInfo) -> Any:
-    """What torch calls the dtype of a tensor. Raises ``ConversionError`` where bytes are not enough to make one."""
-    dtype = getattr(torch, torch_type(info.dtype, info.shape)[0], None)
-    if dtype is None:
-        raise ConversionError(f"torch {torch.__version__} has no dtype for {info.name} ({info.dtype.safetensors})")
-    if info.dtype.name.startswith(("qint", "quint")):
-        raise ConversionError(f"{info.name} is quantised: its scale and zero point are not in its bytes")
-    return dtype
+    ``state_of`` says what is saved; by default it is what was saved when the safetensors file was made. ``casts`` and
+    ``own`` are those of :func:`~.storages.new_tensors`. Raises ``ConversionError``.
+    """
+    tensors = new_tensors(file, casts, own=own)
+    tensors.update((name, tensors[kept]) for name, kept in dropped_names(file).items())
+    state = rebuild(file.metadata or {}, tensors) if state_of is None else state_of(tensors)
+    pickle, storages = pickled(state)
+    # The order in which torch writes them.
+    members: list[tuple[str, bytes | Slot]] = [
+        ("data.pkl", pickle),
+        (".format_version", b"1"),
+        (".storage_alignment", b"%d" % ALIGNMENT),
+        ("byteorder", b"little"),
+        *((f"data/{key}", storage.slot) for key, storage in enumerate(storages)),
+        ("version", b"3\n"),
+    ]
+    sizes = [(name, len(content) if isinstance(content, bytes) else content.nbytes) for name, content in members]
+    places = laid_out([*sizes, (".data/serialization_id", _ID_NBYTES)])
+    contents = tuple(content for _, content in members)
+    return BinPlan(tensors, storages, places, contents, places[-1].end + directory_nbytes(places))
 
 
-def _tensor(torch: Any, mapped: mmap.mmap, info: TensorInfo) -> Any:
-    dtype = torch_dtype(torch, info)
-    _, shape = torch_type(info.dtype, info.shape)
-    if info.numel == 0:
-        return torch.empty(shape, dtype=dtype)
-    span = info.byte_range
-    assert span is not None, "the bytes are not in the file"
-    # Through bytes: the elements need not be aligned in the file.
-    flat = torch.frombuffer(mapped, dtype=torch.uint8, count=span[1] - span[0], offset=span[0])
-    if info.is_contiguous:
-        return flat.view(dtype).reshape(shape)
-    return flat.view(dtype).as_strided(info.shape, info.stride).contiguous()
+def write_bin(plan: BinPlan, source: int, target: int, gather: Gather, written: Written) -> None:
+    """Write the file into the empty open file ``target``, from the open file ``source``.
+
+    The bytes are read once, and what is summed up is what is written. Raises ``ConversionError`` and ``OSError``.
+    """
+    checksums = [0] * len(plan.contents)
+    jobs = list(_jobs(plan, checksums, gather))
+    report = one_at_a_time(written)
+    work_off(jobs, lambda stop: _Desk(source, target, report, stop))
+    name = serialization_id(plan.places[:-1], checksums)
+    checksums.append(zlib.crc32(name))
+    last = plan.places[-1]
+    end = b"".join((_framed(last, name, checksums[-1]), directory(plan.places, checksums)))
+    write_at(target, end, last.header)
+    written(len(end))
 
 
-def _cast(torch: Any, tensor: Any, dtype: DType | None) -> Any:
-    if dtype is None:
-        return tensor
-    # Too large values become infinite here; the check of what was written refuses them.
-    cast = tensor.to(getattr(torch, dtype.name))
-    # The bits that torch gives a NaN depend on where in the tensor it stands.
-    return cast.masked_fill_(cast.isnan(), float("nan"))
+class _Desk:
+    """What one thread works with: both files, and a buffer."""
+
+    def __init__(self, source: int, target: int, report: Written, stop: threading.Event) -> None:
+        self.source = source
+        self.target = target
+        self.report = report
+        self.stop = stop
+        self.buffer = memoryview(bytearray(_BUFFER))
+
+    def write(self, data: bytes | memoryview, position: int) -> None:
+        """Write to the target, and say so."""
+        write_at(self.target, data, position)
+        self.report(len(data))
 
 
-def written_tensors(
-    file: WeightFile, target: FileSource, casts: Mapping[str, DType] = NOTHING
-) -> list[tuple[Slot, int]]:
-    """Where the tensors of ``file``, cast as ``casts`` says, stand in the torch file that was written to ``target``.
+_Job = Callable[[_Desk], None]
 
-    Raises ``ConversionError`` where the two files do not list the same tensors.
+
+def _jobs(plan: BinPlan, checksums: list[int], gather: Gather) -> Iterator[_Job]:
+    """The work cut into pieces that need nothing of each other. Each fills in the checksums of its members."""
+    batch: list[int] = []
+    nbytes = 0
+    for number, content in enumerate(plan.contents):
+        place = plan.places[number]
+        if isinstance(content, Slot) and (content.offset is None or content.nbytes > _SMALL):
+            yield _member_job(place, content, number, checksums, gather)
+            continue
+        if batch and (nbytes > _BUFFER or batch[-1] != number - 1):
+            yield _batch_job(plan, tuple(batch), checksums)
+            batch, nbytes = [], 0
+        batch.append(number)
+        nbytes += place.end - place.header
+    if batch:
+        yield _batch_job(plan, tuple(batch), checksums)
+
+
+def _batch_job(plan: BinPlan, batch: Sequence[int], checksums: list[int]) -> _Job:
+    """Small members that follow each other."""
+
+    def job(desk: _Desk) -> None:
+        pieces = []
+        for number in batch:
+            content = plan.contents[number]
+            if isinstance(content, Slot):
+                view = desk.buffer[: content.nbytes]
+                fill(desk.source, view, content.offset or 0)
+                content = bytes(view)
+            checksums[number] = zlib.crc32(content)
+            pieces.append(_framed(plan.places[number], content, checksums[number]))
+        desk.write(b"".join(pieces), plan.places[batch[0]].header)
+
+    return job
+
+
+def _framed(place: Place, content: bytes, checksum: int) -> bytes:
+    return b"".join((place.local_header(), content, place.descriptor(checksum)))
+
+
+def _member_job(place: Place, slot: Slot, number: int, checksums: list[int], gather: Gather) -> _Job:
+    """One large member, or one whose bytes have to be made."""
+
+    def job(desk: _Desk) -> None:
+        desk.write(place.local_header(), place.header)
+        position, checksum = place.start, 0
+        for block in _blocks(desk, slot, gather):
+            checksum = zlib.crc32(block, checksum)
+            desk.write(block, position)
+            position += len(block)
+        checksums[number] = checksum
+        desk.write(place.descriptor(checksum), position)
+
+    return job
+
+
+def _blocks(desk: _Desk, slot: Slot, gather: Gather) -> Iterator[memoryview]:
+    """The bytes of a slot, as far as they are still wanted. Each block is valid until the next is asked for."""
+    if slot.offset is None:
+        with GATHERING:
+            for block in gather(desk.source, slot):
+                yield block
+                if desk.stop.is_set():
+                    return
+        return
+    for start in range(0, slot.nbytes, _BUFFER):
+        if desk.stop.is_set():
+            return
+        view = desk.buffer[: slot.nbytes - start]
+        fill(desk.source, view, slot.offset + start)
+        yield view
+
+
+def written_storages(plan: BinPlan, target: FileSource) -> list[tuple[Slot, int]]:
+    """Where the bytes of each storage lie in the file that was written to ``target``, as our own reader finds them.
+
+    Raises ``ConversionError`` where it does not find the tensors that were to be written.
     """
     written = recognise(target, "the new file")
-    if written.defects or written.format != "torch-zip":
-        raise ConversionError(f"what torch wrote cannot be read back: {listed(d.message for d in written.defects)}")
-    expected = {tensor.name: tensor for tensor in file.tensors}
-    expected.update({name: expected[kept] for name, kept in dropped_names(file).items()})
-    found = _by_name(written)
-    wrong = [name for name in expected if name not in found or not _alike(expected[name], found[name], casts)]
-    wrong += [name for name in found if name not in expected]
+    if written.defects or written.format != "torch-zip" or target.size != plan.nbytes:
+        found = listed(defect.message for defect in written.defects) or "it is not the file that was planned"
+        raise ConversionError(f"what was written cannot be read back: {found}")
+    found_tensors = written.by_name
+    if len(found_tensors) != len(written.tensors):
+        raise ConversionError("two tensors would have one name once they are nested")
+    keys = {storage: str(key) for key, storage in enumerate(plan.storages)}
+    wrong = [
+        name
+        for name, tensor in plan.tensors.items()
+        if name not in found_tensors or not _alike(tensor, keys.get(tensor.storage), found_tensors[name])
+    ]
+    wrong += [name for name in found_tensors if name not in plan.tensors]
     if wrong:
-        raise ConversionError(f"torch wrote {counted(len(wrong), 'tensor')} as something else: {listed(wrong)}")
+        raise ConversionError(f"{counted(len(wrong), 'tensor')} would be written as something else: {listed(wrong)}")
+    starts = {tensor.storage.key: tensor.storage.offset for tensor in written.tensors}
     placed = []
-    for name, tensor in expected.items():
-        there = found[name].byte_range
-        if there is not None and tensor.numel:
-            placed.append((slot_of(tensor, casts.get(tensor.name)), there[0]))
+    for storage, key in keys.items():
+        start = starts.get(key)
+        if start is not None and storage.slot.nbytes:
+            placed.append((storage.slot, start))
     return sorted(placed, key=lambda item: item[1])
 
 
-def _by_name(file: WeightFile) -> Mapping[str, TensorInfo]:
-    if len({tensor.name for tensor in file.tensors}) != len(file.tensors):
-        raise ConversionError("two tensors would have one name once they are nested")
-    return file.by_name
-
-
-def _alike(expected: TensorInfo, found: TensorInfo, casts: Mapping[str, DType]) -> bool:
-    dtype = casts.get(expected.name, expected.dtype)
-    return (found.dtype.name, found.shape) == torch_type(dtype, expected.shape) and found.is_contiguous
+def _alike(expected: NewTensor, key: str | None, found: TensorInfo) -> bool:
+    """Whether the reader found what was to be written."""
+    return (found.dtype.name, found.shape, found.stride, found.storage_offset, found.storage.key) == (
+        *(expected.dtype.name, expected.shape, expected.stride, expected.offset, key),
+    ) and found.storage.nbytes == expected.storage.slot.nbytes

@@ -1,34 +1,30 @@
-"""The object that ``torch.save`` gets: built from what a torch file held, with tensors in their places."""
+"""The state dict that a new torch file holds: built from what another held, with new tensors in their places."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.formats.pickle_values import SCALARS, DictNode, Global, OpaqueNode, TensorNode
 
+from .pickling import NewParameter, NewTensor, TorchDType
 from .structure import MAX_DEPTH
 
 
-def check_buildable(root: Any) -> None:
-    """Raise ``ConversionError`` for an object of which :func:`build` could not make the same again."""
-    build(root, None)
-
-
-def build(root: Any, tensors: Mapping[str, Any] | None, torch: Any = None) -> Any:
+def build(root: Any, tensors: Mapping[str, NewTensor]) -> Any:
     """What the nodes in ``root`` stand for; ``tensors`` holds each tensor by its full name.
 
-    Without ``tensors`` nothing is looked up, and the result means nothing. Of the attributes of dictionaries only the
-    ``_metadata`` of state dicts is kept (the version numbers of modules). Raises ``ConversionError`` for objects of
-    other classes.
+    Of the attributes of dictionaries only the ``_metadata`` of state dicts is kept (the version numbers of modules).
+    Raises ``ConversionError`` for objects of other classes.
     """
-    return _Builder(tensors, torch).build(root, "tensor" if type(root) is TensorNode else "", 0)
+    return _Builder(tensors).build(root, "tensor" if type(root) is TensorNode else "", 0)
 
 
-def nested(infos: Iterable[TensorInfo], tensors: Mapping[str, Any]) -> dict[str, Any]:
+def nested(infos: Iterable[TensorInfo], tensors: Mapping[str, NewTensor]) -> dict[str, Any]:
     """Nothing but the tensors, in dictionaries as their paths say. Raises ``ConversionError`` where paths collide."""
     root: dict[str, Any] = {}
     for info in infos:
@@ -46,9 +42,9 @@ def nested(infos: Iterable[TensorInfo], tensors: Mapping[str, Any]) -> dict[str,
 
 
 class _Builder:
-    def __init__(self, tensors: Mapping[str, Any] | None, torch: Any) -> None:
+    def __init__(self, tensors: Mapping[str, NewTensor]) -> None:
         self.tensors = tensors
-        self.torch = torch
+        self.made: dict[tuple[TensorNode, NewTensor], NewTensor | NewParameter] = {}
 
     def build(self, node: Any, name: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -70,15 +66,20 @@ class _Builder:
                 result[key] = self.build(value, f"{prefix}{key}", depth + 1)
             return result
         if kind is TensorNode:
-            return None if self.tensors is None else self._tensor(node, self.tensors[name])
+            return self._tensor(node, self.tensors[name])
         if kind is Global and node.role == "dtype" and node.dtype is not None:
-            return None if self.torch is None else getattr(self.torch, node.dtype.name)
+            return TorchDType(node.dtype.name)
         if kind is OpaqueNode and node.role == "bytes":
             return node.parts[0][1].encode("latin1") if node.parts else b""
         what = node.type_name if kind is OpaqueNode else getattr(node, "dotted", kind.__name__)
         raise ConversionError(f"{name or 'the object'} is a {what}, which cannot be written again without its class")
 
-    def _tensor(self, node: TensorNode, tensor: Any) -> Any:
-        if node.parameter:
-            return self.torch.nn.Parameter(tensor, requires_grad=node.requires_grad)
-        return tensor.requires_grad_() if node.requires_grad else tensor
+    def _tensor(self, node: TensorNode, tensor: NewTensor) -> NewTensor | NewParameter:
+        """The tensor with what the node says of gradients. What was one object is one again."""
+        if not node.parameter and not node.requires_grad:
+            return tensor
+        if (node, tensor) not in self.made:
+            self.made[node, tensor] = (
+                NewParameter(tensor, node.requires_grad) if node.parameter else replace(tensor, requires_grad=True)
+            )
+        return self.made[node, tensor]

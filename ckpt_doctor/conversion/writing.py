@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckpt_doctor.core.errors import ConversionError
+from ckpt_doctor.core.weight_file import Record
 from ckpt_doctor.sources.local_file import FileSource
 
 from .checking import compare
@@ -16,6 +19,9 @@ from .opened import Opened
 from .outcome import ConvertedFile
 from .slots import Content, Slot
 from .staging import Staged
+
+if TYPE_CHECKING:
+    from .to_bin import BinPlan
 
 Advance = Callable[[int], None]
 """Told how many more bytes were written or compared."""
@@ -26,8 +32,9 @@ def write(item: Opened, staged: Staged, advance: Advance, *, check: bool) -> Con
 
     When this returns, the bytes are on the disk. Raises ``ConversionError`` and ``OSError``.
     """
-    if item.content is None:
-        return _write_bin(item, staged, advance, check=check)
+    if item.torch_plan is not None:
+        return _write_torch(item, item.torch_plan, staged, advance, check=check)
+    assert item.content is not None, "one of the two is there"
     write_content(item.descriptor, item.content, staged.descriptor, advance, check=check)
     if item.plan is None:
         return None
@@ -71,23 +78,43 @@ def write_content(source: int, content: Content, target: int, advance: Advance, 
     )
 
 
-def _write_bin(item: Opened, staged: Staged, advance: Advance, *, check: bool) -> ConvertedFile:
-    from .to_bin import left_out, write_bin, written_tensors
+def _write_torch(item: Opened, plan: BinPlan, staged: Staged, advance: Advance, *, check: bool) -> ConvertedFile:
+    from .to_bin import left_out
 
-    count = write_bin(item.source, item.file, staged.descriptor)
-    advance(item.source.size)
-    if check:
-        with FileSource(staged.temporary) as target:
-            placed = written_tensors(item.file, target)
-        compare(item.descriptor, staged.descriptor, placed, (), gathered, advance)
-    os.fsync(staged.descriptor)
+    write_torch(item.descriptor, plan, (), staged.descriptor, staged.temporary, advance, check=check)
     return ConvertedFile(
         source=str(item.job.source),
         target=str(item.job.target),
-        nbytes=os.fstat(staged.descriptor).st_size,
-        tensors=count,
+        nbytes=plan.nbytes,
+        tensors=len(plan.tensors),
         dropped=tuple(f"metadata {name}" for name in left_out(item.file)),
     )
+
+
+def write_torch(
+    source: int,
+    plan: BinPlan,
+    records: Sequence[Record],
+    target: int,
+    path: Path,
+    advance: Advance,
+    *,
+    check: bool,
+) -> None:
+    """Write ``plan`` from the open file ``source`` into the empty open file ``target`` at ``path``, and sync it.
+
+    ``records`` are runs of the source whose checksums must be right. Raises ``ConversionError`` and ``OSError``.
+    """
+    from .to_bin import write_bin, written_storages
+
+    write_bin(plan, source, target, gathered, advance)
+    if not check:
+        os.fsync(target)
+        return
+    with FileSource(path) as written:
+        placed = written_storages(plan, written)
+    # The disk takes its time; meanwhile the pages are compared.
+    compare(source, target, placed, records, gathered, advance, beside=lambda: os.fsync(target))
 
 
 def gathered(descriptor: int, slot: Slot) -> Iterable[memoryview]:

@@ -133,14 +133,14 @@ class Coverage(NamedTuple):
     @property
     def loaded_by(self) -> str:
         """The loader as a person should read it."""
-        return f"{OWN_LOADER} ({self.loader}; no library has one)" if self.own_loader else self.loader
+        return f"{OWN_LOADER} ({self.loader}; no library has a loader for it)" if self.own_loader else self.loader
 
     @property
     def caveat(self) -> str | None:
         """What this coverage does not prove, where that is easily mistaken."""
         if not self.own_loader:
             return None
-        return "This proves the files, not the loader of the evaluation: name it with --loader"
+        return "This proves the files, not the loader of your evaluation: name that with --loader"
 
     @property
     def expected(self) -> int:
@@ -263,7 +263,7 @@ def _incomplete(coverage: Coverage) -> Finding:
         "CKD001",
         "tensor-not-restored",
         Severity.ERROR,
-        message if absent else "There were no tensors that could have arrived.",
+        message if absent else "The checkpoint has no tensors to load.",
         tensors=tuple(absent[:MAX_TENSORS]),
         tensor_count=len(absent),
         always_fails=True,

@@ -68,6 +68,29 @@ PACKED_FLOAT4 = "float4_e2m1fn_x2"
 """The dtype in which torch packs two 4-bit floats into an element; safetensors counts them one by one."""
 
 
+UNTYPED = frozenset(
+    (
+        *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", PACKED_FLOAT4),
+        *("uint16", "uint32", "uint64", "complex32", "bits8", "bits16", "bits1x8", "bits2x4", "bits4x2"),
+    )
+)
+"""The dtypes that ``torch.save`` writes without a class of storage: those of ``torch.storage._new_dtypes()``."""
+
+
+def contiguous_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a contiguous tensor, as torch has them: a dimension of size 0 counts as 1.
+
+    >>> contiguous_stride((2, 0, 3))
+    (3, 3, 1)
+    """
+    strides = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
 def unpacked(dtype: DType, shape: tuple[int, ...]) -> tuple[DType, tuple[int, ...]]:
     """Dtype and shape as safetensors has them, with 4-bit floats counted one by one.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -42,6 +42,22 @@ class Entry(NamedTuple):
     def is_among(self, names: Collection[str]) -> bool:
         """Whether one of ``names`` is meant; fast for a set."""
         return self.name in names or (self.is_pattern and any(map(self.matches, names)))
+
+
+def meant(names: Iterable[str], entries: Iterable[Entry]) -> dict[str, Entry]:
+    """The one of ``entries`` that means each of ``names``, for those that any means; an exact one goes before a ``*``.
+
+    >>> sorted(meant(["a.1.b", "c"], [Entry("a.*.b"), Entry("a.2.b")]))
+    ['a.1.b']
+    """
+    exact = {entry.name: entry for entry in entries}
+    patterns = [entry for entry in exact.values() if entry.is_pattern]
+    found = {}
+    for name in names:
+        entry = exact.get(name) or next((entry for entry in patterns if entry.matches(name)), None)
+        if entry is not None:
+            found[name] = entry
+    return found
 
 
 @lru_cache(1024)

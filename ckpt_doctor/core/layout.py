@@ -64,13 +64,13 @@ class LayoutSize(NamedTuple):
 
 
 class Sign(NamedTuple):
-    """One way to recognise a layout: all that it names must be there. Paths are relative to the checkpoint.
+    """One way to recognise a layout: all that it names must be there.
 
-    ``named`` asks for a folder whose own name fits the layout's ``folder``. ``files`` and ``folders`` must exist;
-    ``adapters`` and ``models`` are folders, empty for the checkpoint's own, that must hold an adapter or the weights of
-    a model. ``holds`` is a weight file that must hold a tensor which its part lists, and ``alone`` asks that no other
-    weight file lies in the folder. ``unless`` are files and folders that must not exist; they do not count if the user
-    has said which layout it is, and a sign that is ``forced`` counts only then.
+    ``named`` asks for a folder whose own name fits the layout's ``folder``. ``files`` and ``folders`` are names that
+    must be in it; ``adapters`` and ``models`` are paths of folders, empty for the checkpoint's own, that must hold an
+    adapter or the weights of a model. ``holds`` is a weight file that must hold a tensor which its part lists, and
+    ``alone`` asks that no other weight file lies in the folder. ``unless`` are names that must not be there; they do
+    not count if the user has said which layout it is, and a sign that is ``forced`` counts only then.
 
     ``place`` is the one of the adapter's ``paths`` that this sign decides for, or ``None`` where the files decide.
     ``title`` is what the reports say if it is not the layout's title.

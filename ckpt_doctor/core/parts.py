@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .nothing import NOTHING
@@ -99,17 +99,6 @@ class Part(NamedTuple):
     def beside(self) -> bool:
         """Whether this is a side file: one that a loader must read beside an adapter or a model."""
         return self.role not in ("adapter", "model", "file") and not self.auxiliary
-
-    def entries_of(self, names: Iterable[str]) -> dict[str, Entry]:
-        """The entry that means each of ``names``, for those that any means; an exact one goes before a ``*``."""
-        exact = {entry.name: entry for entry in self.entries}
-        patterns = [entry for entry in self.entries if entry.is_pattern]
-        found = {}
-        for name in names:
-            entry = exact.get(name) or next((entry for entry in patterns if entry.matches(name)), None)
-            if entry is not None:
-                found[name] = entry
-        return found
 
     @property
     def tensors(self) -> Iterator[TensorInfo]:

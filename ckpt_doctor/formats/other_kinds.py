@@ -23,7 +23,7 @@ WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 _SURE_ENDINGS = tuple(ending for ending in WEIGHT_ENDINGS if ending != ".bin")  # which is everybody's
 
-UNPACK = "unpack it and inspect what is inside"
+UNPACK = "unpack it and inspect its files"
 NOT_READ = "this tool does not read this kind"
 
 
@@ -303,7 +303,7 @@ def unless_meant_for_torch(file: WeightFile) -> WeightFile:
     if file.content in _TEXTS or "zero_bytes" in defect.evidence or file.path.lower().endswith(_SURE_ENDINGS):
         return file
     kind = "file of no known kind" if file.content == "unknown" else file.content.removeprefix("a ").removeprefix("an ")
-    return as_file(file.nbytes, file.path, OtherKind(kind, weights=False, reason="it is none that this tool reads"))
+    return as_file(file.nbytes, file.path, OtherKind(kind, weights=False, reason="this tool does not read it"))
 
 
 def unless_cut_elsewhere(file: WeightFile, head: bytes) -> WeightFile:
@@ -311,7 +311,7 @@ def unless_cut_elsewhere(file: WeightFile, head: bytes) -> WeightFile:
     meant = file.path.lower().endswith(WEIGHT_ENDINGS) or begins_as_torch_zip(head)
     if meant or file.is_known or not file.has_defect(DefectKind.TORCH_TRUNCATED):
         return file
-    other = OtherKind("zip archive without its end", weights=False, reason="it is none that torch writes")
+    other = OtherKind("zip archive without its end", weights=False, reason="torch does not write such archives")
     return as_file(file.nbytes, file.path, other)
 
 

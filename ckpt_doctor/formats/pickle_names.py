@@ -38,7 +38,7 @@ class JudgedNames:
         """Count ``amount`` characters, or bytes of pointers."""
         self.work -= amount
         if self.work < 0:
-            raise PickleError(DefectKind.RESOURCE_BOMB, "it makes far more data than it holds")
+            raise PickleError(DefectKind.RESOURCE_BOMB, "it expands to far more data than it holds")
 
     def flag(self, name: str, position: int) -> None:
         """Note something that a loader must not be asked to do."""

@@ -79,7 +79,7 @@ def _float(state: State) -> None:
     try:
         state.stack.append(float(line[:1000]))
     except ValueError:
-        raise state.invalid("a number is not one") from None
+        raise state.invalid("a number is invalid") from None
 
 
 def _text(raw: bytes) -> str | bytes:

@@ -86,7 +86,7 @@ class State(JudgedNames):
         try:
             return int(text)
         except ValueError:
-            raise self.invalid("a number is not one") from None
+            raise self.invalid("a number is invalid") from None
 
     def too_long(self, position: int, length: int) -> PickleError:
         """The error for an argument of ``length`` bytes that the data does not hold."""

@@ -133,7 +133,7 @@ def _walk(below: Children, found: Harvest, budget: Budget, classes: Classes) -> 
                 here = (*path, key) if flat is None or len(path) == flat else (*path[:flat], f"{path[flat]}.{key}")
                 characters -= len(name) + 8 * len(here)
                 if characters < 0:
-                    raise PickleError(DefectKind.RESOURCE_BOMB, "its names make far more text than it holds")
+                    raise PickleError(DefectKind.RESOURCE_BOMB, "its names expand to far more text than it holds")
             kind = type(node)
             inner_flat, inner_outside = flat, outside
             if kind is _Module:

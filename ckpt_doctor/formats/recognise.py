@@ -47,7 +47,7 @@ def read_weight_file(path: Path, name: str, limits: Limits = LIMITS) -> WeightFi
     except OSError as error:
         reason = error.strerror or str(error)
     except ValueError:  # what os.open says to a name with a zero byte in it
-        reason = "its name is none that a file can have"
+        reason = "no file can have this name"
     return WeightFile(
         path=name,
         format="unknown",
@@ -76,7 +76,7 @@ def recognise(source: Source, name: str, limits: Limits = LIMITS) -> WeightFile:
     if found and not other_kinds.is_named_like_torch(name):
         return other_kinds.as_file(source.size, name, other_kinds.archive(found))
     if found:
-        message = f"The file is {found}: what is in it was not looked at, and weights are never stored that way."
+        message = f"The file is {found}. Weights are never stored that way, and this tool did not look inside."
         return _refused(source, name, DefectKind.EXECUTABLE_ARCHIVE, found, message)
     if _all_zero(source, head, limits):
         return _zeros(source, name, limits)
@@ -125,7 +125,7 @@ def _with_other_claims(file: WeightFile, source: Source, head: bytes) -> WeightF
         second = "a zip archive"
     if second is None:
         return file
-    message = f"The file is a {file.format} file and {second} at once: which of the two is read depends on the program."
+    message = f"The file is a {file.format} file and {second} at once: programs differ in which of the two they read."
     defect = Defect(DefectKind.AMBIGUOUS_ARCHIVE, message, evidence={"formats": [file.format, second]})
     return file._replace(defects=(*file.defects, defect))
 
@@ -247,7 +247,7 @@ def _impostor(source: Source, name: str, head: bytes) -> WeightFile:
         return _refused(source, name, DefectKind.IMPOSTOR, kind, message, begins=start)
     zeros = _leading_zeros(source, head)
     if zeros:
-        message = f"The file begins with {counted(zeros, 'zero byte')} where its header should stand."
+        message = f"The file begins with {counted(zeros, 'zero byte')} instead of its header."
         return _refused(source, name, DefectKind.IMPOSTOR, "unknown", message, zero_bytes=zeros)
     message = f"The content is of no known kind; the first bytes are {head[:8].hex(' ')}."
     return _refused(source, name, DefectKind.IMPOSTOR, "unknown", message, begins=head[:8].hex())

@@ -115,7 +115,7 @@ def _metadata(document: Mapping[str, Any]) -> tuple[Mapping[str, str] | None, li
     metadata = {name: value for name, value in found.items() if isinstance(value, str)}
     defects = []
     if wrong:
-        message = f"Its __metadata__ may hold strings only; these are none: {listed(map(_cut, wrong))}."
+        message = f"Its __metadata__ may hold strings only; these are not strings: {listed(map(_cut, wrong))}."
         defects.append(Defect(DefectKind.SAFETENSORS_HEADER, message, evidence={"keys": wrong[:20]}))
     if any(has_lone_surrogate(name) or has_lone_surrogate(value) for name, value in metadata.items()):
         defects.append(Defect(DefectKind.SAFETENSORS_HEADER, "Its __metadata__ holds an unpaired surrogate escape."))
@@ -254,7 +254,7 @@ def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _unusable(entries: list[tuple[str, str]]) -> Defect:
     reasons = "; ".join(f"{_cut(name)}: {reason}" for name, reason in entries[:3])
     more = f"; and {len(entries) - 3:,} more" if len(entries) > 3 else ""
-    message = f"{counted(len(entries), 'entry', 'entries')} of the header cannot be right ({reasons}{more})."
+    message = f"{counted(len(entries), 'invalid entry', 'invalid entries')} in the header ({reasons}{more})."
     return Defect(DefectKind.SAFETENSORS_HEADER, message, tuple(name for name, _ in entries))
 
 

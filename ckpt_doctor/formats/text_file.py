@@ -35,7 +35,7 @@ def read_json(path: Path, limit: int, depth: int = LIMITS.json_depth) -> JsonFil
     except OSError as error:
         return JsonFile(error=error.strerror or str(error), unreadable=True)
     except ValueError:
-        return JsonFile(error="its name is none that a file can have", unreadable=True)
+        return JsonFile(error="no file can have this name", unreadable=True)
     return parse_json(raw, depth)
 
 

@@ -114,7 +114,7 @@ class _Legacy:
         version = self.next()
         system = self.next()
         if version is not None and version.root != PROTOCOL_VERSION:
-            self.invalid("the protocol version is not 1001, which is the only one there is")
+            self.invalid("the protocol version is not 1001, the only valid one")
         if system is not None and type(system.root) is DictNode:
             items = dict(zip(map(_plain, system.root.flat[0::2]), system.root.flat[1::2], strict=True))
             if items.get("little_endian") is False:
@@ -142,7 +142,7 @@ class _Legacy:
             return
         keys = outcome.root
         if type(keys) is not list or not all(type(key) in (str, int) for key in keys):
-            self.invalid("the list of storages is none")
+            self.invalid("the list of storages is not a list")
             return
         for mentioned in self.outcomes:
             for key, dtype in mentioned.dtypes.items():
@@ -157,7 +157,7 @@ class _Legacy:
                 break
             nbytes = int.from_bytes(raw, "little", signed=True) * itemsize
             if nbytes < 0 or key in self.offsets:
-                self.invalid(f"storage {key[:100]} stands twice, or has a negative length")
+                self.invalid(f"storage {key[:100]} is listed twice, or has a negative length")
                 break
             self.offsets[key] = position + _LENGTH, nbytes
             position += _LENGTH + nbytes

@@ -100,11 +100,11 @@ def outcome_defects(outcomes: Sequence[Outcome], member: str | None) -> list[Def
             defects.append(Defect(outcome.error.kind, message))
     retyped = [key for outcome in outcomes for key in outcome.retyped]
     if retyped:
-        message = f"{place}storages are named with several element types, so that readers disagree on the content"
+        message = f"{place}storages are named with several element types: readers disagree on the content"
         shown = clipped(listed(retyped))
         defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, f"{message if place else capital(message)}: {shown}."))
     if not all(outcome.frames_match for outcome in outcomes):
-        message = f"{place}a frame has another length than it declares, so that readers disagree on the content."
+        message = f"{place}a frame has another length than it declares: readers disagree on the content."
         defects.append(Defect(DefectKind.AMBIGUOUS_ARCHIVE, capital(message) if not place else message))
     return defects
 

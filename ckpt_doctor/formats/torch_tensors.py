@@ -40,7 +40,7 @@ def describe(found: Harvest, resolve: Resolver) -> tuple[tuple[TensorInfo, ...],
         problems.setdefault(kind, _Problem(example)).names.append(name)
 
     for name in found.broken:
-        note("description", name, f"{name} is described by arguments that make no tensor")
+        note("description", name, f"{name} has arguments that do not describe a tensor")
     for index, (name, path, node) in enumerate(found.tensors):
         wrong = _nonsense(node)
         if wrong:
@@ -82,7 +82,7 @@ def _nonsense(node: TensorNode) -> str | None:
     """What no tensor can be: said so that it can follow the tensor's name."""
     shape, stride = node.shape, node.stride
     if type(shape) is not tuple or type(stride) is not tuple:
-        return "has a shape or strides that are no tuples"
+        return "has a shape or strides that are not tuples"
     if len(shape) != len(stride) or len(shape) > MAX_DIMS:
         return f"has {len(shape):,} dimensions and {len(stride):,} strides"
     numbers = (*shape, *stride, node.offset)

@@ -251,7 +251,7 @@ class _Contents:
             return None
         order = self.archive.word(member)
         if order not in (b"little", b"big"):
-            self.refused_by_torch("the byte order in it is neither little nor big")
+            self.refused_by_torch("its byte order is neither little nor big")
         return {"byteorder": "big"} if order == b"big" else None
 
     def check_version(self) -> None:
@@ -263,7 +263,7 @@ class _Contents:
         digits = (self.archive.word(member) or b"").lstrip(b" \t\n\v\f\r").removeprefix(b"+")
         digits = digits[: len(digits) - len(digits.lstrip(b"0123456789"))]
         if not digits or not MIN_VERSION <= int(digits) <= MAX_VERSION:
-            self.refused_by_torch(f"its version is none from {MIN_VERSION} to {MAX_VERSION}")
+            self.refused_by_torch(f"its version is not between {MIN_VERSION} and {MAX_VERSION}")
 
     def refused_by_torch(self, why: str) -> None:
         self.defects.append(Defect(DefectKind.TORCH_TRUNCATED, f"torch refuses the archive: {why}."))

@@ -55,7 +55,7 @@ class Archive:
             return raw
         if member.method != DEFLATED:
             raise PickleError(
-                DefectKind.AMBIGUOUS_ARCHIVE, f"compression method {member.method} is none that torch reads"
+                DefectKind.AMBIGUOUS_ARCHIVE, f"compression method {member.method} is not one that torch reads"
             )
         return _inflated(raw, member, limit)
 

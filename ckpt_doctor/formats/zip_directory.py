@@ -145,7 +145,7 @@ def _find_end(source: Source, directory: Directory) -> _End | None:
         if any(a not in (b, limit) for a, b, limit in zip(narrow, (here, count, size, start), full, strict=True)):
             directory.odd("its end and its zip64 end disagree")
         if stray:
-            directory.odd("a zip64 locator stands in front of its end, and leads to no zip64 end next to it")
+            directory.odd("the zip64 locator before its end does not point to a zip64 end")
         if disk or first_disk or here != count:
             directory.odd("it says that it is one of several disks")
         return _End(position, start, size, count)
@@ -264,7 +264,7 @@ def _compare(source: Source, members: list[Member], shift: int, directory_start:
         if gap and not _is_descriptor(raw[:gap], last):
             oddities.append(f"{gap} bytes lie in front of member {member.name}")
         if not _has_local(raw[gap:]):
-            oddities.append(f"no local header of member {member.name} stands at byte {header:,}")
+            oddities.append(f"member {member.name} has no local header at byte {header:,}")
             hole = hole or member.name
         directory.note(oddities, hole)
         if _has_local(raw[gap:]):

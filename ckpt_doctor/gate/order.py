@@ -28,7 +28,7 @@ def newest(saves: Sequence[Save]) -> Save:
     if len(left) > 1:
         raise GateError(
             f"cannot tell which is the newest: {listed([save.path for save in left])} were written at the same time, "
-            "and their names do not say. Name the one you mean"
+            "and their names do not tell. Name the one you mean"
         )
     return left[0]
 

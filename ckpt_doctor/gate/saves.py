@@ -9,8 +9,7 @@ from pathlib import Path
 from ckpt_doctor.core.errors import NoCheckpointError
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.layouts import Found, nothing_found, read, survey, trackers
-from ckpt_doctor.layouts.disk import DISK
-from ckpt_doctor.layouts.folder import Folder
+from ckpt_doctor.layouts.disk import DISK, Folder
 from ckpt_doctor.layouts.names import has_weight_ending, is_training_state
 from ckpt_doctor.layouts.registry import family
 
@@ -105,7 +104,7 @@ def _written(found: Found) -> int:
 
 def _folders(found: Found) -> Iterator[Folder]:
     for name in ("", *found.claimed):
-        yield Folder(found.root / name)
+        yield DISK.folder(found.root / name)
 
 
 def _without_checkpoint(tree: str | os.PathLike[str], found: list[Found]) -> Iterator[Save]:
@@ -123,12 +122,13 @@ def _without_checkpoint(tree: str | os.PathLike[str], found: list[Found]) -> Ite
             holding.add(names[: depth + 1])
     claimed = {Path(os.path.abspath(item.root / name)) for item in found for name in item.claimed}
     for above, wanted in families.items():
-        folder = Folder(here.joinpath(*above))
+        folder = DISK.folder(here.joinpath(*above))
         for name in folder.folders:
             path = folder.path / name
             if (*above, name) in holding or path in claimed or name.startswith(".") or path.is_symlink():
                 continue
             if family_of(name) in wanted - {None}:
-                inside = [path / entry for entry in (*Folder(path).files, *Folder(path).folders)]
+                inside = DISK.folder(path)
+                entries = [path / entry for entry in (*inside.files, *inside.folders)]
                 shown = os.path.normpath(Path(tree).joinpath(*above, name))
-                yield Save(shown, (), (*above, name), max(map(DISK.modified, [path, *inside])))
+                yield Save(shown, (), (*above, name), max(map(DISK.modified, [path, *entries])))

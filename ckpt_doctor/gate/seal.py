@@ -9,7 +9,7 @@ from pathlib import Path
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import GateError
 from ckpt_doctor.layouts import Found
-from ckpt_doctor.layouts.folder import Folder
+from ckpt_doctor.layouts.disk import DISK
 from ckpt_doctor.runtime.file_states import file_state, judged_files
 
 # In the name of whatever a loader opens, and of what a saver calls it until it is whole. Anything else may come and go:
@@ -30,7 +30,7 @@ class Seal:
         )
         lone = [Path(item.path) for item in found if item.kind.grain == "file"]
         self._names = self._telling_names()
-        files = [folder / name for folder in self._folders for name in Folder(folder).files]
+        files = [folder / name for folder in self._folders for name in DISK.folder(folder).files]
         self._states = {path: file_state(path) for path in (*files, *lone)}
 
     def check(self, checkpoints: Iterable[Checkpoint], *, own: Iterable[str] = ()) -> None:
@@ -52,10 +52,10 @@ class Seal:
     def _telling_names(self) -> set[Path]:
         # One folder further down, too: a save that goes on may be about to nest what it writes.
         listed = {Path(os.path.abspath(folder)) for folder in self._folders}
-        listed |= {folder / name for folder in listed for name in Folder(folder).folders}
+        listed |= {folder / name for folder in listed for name in DISK.folder(folder).folders}
         return {
             folder / name
             for folder in listed
-            for name in Folder(folder).files
+            for name in DISK.folder(folder).files
             if any(ending in name.lower() for ending in _TELLING)
         }

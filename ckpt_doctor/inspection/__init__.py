@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .diagnosis import Progress, Standard, diagnose, open_checkpoint, scanned, the_one
-from .run import at, inspect, judge
+from .diagnosis import Progress, Standard, diagnose, scanned
+from .run import at, inspect, judge, open_checkpoint, the_one
 
 __all__ = ["Progress", "Standard", "at", "diagnose", "inspect", "judge", "open_checkpoint", "scanned", "the_one"]

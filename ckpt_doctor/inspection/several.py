@@ -86,13 +86,13 @@ def unjudged(found: Found, policy: Policy, reason: str) -> Diagnosis:
     name = found.name or "."
     part = Part(name, "file", files=(WeightFile(name, "unknown", 0, content="not judged"),))
     checkpoint = Checkpoint(found.root, found.path, found.kind, "not judged", (part,))
-    finding = FileUnreadable().finding(f"Nothing was judged here: {reason}", path=name, always_fails=True)
+    finding = FileUnreadable().finding(f"It was not judged: {reason}", path=name, always_fails=True)
     return Diagnosis(checkpoint, (policy.adjusted(finding),))
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
-        return "memory ran out. Inspect it by itself, where there is more."
+        return "memory ran out. Inspect it alone, on a machine with more memory."
     return (
         f"{type(error).__name__}: {error}. This is a bug in ckpt-doctor: please report it with what inspecting this "
         "checkpoint by itself prints with CKPT_DOCTOR_DEBUG=1."

@@ -136,7 +136,7 @@ class Workers:
         except BrokenPipeError:
             answer = None
         if answer is None:
-            return f"the process that read it {how_it_ended(self._ended(process))}. Inspect it by itself to see why."
+            return f"the process that read it {how_it_ended(self._ended(process))}. Inspect it alone to see why."
         if answer == UNABLE:
             return None
         diagnosis: Diagnosis = pickle.loads(answer)

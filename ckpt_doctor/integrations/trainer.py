@@ -6,15 +6,17 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback  # noqa: TID253 - the class below is one
-
 from ckpt_doctor.core.errors import CkptDoctorError
 from ckpt_doctor.core.findings import Severity
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted
 from ckpt_doctor.inspection import inspect
+from ckpt_doctor.runtime.dependencies import require
 
 from .warning import CheckpointWarning
+
+require("transformers")  # says what to install
+from transformers import TrainerCallback  # noqa: E402, TID253 - the class below is one
 
 if TYPE_CHECKING:
     from ckpt_doctor.core.results import Report

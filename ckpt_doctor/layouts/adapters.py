@@ -12,8 +12,9 @@ from ckpt_doctor.core.parts import ConfigFile, Part
 from ckpt_doctor.formats import read_config
 from ckpt_doctor.knowledge.embeddings import rows_needed, vocabulary_size
 
-from .folder import Folder
-from .reading import CheckpointReader, join
+from .contents import Contents
+from .disk import Folder
+from .names import join
 from .tokenizer import CONFIG_NAME as TOKENIZER_CONFIG
 from .tokenizer import read_tokenizer
 
@@ -23,59 +24,63 @@ WEIGHT_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
 
 def holds_adapter(folder: Folder) -> bool:
     """Whether an adapter, or a part of one, lies directly in this folder."""
-    return any(folder.has_file(name) for name in (CONFIG_NAME, *WEIGHT_NAMES))
+    return any(name in folder.files for name in (CONFIG_NAME, *WEIGHT_NAMES))
+
+
+def may_hold_adapter(folder: Folder) -> bool:
+    """Whether this folder holds an adapter, or may hold one because it cannot be listed."""
+    return holds_adapter(folder) or folder.error is not None
 
 
 def is_of_mlx(folder: Folder) -> bool:
     """Whether the adapter here is one of mlx-lm, which gives its config the name that PEFT's has."""
-    if not folder.has_file(CONFIG_NAME) or any(folder.has_file(name) for name in WEIGHT_NAMES):
+    if CONFIG_NAME not in folder.files or any(name in folder.files for name in WEIGHT_NAMES):
         return False
     data = folder.disk.config(folder.path / CONFIG_NAME, CONFIG_NAME).data or {}
     return "fine_tune_type" in data and "peft_type" not in data
 
 
 def adapter_part(
-    reader: CheckpointReader, directory: str, name: str, *, secondary: bool = False, nested_from: str | None = None
+    contents: Contents, directory: str, name: str, *, secondary: bool = False, nested_from: str | None = None
 ) -> Part:
     """The adapter in ``directory`` (relative to the checkpoint), whatever of it is there."""
-    folder = reader.folder(directory)
-    if os.path.lexists(folder.path) and folder.listing_error() is not None:
+    folder = contents.folders[directory]
+    if folder.error is not None:
         # Nothing may be called absent where nobody could look.
         return Part(name, "adapter", directory, files=(folder.as_unreadable_file(directory),), secondary=secondary)
-    config = reader.config(join(directory, CONFIG_NAME))
+    config_name = join(directory, CONFIG_NAME)
+    config = contents.disk.config(folder.path / CONFIG_NAME, config_name) if CONFIG_NAME in folder.files else None
     # Where PEFT nested the adapter, a loader that knows nothing of it looks one folder higher.
     looked_for = directory if nested_from is None else nested_from
-    # PEFT reads the safetensors file where both are there, and so the names stand in that order.
-    files = reader.weights(join(directory, file) for file in WEIGHT_NAMES if folder.has_file(file))
     part = Part(
         name=name,
         role="adapter",
         directory=directory,
-        files=files,
+        # PEFT reads the safetensors file where both are there, and so the names stand in that order.
+        files=tuple(contents.weights[join(directory, file)] for file in WEIGHT_NAMES if file in folder.files),
         expected_files=tuple(join(looked_for, file) for file in WEIGHT_NAMES),
         config=config,
-        config_expected=join(directory, CONFIG_NAME),
+        config_expected=config_name,
         required=not secondary,
         secondary=secondary,
         nested_from=nested_from,
-        base_config=_local_base_config(config, reader.root / directory),
+        base_config=_local_base_config(config, folder.path),
     )
     size = vocabulary_size(part.base_config)
-    if size is not None and folder.has_file(TOKENIZER_CONFIG) and rows_needed(part, size) is not None:
+    if size is not None and TOKENIZER_CONFIG in folder.files and rows_needed(part, size) is not None:
         return part._replace(tokenizer=read_tokenizer(folder.path))
     return part
 
 
-def adapters_below(reader: CheckpointReader, directory: str, wanted: str, *, nesting_is_usual: bool) -> list[Part]:
+def adapters_below(contents: Contents, directory: str, wanted: str, *, nesting_is_usual: bool) -> list[Part]:
     """The adapter named ``wanted`` in ``directory``, and after it those that lie beside it.
 
     PEFT writes an adapter called ``default`` into the folder itself and every other into a folder of its own name.
     ``nesting_is_usual`` says that the loaders of this layout look there.
     """
-    folder = reader.folder(directory)
-    children = {name: folder.child(name) for name in folder.folders}
+    folder = contents.folders[directory]
     # A folder that nobody can look into may hold an adapter, so it must not be passed over.
-    nested = [name for name, child in children.items() if holds_adapter(child) or child.listing_error() is not None]
+    nested = [name for name in folder.folders if may_hold_adapter(contents.folders[join(directory, name)])]
     direct = holds_adapter(folder) or not nested
     if nesting_is_usual and (wanted in nested or not holds_adapter(folder)):
         primary = wanted
@@ -84,7 +89,7 @@ def adapters_below(reader: CheckpointReader, directory: str, wanted: str, *, nes
     else:
         primary = wanted if wanted in nested else nested[0]
     first = adapter_part(
-        reader,
+        contents,
         join(directory, primary) if primary else directory,
         f"{wanted} adapter",
         nested_from=directory if primary and not nesting_is_usual else None,
@@ -92,7 +97,7 @@ def adapters_below(reader: CheckpointReader, directory: str, wanted: str, *, nes
     others = (name for name in nested if name != primary)
     return [
         first,
-        *(adapter_part(reader, join(directory, name), f"{name} adapter", secondary=True) for name in others),
+        *(adapter_part(contents, join(directory, name), f"{name} adapter", secondary=True) for name in others),
     ]
 
 

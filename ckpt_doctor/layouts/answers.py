@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from ckpt_doctor.core.layout import Layout
 
-from .disk import DISK, Disk
-from .folder import Folder
-from .recogniser import Demand, demands, is_named, place_of, recognised
+from .disk import DISK, Disk, Folder
+from .places import has_file, has_folder, place_of
+from .recogniser import Demand, demands, is_named, recognised
 from .registry import asked_for_folders
 
 
@@ -35,7 +35,7 @@ def answers(path: str | os.PathLike[str], layouts: Sequence[Layout] = (), disk: 
 
     ``layouts`` are those of a team. A folder that cannot be listed meets nothing.
     """
-    folder = Folder(Path(path), disk)
+    folder = disk.folder(Path(path))
     for kind in (*layouts, *asked_for_folders()):
         yield _answer(kind, folder)
 
@@ -60,10 +60,10 @@ def _tried(demanded: list[tuple[bool, Demand]]) -> tuple[tuple[Demand, ...], tup
 
 def _marks(kind: Layout, folder: Folder) -> tuple[tuple[Demand, ...], tuple[Demand, ...]]:
     """The same for a kind without signs: any marker will do, or else its name and any of its parts."""
-    here = [("file", path) for path in kind.markers if folder.has_file(path)]
-    here += [("folder", path) for path in kind.markers if folder.has_folder(path)]
+    here = [("file", path) for path in kind.markers if has_file(folder, path)]
+    here += [("folder", path) for path in kind.markers if has_folder(folder, path)]
     places = [place for item in kind.parts if (place := place_of(item, folder)) is not None]
-    named = [("name", kind.folder)] if kind.folder and is_named(kind, folder) else []
+    named = [("name", kind.folder)] if kind.folder and is_named(kind, folder.name) else []
     if here or (named and places):
         return tuple(dict.fromkeys((*here, *named, *(("file", place) for place in places)))), ()
     if kind.markers:

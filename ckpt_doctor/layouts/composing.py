@@ -1,59 +1,53 @@
-"""A checkpoint that was recognised, read part by part as the record of its kind says: the same for all kinds."""
+"""A checkpoint of what lies in its folders, part by part as the record of its kind says: the same for all kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.entries import KnownSize
-from ckpt_doctor.core.layout import Layout, LayoutPart, LayoutSize
-from ckpt_doctor.core.parts import ConfigFile, Part
-from ckpt_doctor.core.wording import listed
+from ckpt_doctor.core.layout import LayoutPart
+from ckpt_doctor.core.parts import Part
 
-from .adapters import adapter_part, adapters_below, hidden_sizes, holds_adapter
-from .disk import Disk
+from .adapters import adapter_part, adapters_below, hidden_sizes, holds_adapter, may_hold_adapter
+from .contents import Contents
 from .found import Found
+from .leftovers import with_leftovers
 from .model_files import model_parts
-from .reading import CheckpointReader, join
-from .recogniser import may_hold_adapter, place_of
 from .registry import hooks_of
+from .side_files import absent_model, config_at, documents, side_file
+from .unfinished import signs
 
-_LARGEST = 1 << 63  # no dimension is larger, and Python refuses to print a number of thousands of digits
 
-
-def compose(found: Found, disk: Disk) -> Checkpoint:
+def compose(found: Found, contents: Contents) -> Checkpoint:
     """The checkpoint that was found in a folder, with everything of it that is there."""
     kind = found.kind
-    reader = CheckpointReader(found.root, found.path, disk)
     parts: list[Part] = []
     sizes: list[KnownSize] = []
-    for item in _ordered(kind):
-        of_it = _parts(reader, item, found.place)
+    for item, place in _ordered(found):
+        of_it = _parts(contents, item, place)
         parts += of_it
         if item.hidden_size is not None:
             sizes += (size for part in of_it[:1] for size in hidden_sizes(part, item.hidden_size))
     parts = list(_without_repetition(parts))
-    config = reader.config(kind.config) if kind.config else None
-    for path in dict.fromkeys(size.path for size in kind.sizes):
-        stated = [size for size in kind.sizes if size.path == path]
-        document = config if path == kind.config else reader.config(path)
-        if path != kind.config:
-            parts += _document(document, path, stated, parts)
-        # A length that no tensor can have still contradicts those that are there. A document that must state one and
-        # states such a length does not state it.
-        sizes += _stated_sizes(document, path, stated, least=-_LARGEST if path == kind.config else 0)
-    title = found.variant or kind.title or kind.name
-    folders = ["", *found.claimed]
-    checkpoint = reader.checkpoint(kind, title, parts, folders, config=config, known_sizes=tuple(sizes))
+    config = config_at(contents, kind.config) if kind.config else None
+    more, stated = documents(contents, kind, config, parts)
+    checkpoint = Checkpoint(
+        *(found.root, found.path, kind, found.variant or kind.title or kind.name, (*parts, *more)),
+        config=config,
+        known_sizes=(*sizes, *stated),
+    )
+    checkpoint = with_leftovers(checkpoint, contents)._replace(unfinished=signs(found.root, contents.disk))
     finished = hooks_of(kind).finished
     checkpoint = checkpoint if finished is None else finished(checkpoint)
     return _note_nesting(checkpoint) if found.nested else checkpoint
 
 
-def _ordered(kind: Layout) -> Sequence[LayoutPart]:
-    return kind.parts if kind.in_order else sorted(kind.parts, key=lambda item: item.beside)
+def _ordered(found: Found) -> Sequence[tuple[LayoutPart, str | None]]:
+    """The parts of the record, in the order of reports, each with its place."""
+    parts = found.kind.parts
+    pairs = list(zip(parts, found.places or (None,) * len(parts), strict=True))
+    return pairs if found.kind.in_order else sorted(pairs, key=lambda pair: pair[0].beside)
 
 
 def _without_repetition(parts: Iterable[Part]) -> Iterator[Part]:
@@ -74,107 +68,52 @@ def _note_nesting(checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint._replace(parts=parts)
 
 
-def _parts(reader: CheckpointReader, item: LayoutPart, place: str | None) -> list[Part]:
+def _parts(contents: Contents, item: LayoutPart, place: str | None) -> list[Part]:
     """The part of the record, with what of it is there, and after it the adapters that merely lie beside it.
 
-    ``place`` is where the adapter is, if its sign decided. The list is empty if the part is absent and may be.
+    ``place`` is where it lies. The list is empty if the part is absent and may be.
     """
-    if item.role != "adapter" or place is None:
-        place = place_of(item, reader.folder())
-        looked_at = item.paths if place is None else item.paths[: item.paths.index(place) + 1]
-    else:
-        looked_at = (place,)
-    unlisted = _unlisted(reader, item, looked_at)
+    unlisted = _unlisted(contents, item, place)
     if unlisted is not None:
         return [unlisted]
     if place is None and not item.required:
         return []
-    found = _of_its_form(reader, item, place)
+    found = _of_its_form(contents, item, place)
     return [part._replace(entries=item.entries, complete_entries=item.complete) for part in found[:1]] + found[1:]
 
 
-def _unlisted(reader: CheckpointReader, item: LayoutPart, paths: Iterable[str]) -> Part | None:
-    """What stands for the part if one of its folders cannot be listed: then it cannot be called absent."""
-    for path in paths:
-        directory = item.folder_of(path)
-        folder = reader.folder(directory)
-        if reader.disk.has_folder(folder.path) and folder.listing_error() is not None:
+def _unlisted(contents: Contents, item: LayoutPart, place: str | None) -> Part | None:
+    """What stands for the part if a folder where it may lie cannot be listed: then it cannot be called absent."""
+    paths = item.paths if place is None else item.paths[: item.paths.index(place) + 1]
+    for directory in map(item.folder_of, paths):
+        folder = contents.folders[directory]
+        if folder.error is not None and contents.disk.has_folder(folder.path):
             files = (folder.as_unreadable_file(directory or "."),)
             return Part(_name_of(item), item.role, directory, files=files)
     return None
 
 
-def _of_its_form(reader: CheckpointReader, item: LayoutPart, place: str | None) -> list[Part]:
+def _of_its_form(contents: Contents, item: LayoutPart, place: str | None) -> list[Part]:
     if item.role == "adapter":
-        return _adapters(reader, item, item.paths[0] if place is None else place)
+        return _adapters(contents, item, item.paths[0] if place is None else place)
     if item.form == "folder" and place is not None:
-        models = [part._replace(name=part.name.replace("model", item.name, 1)) for part in model_parts(reader, place)]
+        models = [part._replace(name=part.name.replace("model", item.name, 1)) for part in model_parts(contents, place)]
         if models or not item.required:
             return models
-    return _absent_model(reader, item) if item.form == "folder" else _files(reader, item, place)
+    return [absent_model(contents, item)] if item.form == "folder" else list(side_file(contents, item, place))
 
 
-def _adapters(reader: CheckpointReader, item: LayoutPart, place: str) -> list[Part]:
+def _adapters(contents: Contents, item: LayoutPart, place: str) -> list[Part]:
     if place or place in item.gathers:
-        return adapters_below(reader, place, item.name, nesting_is_usual=item.nested)
+        return adapters_below(contents, place, item.name, nesting_is_usual=item.nested)
     # Other adapters below the checkpoint itself are checkpoints of their own, such as those of a Trainer.
-    nested = bool(item.name) and may_hold_adapter(reader.folder(item.name))
-    nested = nested and (item.nested or not holds_adapter(reader.folder()))
+    own = contents.folders[""]
+    nested = item.name in own.folders and may_hold_adapter(contents.folders[item.name])
+    nested = nested and (item.nested or not holds_adapter(own))
     usual = item.nested or not nested
     directory = item.name if nested else ""
-    return [adapter_part(reader, directory, _name_of(item), nested_from=None if usual else "")]
+    return [adapter_part(contents, directory, _name_of(item), nested_from=None if usual else "")]
 
 
 def _name_of(item: LayoutPart) -> str:
     return f"{item.name} adapter".strip() if item.role == "adapter" else item.name
-
-
-def _absent_model(reader: CheckpointReader, item: LayoutPart) -> list[Part]:
-    """A model whose folder holds no weights."""
-    directory = item.paths[0]
-    expected = tuple(join(directory, name) for name in ("model.safetensors", "pytorch_model.bin"))
-    config = reader.config(join(directory, "config.json"))
-    return [Part(item.name, item.role, config=config, expected_files=expected)]
-
-
-def _files(reader: CheckpointReader, item: LayoutPart, place: str | None) -> list[Part]:
-    """A part whose files are named one by one; without files where it is absent."""
-    if item.form == "document" and place is not None:
-        file = reader.disk.weights(reader.root / place, place)
-        # That it is there is all that is asked for; a link that leads nowhere is not.
-        return [Part(item.name, item.role, files=(file,))] if file.has_defect(DefectKind.UNREADABLE) else []
-    present = [path for path in item.paths if item.form == "file" and reader.disk.has_file(reader.root / path)]
-    return [
-        Part(item.name, item.role, files=reader.weights(present), active=tuple(present[:1]), expected_files=item.paths)
-    ]
-
-
-def _document(
-    config: ConfigFile | None, path: str, sizes: Sequence[LayoutSize], parts: Iterable[Part]
-) -> Iterator[Part]:
-    """The JSON file that ``sizes`` stand in: where it does not tell them, the shapes cannot be judged."""
-    if config is None:
-        if all(path not in part.expected_files for part in parts):
-            yield Part(path, "config", expected_files=(path,))
-        return
-    if config.data is not None:
-        absent = [".".join(size.keys) for size in sizes if _number(config.data, size.keys) is None]
-        if absent:
-            config = config._replace(data=None, error=f"it has no whole number at {listed(absent)}")
-    yield Part(path, "config", config=config, required=False)
-
-
-def _stated_sizes(
-    config: ConfigFile | None, path: str, sizes: Iterable[LayoutSize], *, least: int
-) -> Iterator[KnownSize]:
-    for size in sizes:
-        number = _number(config.data, size.keys, least) if config is not None and config.data is not None else None
-        if number is not None:
-            yield KnownSize(size.dim, number, f"{'.'.join(size.keys)} in {path}")
-
-
-def _number(data: Mapping[str, Any], keys: Iterable[str], least: int = 0) -> int | None:
-    value: Any = data
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and least <= value < _LARGEST else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ckpt_doctor.core.wording import listed
 from . import lone_file
 from .disk import DISK, Disk
 from .found import Found, Survey
+from .opening import read, with_contents
 from .registry import LAYOUTS
 
 if TYPE_CHECKING:
@@ -31,19 +33,6 @@ def discover(
 ) -> list[Checkpoint]:
     """Every checkpoint at ``path``, read and ready to be judged, in the order of their paths. See :func:`find`."""
     return [read(found, disk) for found in find(path, layout, disk, layouts)]
-
-
-def read(found: Found, disk: Disk = DISK) -> Checkpoint:
-    """The checkpoint that was found, with its files read; ``disk`` is the one on which it was found."""
-    if found.known is not None:
-        checkpoint = found.known
-    elif found.kind.grain == "file":
-        checkpoint = lone_file.build(found, disk)
-    else:
-        from .composing import compose
-
-        checkpoint = compose(found, disk)
-    return checkpoint._replace(unread=(*checkpoint.unread, *found.unread)) if found.unread else checkpoint
 
 
 def find(
@@ -95,11 +84,33 @@ def survey(
         if layout not in (None, lone_file.KIND.name):
             raise NoCheckpointError(f"{path} is a file, and a {layout} checkpoint is a folder: name the folder")
         return Survey([lone_file.found(path, str(path))])
-    # A lone file needs none of the other layouts, so it does not pay for them.
-    from .search import search
+    found, unread = _in_folder(path, layout, disk, layouts, force=force)
+    return Survey(sorted(found, key=attrgetter("path", "kind.name")), unread)
 
-    found = search(path, layout, disk, layouts, force=force)
-    return found._replace(found=sorted(found.found, key=lambda item: (item.path, item.layout)))
+
+def _in_folder(path: Path, layout: str | None, disk: Disk, own: Sequence[Layout], *, force: bool) -> Survey:
+    """The checkpoint that encloses the folder ``path``, or those below it."""
+    # A lone file needs none of the other layouts, so it does not pay for them.
+    from .enclosing import enclosing
+    from .left_out import grouped
+    from .loose import lone_files
+    from .nesting import with_nesting
+    from .search import checkpoints_below, forced
+
+    unread: list[Unread] = []
+    if layout == lone_file.KIND.name:
+        return Survey(list(lone_files(disk.folder(path), unread)), grouped(unread))
+    found = enclosing(path, own, disk)
+    if not found:
+        found = with_nesting(path, checkpoints_below(disk.folder(path), own, unread), disk)
+    if layout is not None:
+        # Only the names of its tensors tell a whole MemGen model from any other.
+        found = [item if item.absent else with_contents(item, disk) for item in found]
+        wanted = [item for item in found if item.layout == layout and not item.absent]
+        # What is gone has no layout: that of the other saves in its run.
+        wanted += [item for item in found if item.absent and any(item.root in other.root.parents for other in wanted)]
+        found = wanted or (forced(disk.folder(path), layout, own) if force else [])
+    return Survey(found, grouped(unread))
 
 
 def nothing_found(path: Path, layout: str | None, unread: Sequence[Unread] = ()) -> str:

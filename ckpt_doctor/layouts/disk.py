@@ -7,10 +7,12 @@ and rules judge a state that is not there yet.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, NamedTuple
 
+from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.parts import ConfigFile, ShardIndex
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats import read_config, read_shard_index, read_weight_file
@@ -20,23 +22,75 @@ from ckpt_doctor.sources.local_file import FileSource
 OWN_FOLDER = ".ckpt-doctor"
 """Where this tool keeps backups, journals and temporaries; no scan looks inside."""
 
+Kind = Literal["file", "folder", "link to a file", "link to a folder"]
+"""What an entry of a folder is. Dangling links and special files count as files."""
+
+
+class Folder(NamedTuple):
+    """A directory as it was listed.
+
+    ``name`` is its own name, also where ``path`` is ``.`` or ends in ``..``. ``files`` and ``folders`` are the names of
+    its entries, sorted, and ``links`` those of them that are links. ``by_ending`` has the files by what stands behind
+    the last dot of their names, in small letters and with the dot. ``error`` is what the operating system said where
+    the directory could not be listed; it then seems empty, like one that is not there. ``disk`` is where it lies.
+    """
+
+    path: Path
+    name: str
+    files: KeysView[str]
+    folders: KeysView[str]
+    links: frozenset[str]
+    by_ending: Mapping[str, list[str]]
+    error: str | None
+    disk: Disk
+
+    def as_unreadable_file(self, shown: str) -> WeightFile:
+        """What stands for the directory in a checkpoint where it could not be listed."""
+        defect = Defect(DefectKind.UNREADABLE, f"The folder could not be listed: {self.error}.")
+        return WeightFile(shown, "unknown", 0, content="an unreadable folder", defects=(defect,))
+
 
 class Disk:
     """The file system as it is. ``name`` is always the path of a file in its checkpoint, with ``/``."""
 
-    def listing(self, folder: Path) -> dict[str, bool]:
-        """Name to whether it is a directory, for every entry. Raises ``OSError``."""
-        with os.scandir(folder) as entries:
-            return {entry.name: _is_folder(entry) for entry in entries if entry.name != OWN_FOLDER}
+    has_folder: Callable[[Path], bool] = staticmethod(os.path.isdir)
+    """Whether a directory is there, or a link to one."""
+    weights: Callable[[Path, str], WeightFile] = staticmethod(read_weight_file)
+    config: Callable[[Path, str], ConfigFile] = staticmethod(read_config)
+    index: Callable[[Path, str], ShardIndex] = staticmethod(read_shard_index)
 
     def has_file(self, path: Path) -> bool:
         """Whether something is there that is not a directory, a dangling link included."""
         return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112
 
-    def has_folder(self, path: Path) -> bool:
-        """Whether a directory is there, or a link to one."""
-        # os.path.isdir says no where Path.is_dir raises: on a folder that must not be entered.
-        return os.path.isdir(path)  # noqa: PTH112
+    def folder(self, path: Path) -> Folder:
+        """The directory at ``path``, listed."""
+        error = None
+        try:
+            entries = dict(sorted(self.listing(path).items()))
+        except OSError as refusal:
+            entries = {}
+            error = (refusal.strerror or str(refusal)) if os.path.lexists(path) else None
+        files = {name: None for name, kind in entries.items() if kind in ("file", "link to a file")}
+        by_ending: dict[str, list[str]] = {}
+        for name in files:
+            dot = name.rfind(".")
+            by_ending.setdefault(name[dot:].lower() if dot >= 0 else "", []).append(name)
+        return Folder(
+            path,
+            os.path.basename(os.path.abspath(path)),  # noqa: PTH119 - a tree has very many
+            files.keys(),
+            {name: None for name in entries if name not in files}.keys(),
+            frozenset(name for name, kind in entries.items() if kind in ("link to a file", "link to a folder")),
+            by_ending,
+            error,
+            self,
+        )
+
+    def listing(self, folder: Path) -> dict[str, Kind]:
+        """Name to kind, for every entry. Raises ``OSError``."""
+        with os.scandir(folder) as entries:
+            return {entry.name: _kind(entry) for entry in entries if entry.name != OWN_FOLDER}
 
     def size(self, path: Path) -> int:
         """Bytes, or 0 where nobody can tell."""
@@ -73,18 +127,6 @@ class Disk:
             for name in names:
                 yield name, _head(folder / name if place is None else name, place, nbytes)
 
-    def weights(self, path: Path, name: str) -> WeightFile:
-        """See :func:`~ckpt_doctor.formats.read_weight_file`."""
-        return read_weight_file(path, name)
-
-    def config(self, path: Path, name: str) -> ConfigFile:
-        """See :func:`~ckpt_doctor.formats.read_config`."""
-        return read_config(path, name)
-
-    def index(self, path: Path, name: str) -> ShardIndex:
-        """See :func:`~ckpt_doctor.formats.read_shard_index`."""
-        return read_shard_index(path, name)
-
 
 DISK = Disk()
 """The file system as it is."""
@@ -117,9 +159,12 @@ def _head(path: str | Path, place: int | None, nbytes: int) -> bytes:
         os.close(descriptor)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _kind(entry: os.DirEntry[str]) -> Kind:
     try:
-        return entry.is_dir()
+        is_folder = entry.is_dir()
     except OSError:
         # A link that loops: not a directory, and whoever reads it will say why it cannot be opened.
-        return False
+        is_folder = False
+    if entry.is_symlink():
+        return "link to a folder" if is_folder else "link to a file"
+    return "folder" if is_folder else "file"

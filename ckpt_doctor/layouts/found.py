@@ -16,10 +16,11 @@ class Found(NamedTuple):
     ``claimed`` are the folders below the root that belong to it. ``absent`` marks a save that is named as the newest of
     its run and is gone: only what judges a tree sees it.
 
-    ``variant`` and ``place`` are what the sign by which it was recognised says of it: its title, and where its adapter
-    lies. ``nested`` marks a lone adapter below the folder that was asked for, where a loader would look for it.
-    ``known`` is the checkpoint where it had to be read to tell what it is, and ``unread`` what else lies in the folder
-    of a lone file and is not read.
+    ``variant`` is the title that the sign says by which it was recognised. ``places`` tells for each part of its kind
+    at which of the part's paths it lies, or ``None`` where it is absent; it is empty if all are. ``nested`` marks a
+    lone adapter below the folder that was asked for, where a loader would look for it. ``known`` is the checkpoint
+    where it had to be read to tell what it is, and ``unread`` what else lies in the folder of a lone file and is not
+    read.
     """
 
     kind: Layout
@@ -28,7 +29,7 @@ class Found(NamedTuple):
     claimed: tuple[str, ...] = ()
     absent: bool = False
     variant: str = ""
-    place: str | None = None
+    places: tuple[str | None, ...] = ()
     nested: bool = False
     known: Checkpoint | None = None
     unread: tuple[Unread, ...] = ()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ckpt_doctor.core.checkpoint import Unread
 
-from .folder import Folder
+from .disk import Folder
 
 _VERSION_CONTROL = {".git", ".hg", ".svn", ".bzr", ".jj", ".pijul", "_darcs", "CVS", ".dvc"}
 _HUB_REPOSITORY = re.compile(r"(models|datasets|spaces)--.+")
@@ -22,17 +22,17 @@ OTHER_READER = "this tool does not read this kind"
 def entered(folder: Folder, unread: list[Unread]) -> Iterator[str]:
     """The folders in ``folder`` that are searched; what of the others may hold weights is added to ``unread``."""
     for name in folder.folders:
-        target = folder.disk.link_target(folder.path / name)
-        if target is not None:
-            unread.append(_link(folder, name, target))
+        if name in folder.links:
+            unread.append(_link(folder, name))
         elif (reason := _left_out(folder, name)) is None:
             yield name
         elif reason:
             unread.append(Unread(str(folder.path / name), "folder that is left out", 0, reason))
 
 
-def _link(folder: Folder, name: str, target: str) -> Unread:
+def _link(folder: Folder, name: str) -> Unread:
     # What it leads to is found where it lies; a loop would have no end.
+    target = folder.disk.link_target(folder.path / name)
     reason = f"it leads to {target}, and links to folders are not followed"
     return Unread(str(folder.path / name), "link to a folder", 0, reason)
 
@@ -41,47 +41,40 @@ def _left_out(folder: Folder, name: str) -> str | None:
     """Why a folder is not searched: empty where nobody could miss it, ``None`` where it is searched."""
     if name == "node_modules":
         return ""
-    if name == "blobs" and _HUB_REPOSITORY.fullmatch(folder.name) and folder.has_folder("snapshots"):
+    if name == "blobs" and _HUB_REPOSITORY.fullmatch(folder.name) and "snapshots" in folder.folders:
         return ""  # each is read where a snapshot refers to it; see unused_blobs
-    child = folder.child(name)
-    if name in _VERSION_CONTROL:
-        return _of_version_control(child)
-    if child.has_file("pyvenv.cfg") or child.has_folder("conda-meta"):
-        return ""
-    return None
+    return _of_version_control(folder.disk.folder(folder.path / name)) if name in _VERSION_CONTROL else None
 
 
 def _of_version_control(folder: Folder) -> str:
     stores = {".git": "lfs/objects", ".hg": "largefiles", ".dvc": "cache"}
     store = stores.get(folder.name)
-    if store is not None and folder.has_folder(store):
+    if store is not None and folder.disk.has_folder(folder.path / store):
         return f"version control, with large files in {store}"
-    plain = folder.name != ".git" or folder.has_file("HEAD")
-    return "" if plain else "it is named like version control, and is none"
+    plain = folder.name != ".git" or "HEAD" in folder.files
+    return "" if plain else "its name is that of version control, but it is not"
 
 
 def unused_blobs(folder: Folder) -> Iterator[Unread]:
     """The blobs of a hub cache to which no snapshot refers: downloads that did not end, and leftovers."""
-    if not (_HUB_REPOSITORY.fullmatch(folder.name) and folder.has_folder("blobs") and folder.has_folder("snapshots")):
+    if not (_HUB_REPOSITORY.fullmatch(folder.name) and {"blobs", "snapshots"} <= folder.folders):
         return
-    blobs = folder.child("blobs")
-    used = {Path(target).name for target in _links(folder.child("snapshots"), 8)}
+    blobs = folder.disk.folder(folder.path / "blobs")
+    used = {Path(target).name for target in _links(folder.disk.folder(folder.path / "snapshots"), 8)}
     for name in blobs.files:
         if name not in used and not name.endswith(".lock"):
             ended = not name.endswith(".incomplete")
-            reason = "no snapshot refers to it" if ended else "its download did not end"
+            reason = "no snapshot refers to it" if ended else "its download did not complete"
             path = blobs.path / name
             yield Unread(str(path), "blob of a hub cache", folder.disk.size(path), reason)
 
 
 def _links(folder: Folder, depth: int) -> Iterator[str]:
-    for name in folder.files:
-        target = folder.disk.link_target(folder.path / name)
-        if target is not None:
-            yield target
+    targets = (folder.disk.link_target(folder.path / name) for name in folder.files if name in folder.links)
+    yield from (target for target in targets if target is not None)
     if depth:
         for name in folder.folders:
-            yield from _links(folder.child(name), depth - 1)
+            yield from _links(folder.disk.folder(folder.path / name), depth - 1)
 
 
 def whole_folder(folder: Folder) -> Unread | None:
@@ -96,9 +89,9 @@ def whole_folder(folder: Folder) -> Unread | None:
 def _kind_of_folder(folder: Folder) -> str | None:
     if folder.name.endswith((".mlpackage", ".mlmodelc")):
         return "Core ML model"
-    if folder.has_file("saved_model.pb") or folder.has_file("saved_model.pbtxt"):
+    if "saved_model.pb" in folder.files or "saved_model.pbtxt" in folder.files:
         return "TensorFlow SavedModel"
-    if folder.has_file("_CHECKPOINT_METADATA") or (folder.has_file("_METADATA") and folder.has_file("manifest.ocdbt")):
+    if "_CHECKPOINT_METADATA" in folder.files or {"_METADATA", "manifest.ocdbt"} <= folder.files:
         return "Orbax checkpoint"
     if ".distcp" in folder.by_ending:
         return "distributed checkpoint (torch.distributed.checkpoint)"
@@ -117,9 +110,12 @@ def _size(folder: Folder) -> tuple[int, int]:
 
 
 def grouped(unread: Iterable[Unread]) -> tuple[Unread, ...]:
-    """The same, with many files of one kind in one folder as one: a folder of arrays must not drown a report."""
+    """The same, with paths as they are shown, and with many files of one kind in one folder as one.
+
+    A folder of arrays must not drown a report.
+    """
     groups: dict[tuple[str, str, str], list[Unread]] = {}
-    for item in unread:
+    for item in (item._replace(path=Path(os.path.normpath(item.path)).as_posix()) for item in unread):
         folder = item.path.rpartition("/")[0]
         groups.setdefault((folder, item.kind, item.reason), []).append(item)
     result = []

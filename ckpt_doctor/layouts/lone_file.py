@@ -45,7 +45,7 @@ def given(checkpoint: Checkpoint) -> Found:
 
 def unread_folder(path: Path, shown: str, unread: Iterable[Unread]) -> Found:
     """What stands for a path where nothing was found that could be judged."""
-    return given(Checkpoint(path, shown, KIND, "nothing that this tool reads", (), unread=tuple(unread)))
+    return given(Checkpoint(path, shown, KIND, "nothing this tool reads", (), unread=tuple(unread)))
 
 
 def _of(found: Found, disk: Disk, file: WeightFile) -> Checkpoint:

@@ -13,9 +13,10 @@ from ckpt_doctor.formats.other_kinds import NAMED_ENDINGS, begins_as_torch_zip, 
 
 from . import lone_file
 from .adapters import CONFIG_NAME, is_of_mlx
-from .folder import Folder
+from .disk import Folder
 from .found import Found
 from .left_out import OTHER_READER
+from .leftovers import is_foreign, unread_of
 from .names import (
     NAMED_LIKE_WEIGHTS,
     NEVER_WEIGHTS,
@@ -25,7 +26,6 @@ from .names import (
     is_training_state,
     state_with_tensors,
 )
-from .reading import is_foreign, unread_of
 
 _HEAD = 16
 _LONG_HEAD = 4096
@@ -126,7 +126,7 @@ def _found(folder: Folder, name: str, head: bytes, aside: list[Unread]) -> Found
         return None
     if is_temporary(name):
         if _is_weights(folder, file, name):
-            aside.append(Unread(name, "unfinished file", file.nbytes, "its save or download did not end"))
+            aside.append(Unread(name, "unfinished file", file.nbytes, "its save or download did not complete"))
         return None
     return lone_file.already_read(found, folder.disk, file) if _counts(folder, file, name) else None
 
@@ -156,7 +156,7 @@ def _is_weights(folder: Folder, file: WeightFile, name: str) -> bool:
 
 def _mlx_adapter(folder: Folder) -> Unread | None:
     """The folder as an adapter of mlx-lm: by its config, or where that is absent by its file's name."""
-    alone = folder.has_file("adapters.safetensors") and not folder.has_file(CONFIG_NAME)
+    alone = "adapters.safetensors" in folder.files and CONFIG_NAME not in folder.files
     if not alone and not is_of_mlx(folder):
         return None
     return Unread(".", "mlx-lm adapter", 0, OTHER_READER, whole=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .disk import DISK
-from .folder import Folder
+from .enclosing import LEVELS_UP
 from .loose import lone_files
-from .search import LEVELS_UP, matches_at
+from .search import matches_at
 
 
 def is_part_of_inspected(folder: Path, paths: Iterable[str | os.PathLike[str]]) -> bool:
@@ -23,12 +23,12 @@ def is_part_of_inspected(folder: Path, paths: Iterable[str | os.PathLike[str]]) 
     for root in (here, *here.parents):
         if not any(_are_near(root, path) for path in asked):
             continue
-        for match in matches_at(Folder(root, DISK)):
+        for match in matches_at(DISK.folder(root)):
             inner = {root, *(root / name for name in match.claimed)}
             if any(path in inner or path in root.parents for path in asked):
                 return True
     is_asked = any(path == here or path in here.parents for path in asked)
-    return is_asked and next(lone_files(Folder(here, DISK)), None) is not None
+    return is_asked and next(lone_files(DISK.folder(here)), None) is not None
 
 
 def _folder_of(path: str | os.PathLike[str]) -> Path:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from ckpt_doctor.core.parts import Part, ShardIndex
 
-from .folder import Folder
-from .reading import CheckpointReader, join
+from .contents import Contents
+from .disk import Folder
+from .names import join
 
 # transformers calls its files model.safetensors and pytorch_model.bin, diffusers diffusion_pytorch_model.*; either may
 # have a variant (".fp16"). Any other stem belongs to a model only if an index names it.
@@ -18,6 +19,7 @@ _WEIGHTS = re.compile(
     r"(?P<stem>[\w-]+?)(?:\.(?P<variant>[\w.-]+?))?(?P<shard>-\d+-of-\d+)?\.(?P<ending>safetensors|bin)"
 )
 
+_CONFIG = "config.json"
 _ENDINGS = (".json", ".safetensors", ".bin")
 
 _Unit = tuple[str, str]
@@ -40,27 +42,28 @@ def _is_other_kind(folder: Folder, name: str) -> bool:
     return any(defect.other_kind for defect in folder.disk.weights(folder.path / name, name).defects)
 
 
-def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:
+def model_parts(contents: Contents, directory: str = "") -> list[Part]:
     """A part for each model in ``directory``: usually one, more where variants such as fp16 lie there."""
-    folder = reader.folder(directory)
+    folder = contents.folders[directory]
     indexes: dict[_Unit, list[ShardIndex]] = {}
     for name in folder.files:
         found = _INDEX.fullmatch(name)
         if found and not found["stem"].startswith("adapter_model"):
             key = (_common(found["stem"]), found["late"] or "")
-            indexes.setdefault(key, []).append(reader.index(join(directory, name)))
+            indexes.setdefault(key, []).append(contents.disk.index(folder.path / name, join(directory, name)))
     stems = {*_STEMS, *(stem for stem, _ in indexes)}
     names: dict[_Unit, list[str]] = {unit: [] for unit in indexes}
     for name in folder.files:
         unit = _unit_of(name, stems)
         if unit and not _is_other_kind(folder, name):
             names.setdefault(unit, []).append(name)
-    config = reader.config(join(directory, "config.json"))
-    expected = join(directory, "config.json") if _was_written_with_config(folder) else None
+    config_name = join(directory, _CONFIG)
+    config = contents.disk.config(folder.path / _CONFIG, config_name) if _CONFIG in folder.files else None
+    expected = config_name if _was_written_with_config(folder) else None
     parts = []
     for unit, found_names in sorted(names.items()):
         listed = {shard for index in indexes.get(unit, ()) for shard in index.shards}
-        present = {*found_names, *(shard for shard in listed if folder.has_file(shard))}
+        present = {*found_names, *(shard for shard in listed if shard in folder.files)}
         # safetensors first: that is what the loaders take where both are there.
         ordered = sorted(present, key=lambda name: (not name.endswith(".safetensors"), name))
         parts.append(
@@ -68,7 +71,7 @@ def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:
                 name="model" + (f" ({unit[1]})" if unit[1] else ""),
                 role="model",
                 directory=directory,
-                files=reader.weights(join(directory, name) for name in ordered),
+                files=tuple(contents.weights[join(directory, name)] for name in ordered),
                 active=tuple(join(directory, name) for name in _active(ordered, unit, indexes.get(unit, ()))),
                 expected_files=tuple(join(directory, name) for name in _expected(unit)),
                 config=config,
@@ -85,8 +88,8 @@ def _was_written_with_config(folder: Folder) -> bool:
     accelerate, the hub's mixin and a Trainer whose model is a plain module write weights alone, but then none of them
     writes ``generation_config.json``. Mistral's own releases have ``params.json`` in its place.
     """
-    elsewhere = folder.has_file("params.json") or folder.has_file("adapter_config.json")
-    return folder.has_file("generation_config.json") and not elsewhere
+    elsewhere = "params.json" in folder.files or "adapter_config.json" in folder.files
+    return "generation_config.json" in folder.files and not elsewhere
 
 
 def _active(names: list[str], unit: _Unit, indexes: Iterable[ShardIndex]) -> tuple[str, ...]:

@@ -18,6 +18,15 @@ _TRAINING_STATE = re.compile(
 )
 
 
+def join(folder: str, name: str) -> str:
+    """``folder/name``, or the name alone at the root.
+
+    >>> join("", "a"), join("x", "a")
+    ('a', 'x/a')
+    """
+    return f"{folder}/{name}" if folder else name
+
+
 def is_training_state(name: str) -> bool:
     """Whether a file of this name holds the state of a training run rather than weights to evaluate."""
     return _TRAINING_STATE.fullmatch(name) is not None

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .adapters import holds_adapter
-from .disk import Disk
-from .folder import Folder
+from .disk import Disk, Folder
 from .found import Found
 from .model_files import holds_model
 
@@ -23,7 +22,7 @@ def with_nesting(path: Path, found: Iterable[Found], disk: Disk) -> list[Found]:
     found = list(found)
     here = os.path.abspath(path)
     adapters = [item for item in found if item.kind.nests and os.path.abspath(item.root.parent) == here]
-    if len(adapters) != 1 or folder_of_adapter(Folder(path, disk)) != adapters[0].root.name:
+    if len(adapters) != 1 or folder_of_adapter(disk.folder(path)) != adapters[0].root.name:
         return found
     return [item._replace(nested=item.root == adapters[0].root) for item in found]
 
@@ -34,7 +33,7 @@ def folder_of_adapter(folder: Folder) -> str | None:
     That is so where PEFT's model card or other files lie above it, or where the folder has one of the names that
     training scripts give. A plain folder of checkpoints is none, and neither is that of a whole model.
     """
-    adapters = [name for name in folder.folders if holds_adapter(folder.child(name))]
+    adapters = [name for name in folder.folders if holds_adapter(folder.disk.folder(folder.path / name))]
     if len(adapters) != 1 or holds_adapter(folder) or holds_model(folder):
         return None
     return adapters[0] if adapters[0] in _USUAL or folder.files else None

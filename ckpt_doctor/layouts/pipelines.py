@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ckpt_doctor.core.checkpoint import Unread
 
-from .folder import Folder
+from .disk import Folder
 from .model_files import holds_model
 
 NAME = "model_index.json"
@@ -14,7 +14,7 @@ NAME = "model_index.json"
 
 def incomplete_components(folder: Folder) -> Iterator[Unread]:
     """The components that are named and cannot be judged: their folder, weights or config are not there."""
-    if not folder.has_file(NAME):
+    if NAME not in folder.files:
         return
     index = folder.disk.config(folder.path / NAME, NAME)
     for name, value in (index.data or {}).items():
@@ -27,11 +27,11 @@ def incomplete_components(folder: Folder) -> Iterator[Unread]:
 
 
 def _problem(folder: Folder, name: str) -> str | None:
-    if not folder.has_folder(name):
-        return "and its folder is not there"
-    component = folder.child(name)
-    config = component.has_file("config.json")
+    if name not in folder.folders:
+        return "but its folder is missing"
+    component = folder.disk.folder(folder.path / name)
+    config = "config.json" in component.files
     weights = holds_model(component)
     if weights and not config:
-        return "and it has no config.json"
-    return "and it has no weights" if config and not weights else None
+        return "but it has no config.json"
+    return "but it has no weights" if config and not weights else None

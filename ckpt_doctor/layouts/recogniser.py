@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import posixpath
+import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from pathlib import Path
 
-from ckpt_doctor.core.layout import Layout, LayoutPart, Sign
+from ckpt_doctor.core.layout import Layout, Sign
 
 from .adapters import holds_adapter
-from .folder import Folder
+from .disk import Disk, Folder
 from .found import Found
 from .model_files import holds_model
-from .names import state_folders
-from .reading import join
+from .places import below, claimed, has_file, has_folder, place_of, places
 from .registry import hooks_of
 
 # Endings of the files beside which a lone side file is not taken for a checkpoint.
@@ -33,8 +33,14 @@ def recognised(kind: Layout, folder: Folder, *, forced: bool = False) -> Found |
     sign = _sign(kind, folder, forced=forced)
     if sign is None:
         return None
-    claimed = tuple(dict.fromkeys(_claimed(kind, folder, sign.place)))
-    return Found(kind, folder.path, str(folder.path), claimed, variant=sign.title, place=sign.place)
+    return Found(
+        kind,
+        folder.path,
+        os.path.normpath(folder.path),
+        tuple(dict.fromkeys(claimed(kind, folder, sign))),
+        variant=sign.title,
+        places=places(kind, folder, sign),
+    )
 
 
 def _sign(kind: Layout, folder: Folder, *, forced: bool) -> Sign | None:
@@ -50,25 +56,30 @@ def _sign(kind: Layout, folder: Folder, *, forced: bool) -> Sign | None:
 
 
 def _is_marked(kind: Layout, folder: Folder) -> bool:
-    if any(folder.has_file(path) or folder.has_folder(path) for path in kind.markers):
+    if any(has_file(folder, path) or has_folder(folder, path) for path in kind.markers):
         return True
-    return is_named(kind, folder) and any(place_of(item, folder) is not None for item in kind.parts)
+    return is_named(kind, folder.name) and any(place_of(item, folder) is not None for item in kind.parts)
 
 
-def is_named(kind: Layout, folder: Folder) -> bool:
-    """Whether the folder has the name that the kind's folders usually have."""
-    return kind.folder is not None and fnmatchcase(folder.name, kind.folder)
+def is_named(kind: Layout, name: str) -> bool:
+    """Whether the kind's folders usually have this name.
+
+    >>> from ckpt_doctor.layouts.registry import WEAVER
+    >>> is_named(WEAVER, "weaver"), is_named(WEAVER, "model")
+    (True, False)
+    """
+    return kind.folder is not None and fnmatchcase(name, kind.folder)
 
 
 def _fits(sign: Sign, kind: Layout, folder: Folder, *, forced: bool) -> bool:
     # A search asks this of every folder, and files of these names are seldom there.
-    for path in sign.files:
-        if not folder.has_file(path):
+    for name in sign.files:
+        if name not in folder.files:
             return False
-    for path in sign.folders:
-        if not folder.has_folder(path):
+    for name in sign.folders:
+        if name not in folder.folders:
             return False
-    if (sign.forced and not forced) or (sign.holds and not folder.has_file(sign.holds)):
+    if (sign.forced and not forced) or (sign.holds and sign.holds not in folder.files):
         return False
     return all(met for met, _ in demands(sign, kind, folder, forced=forced))
 
@@ -79,22 +90,22 @@ def demands(sign: Sign, kind: Layout, folder: Folder, *, forced: bool = False) -
     Each is looked at when it is asked for, so a caller that stops at the first unmet one reads no file.
     """
     for path in sign.files:
-        yield folder.has_file(path), ("file", path)
+        yield path in folder.files, ("file", path)
     for path in sign.folders:
-        yield folder.has_folder(path), ("folder", path)
+        yield path in folder.folders, ("folder", path)
     if sign.forced:
         yield forced, ("asked for", kind.name)
     if sign.holds:
-        yield folder.has_file(sign.holds), ("file", sign.holds)
+        yield sign.holds in folder.files, ("file", sign.holds)
     if sign.named:
-        yield is_named(kind, folder), ("name", kind.folder or "")
+        yield is_named(kind, folder.name), ("name", kind.folder or "")
     if not forced:
         for path in sign.unless:
-            yield not (folder.has_folder(path) or folder.has_file(path)), ("absence", path)
+            yield not (path in folder.folders or path in folder.files), ("absence", path)
     for path in sign.adapters:
-        yield holds_adapter(_below(folder, path)), ("adapter", path)
+        yield holds_adapter(below(folder, path)), ("adapter", path)
     for path in sign.models:
-        yield holds_model(_below(folder, path)), ("model", path)
+        yield holds_model(below(folder, path)), ("model", path)
     if sign.alone:
         yield not _other_weights(folder, sign.holds), ("alone", sign.holds)
     if sign.holds:
@@ -110,55 +121,16 @@ def _holds_its_tensors(folder: Folder, kind: Layout, path: str) -> bool:
     return any(tensor.name in known for tensor in folder.disk.weights(folder.path / path, path).tensors)
 
 
-def _claimed(kind: Layout, top: Folder, place: str | None) -> Iterator[str]:
-    """The folders that the files of the layout lie in, and those in which PEFT nests an adapter."""
-    for item in kind.parts:
-        is_placed = place is not None and item.role == "adapter"
-        for path in (str(place),) if is_placed else item.paths:
-            yield from _with_parents(item.folder_of(path))
-            if item.role == "adapter":
-                yield from _beside_adapter(item, path, top)
-    for size in kind.sizes:
-        yield from _with_parents(posixpath.dirname(size.path))
-    if kind.resumes:
-        yield from state_folders(top.folders)
+def telling(kind: Layout, path: Path, disk: Disk) -> Folder | None:
+    """The folder at ``path`` if it bears the name of this kind, or holds a name by which the kind is recognised.
 
-
-def _beside_adapter(item: LayoutPart, path: str, top: Folder) -> Iterator[str]:
-    """The folders below that of an adapter that belong to the checkpoint."""
-    folder = _below(top, path)
-    if path in item.gathers:
-        yield from (join(path, name) for name in folder.folders if holds_adapter(folder.child(name)))
-    elif path:
-        yield from (join(path, name) for name in folder.folders)
-    elif item.name and may_hold_adapter(top.child(item.name)):
-        yield item.name
-
-
-def _with_parents(folder: str) -> Iterator[str]:
-    words = folder.split("/") if folder else []
-    return ("/".join(words[:depth]) for depth in range(1, len(words) + 1))
-
-
-def place_of(item: LayoutPart, top: Folder) -> str | None:
-    """The first of the part's places where something of it lies, or ``None`` if it is nowhere."""
-    return next((path for path in item.paths if _is_at(item, path, top)), None)
-
-
-def _is_at(item: LayoutPart, path: str, top: Folder) -> bool:
-    if item.role == "adapter":
-        folder = _below(top, path)
-        names = folder.folders if path else [item.name] if item.name else []
-        return holds_adapter(folder) or any(may_hold_adapter(folder.child(name)) for name in names)
-    if item.form == "folder":
-        return holds_model(_below(top, path))
-    return top.has_file(path)
-
-
-def _below(top: Folder, path: str) -> Folder:
-    return top.child(path) if path else top
-
-
-def may_hold_adapter(folder: Folder) -> bool:
-    """Whether this folder holds an adapter, or may hold one because it cannot be listed."""
-    return holds_adapter(folder) or (folder.disk.has_folder(folder.path) and folder.listing_error() is not None)
+    A folder above may hold very much, so it is listed only then. If it cannot be listed, it has these names alone.
+    """
+    signs = [(*sign.files, *sign.folders, *sign.adapters, *sign.models, sign.holds) for sign in kind.signs]
+    names = {*kind.markers, kind.config, *(name for sign in signs for name in sign)} - {""}
+    files = dict.fromkeys(name for name in names if disk.has_file(path / name))
+    folders = dict.fromkeys(name for name in names if disk.has_folder(path / name))
+    if not files and not folders and (kind.signs or not is_named(kind, path.name)):
+        return None
+    folder = disk.folder(path)
+    return folder if folder.error is None else folder._replace(files=files.keys(), folders=folders.keys())

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 
-from .disk import Disk
-from .folder import Folder
+from .disk import Disk, Folder
 from .found import Found
 from .lone_file import KIND
 
@@ -37,7 +36,7 @@ def absent_saves(folder: Folder) -> Iterator[Found]:
         shown_name = name
         if name == tracker:
             shown_name, what = f"step {_content(tracker, folder)}", "no save is there"
-        statement = f"{tracker} names {shown_name} as the newest save of this run, and {what}"
+        statement = f"{tracker} names {shown_name} as the newest save of this run, but {what}"
         path = folder.path / name
         shown = os.path.normpath(path)
         checkpoint = Checkpoint(path, shown, KIND, "save that is gone", (), unfinished=(statement,))
@@ -82,8 +81,8 @@ def _spelled_otherwise(number: str, folder: Folder, steps: dict[str, re.Match[st
 def _is_absent(name: str, folder: Folder) -> bool:
     if name not in folder.folders:
         return name not in folder.files
-    inside = folder.child(name)
-    return not inside.files and not inside.folders and inside.listing_error() is None
+    inside = folder.disk.folder(folder.path / name)
+    return not inside.files and not inside.folders and inside.error is None
 
 
 def _content(tracker: str, folder: Folder) -> str:

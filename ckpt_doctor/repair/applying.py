@@ -109,7 +109,7 @@ def _edit_json(draft: Draft, root: Path, action: EditJson) -> None:
     path = _source(draft, root, action.path)
     document = _parsed(draft, root, action.path)
     if not isinstance(document, dict):
-        raise RepairError(f"{action.path} is no JSON object")
+        raise RepairError(f"{action.path} is not a JSON object")
     document = {key: value for key, value in document.items() if key not in action.without}
     draft.entries[path] = Document(_text({**document, **action.values}))
 
@@ -130,11 +130,11 @@ def _source(draft: Draft, root: Path, name: str) -> Path:
     """The absolute path of a file that is there and may be replaced."""
     path = _inside(root, name)
     if not draft.has_file(path):
-        raise RepairError(f"{name} is not there any more")
+        raise RepairError(f"{name} no longer exists")
     if draft.link_target(path) is not None:
         raise RepairError(
-            f"{name} is a link to {draft.link_target(path)}: nothing is written through links, which others may "
-            "share. Copy the checkpoint to a folder of its own first (`cp -rL`)"
+            f"{name} is a link to {draft.link_target(path)}: nothing is written through links. Copy the "
+            "checkpoint to another folder first (`cp -rL`)"
         )
     return path
 
@@ -143,7 +143,7 @@ def _free(draft: Draft, root: Path, name: str) -> Path:
     """The absolute path for a new file, where nothing is."""
     path = _inside(root, name)
     if draft.exists(path):
-        raise RepairError(f"{name} is there already")
+        raise RepairError(f"{name} exists already")
     return path
 
 

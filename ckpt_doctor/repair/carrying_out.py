@@ -48,7 +48,7 @@ class CarryingOut:
     def run(self, base: Path, seen: Seen, *, backup: bool) -> Path | None:
         """Change the files of the checkpoint in ``base``, all or none; the folder of the backup, if there is one.
 
-        Raises ``RepairError``, ``MissingDependencyError`` and ``OSError``.
+        Raises ``RepairError`` and ``OSError``.
         """
         entries = self.plan.draft.entries
         top = Path(os.path.commonpath([base, *(path.parent for path in entries)]))
@@ -77,7 +77,7 @@ class CarryingOut:
         return staged
 
     def _write(self, entry: Entry, place: Path) -> None:
-        """Write one file aside. Raises ``ConversionError``, ``MissingDependencyError`` and ``OSError``."""
+        """Write one file aside. Raises ``ConversionError`` and ``OSError``."""
         if isinstance(entry, Moved) and not entry.copied and try_link(entry.source, place, follow=False):
             return
         descriptor = open_new(place)
@@ -111,7 +111,7 @@ class CarryingOut:
         found = [diagnose(checkpoint, every_rule(self.policy)) for checkpoint in self.place.read(final)]
         for finding in new_errors(self.plan.diagnoses, found):
             raise RepairError(
-                f"what was written is not as it was planned ({finding.code} {finding.message}). Nothing was changed"
+                f"the result differs from the plan ({finding.code} {finding.message}). Nothing was changed"
             )
 
     def _advance(self, nbytes: int) -> None:
@@ -131,7 +131,7 @@ def _refuse_different(path: Path, planned: Iterable[TensorInfo], written: Iterab
     wanted, found = ({(t.name, t.dtype.name, t.shape) for t in tensors} for tensors in (planned, written))
     if wanted != found:
         names = sorted({item[0] for item in wanted ^ found})
-        raise RepairError(f"{path}: {listed(names)} came out otherwise than planned. Nothing was changed")
+        raise RepairError(f"{path}: {listed(names)} differ from the plan. Nothing was changed")
 
 
 def _refuse_full_disk(folder: Path, entries: Mapping[Path, Entry | None]) -> None:

@@ -18,7 +18,7 @@ from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.formats.config_file import config_of
 from ckpt_doctor.formats.shard_index import index_of
 from ckpt_doctor.formats.text_file import parse_json
-from ckpt_doctor.layouts.disk import Disk
+from ckpt_doctor.layouts.disk import Disk, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Draft(Disk):
 
     # What the layouts ask.
 
-    def listing(self, folder: Path) -> dict[str, bool]:
+    def listing(self, folder: Path) -> dict[str, Kind]:
         """See :meth:`Disk.listing`."""
         here = _absolute(folder)
         found = super().listing(folder) if super().has_folder(folder) or not self._is_new_folder(here) else {}
@@ -103,9 +103,9 @@ class Draft(Disk):
                 if entry is None:
                     found.pop(path.name, None)
                 else:
-                    found[path.name] = False
+                    found[path.name] = "file"
             elif entry is not None and here in path.parents:
-                found.setdefault(path.relative_to(here).parts[0], True)
+                found.setdefault(path.relative_to(here).parts[0], "folder")
         return found
 
     def has_file(self, path: Path) -> bool:

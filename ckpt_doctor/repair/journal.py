@@ -86,7 +86,9 @@ def read_journal(folder: Path) -> Journal | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
-        raise RepairError(f"{path} is no journal of ours: nothing was done. Remove {folder} if it is not yours")
+        raise RepairError(
+            f"{path} is not a journal of ckpt-doctor: nothing was done. Remove {folder} if it is not yours"
+        )
     raw = path.read_bytes()
     try:
         data = json.loads(raw)

@@ -12,7 +12,6 @@ from ckpt_doctor.core.actions import Rewrite
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import (
     ConversionError,
-    MissingDependencyError,
     NoCheckpointError,
     PathNotFoundError,
     RepairError,
@@ -59,8 +58,7 @@ class _Debt:
 def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: bool) -> Plan:
     """Plan the repair of what lies at ``place``; ``known`` are its checkpoints as they were read, and scanned.
 
-    Nothing is written. Raises ``MissingDependencyError`` where nothing can be repaired without torch, ``RepairError``
-    where a file cannot be read any more, and ``OSError``.
+    Nothing is written. Raises ``RepairError`` where a file cannot be read any more, and ``OSError``.
     """
     known = list(known)
     draft = Draft(known=known_files(known))
@@ -80,7 +78,6 @@ class _Planner:
         self.tried: set[_Identity] = set()
         self.given_up: list[Rejected] = []
         self.debt: _Debt | None = None
-        self.missing: MissingDependencyError | None = None
 
     def finished(self) -> Plan:
         """The plan, once no fix is left that was not tried. Raises as :func:`plan`."""
@@ -90,8 +87,6 @@ class _Planner:
                 self._attempt(*candidate)
             elif self.debt is not None:
                 self._go_back(self.debt)
-            elif self.missing is not None and not self.plan.steps:
-                raise self.missing
             else:
                 return self.plan
 
@@ -104,9 +99,7 @@ class _Planner:
         trial = self.plan.draft.copy()
         try:
             diagnoses = _try(trial, root, finding, self.place, self.policy)
-        except (ConversionError, RepairError, NoCheckpointError, PathNotFoundError, MissingDependencyError) as error:
-            if isinstance(error, MissingDependencyError):
-                self.missing = error
+        except (ConversionError, RepairError, NoCheckpointError, PathNotFoundError) as error:
             self.plan.rejected.append(Rejected(finding, str(error)))
             return
         objection = self._objection(finding, diagnoses)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.conversion.checking import compare
 from ckpt_doctor.conversion.copying import SourceEndedError
 from ckpt_doctor.conversion.editing import Edit
 from ckpt_doctor.conversion.header import header, in_order
@@ -16,18 +15,19 @@ from ckpt_doctor.conversion.plan import (
     entries_of,
     plan_safetensors,
     read_root,
+    records_of,
     refuse_absent,
     refuse_big_endian,
     refuse_defects,
     slots_of,
 )
-from ckpt_doctor.conversion.slots import Content, slot_of
+from ckpt_doctor.conversion.slots import Content
 from ckpt_doctor.conversion.structure import STRUCTURE
-from ckpt_doctor.conversion.to_bin import StateOf, import_torch, torch_dtype, write_bin, written_tensors
-from ckpt_doctor.conversion.torch_state import build, check_buildable, nested
-from ckpt_doctor.conversion.writing import Advance, gathered, write_content
+from ckpt_doctor.conversion.to_bin import BinPlan, StateOf, plan_bin
+from ckpt_doctor.conversion.torch_state import build, nested
+from ckpt_doctor.conversion.writing import Advance, write_content, write_torch
 from ckpt_doctor.core.actions import SharedBytes, TargetFormat
-from ckpt_doctor.core.dtypes import DType
+from ckpt_doctor.core.dtypes import contiguous_stride
 from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.weight_file import Storage, TensorInfo, WeightFile
 from ckpt_doctor.sources.local_file import FileSource
@@ -52,12 +52,11 @@ def rewritten(
     with FileSource(source) as opened:
         if format == "safetensors":
             content, metadata = _content(opened, entry)
-            nbytes = content.nbytes
+            described = _described(entry, [_own_bytes(tensor) for tensor in _cast(entry)], content.nbytes, metadata)
         else:
-            _check_torch(opened, entry)
-            nbytes = None
-            metadata = {}
-    return Rewritten(source, original, edit, format, entry.metadata, shared, _described(entry, metadata, nbytes))
+            plan = _torch_plan(opened, entry)
+            described = _described(entry, _in_storages(entry, plan), plan.nbytes, None)
+    return Rewritten(source, original, edit, format, entry.metadata, shared, described)
 
 
 def refuse_overflow(entry: Rewritten, names: Iterable[str]) -> None:
@@ -81,7 +80,7 @@ def write(entry: Rewritten, path: Path, target: int, advance: Advance) -> None:
     """Write the file into ``target``, which is the empty file at ``path``, open.
 
     When this returns, every tensor was compared with its source, and the bytes are on the disk. Raises
-    ``ConversionError``, ``MissingDependencyError`` and ``OSError``.
+    ``ConversionError`` and ``OSError``.
     """
     with FileSource(entry.source) as source:
         assert source.fileno is not None
@@ -91,31 +90,31 @@ def write(entry: Rewritten, path: Path, target: int, advance: Advance) -> None:
             content, _ = _content(source, entry)
             write_content(source.fileno, content, target, advance, check=True)
             return
-        file = _kept(entry)
-        casts = entry.edit.casts(entry.original)
-        write_bin(source, file, target, _state_maker(source, entry, file), casts)
-        advance(source.size)
-        with FileSource(path) as written:
-            placed = written_tensors(file, written, casts)
-        compare(source.fileno, target, placed, (), gathered, advance)
-        os.fsync(target)
+        records = records_of(entry.original)
+        write_torch(source.fileno, _torch_plan(source, entry), records, target, path, advance, check=True)
+
+
+def _torch_plan(source: FileSource, entry: Rewritten) -> BinPlan:
+    """The torch file that will be written. Raises ``ConversionError`` for what cannot be one."""
+    refuse_big_endian(entry.original)
+    file = _kept(entry)
+    refuse_absent(file)
+    casts = entry.edit.casts(entry.original)
+    return plan_bin(file, _state_maker(source, entry, file), casts, own=_each_its_own(entry))
+
+
+def _each_its_own(entry: Rewritten) -> bool:
+    # What a safetensors file has once was dropped on purpose, and is put back as it was.
+    return entry.shared == "clone" and not entry.original.is_safetensors
 
 
 def _state_maker(source: FileSource, entry: Rewritten, file: WeightFile) -> StateOf | None:
-    """What makes the object that torch saves; ``None`` for what a safetensors file recorded of it."""
+    """What makes the state dict to be saved; ``None`` for what a safetensors file recorded of it."""
     if entry.original.is_safetensors:
         return None
-    tensors_only = entry.edit.bare
-    root = None if tensors_only else _tree(source, entry)
-
-    def state(tensors: Mapping[str, Any], torch: Any) -> Any:
-        if entry.shared == "clone":
-            tensors = _cloned(tensors)
-        if tensors_only:
-            return nested(file.tensors, tensors)
-        return build(root, tensors, torch)
-
-    return state
+    if entry.edit.bare:
+        return partial(nested, file.tensors)
+    return partial(build, _tree(source, entry))
 
 
 def _kept(entry: Rewritten) -> WeightFile:
@@ -130,19 +129,9 @@ def _tree(source: FileSource, entry: Rewritten) -> Any:
     if entry.edit.plain:
         plain = plain_object(root, entry.original)
         if len(plain.file.tensors) != len(state_tensors(entry.original).tensors):
-            raise ConversionError("some of its tensors cannot be taken out of the objects that they are a part of")
+            raise ConversionError("some of its tensors cannot be separated from the objects that hold them")
         root = plain.tree
     return entry.edit.of_tree(root)
-
-
-def _cloned(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, where no two are one tensor."""
-    seen: set[int] = set()
-    own = {}
-    for name, tensor in tensors.items():
-        own[name] = tensor.clone() if id(tensor) in seen else tensor
-        seen.add(id(tensor))
-    return own
 
 
 def _content(source: FileSource, entry: Rewritten) -> tuple[Content, dict[str, str]]:
@@ -156,58 +145,52 @@ def _content(source: FileSource, entry: Rewritten) -> tuple[Content, dict[str, s
     return Content(header(entries, metadata), slots_of(entries)), metadata
 
 
-def _check_torch(source: FileSource, entry: Rewritten) -> None:
-    """Refuse what could not be written as a torch file with the same content."""
-    torch = import_torch()
-    refuse_big_endian(entry.original)
-    file = _kept(entry)
-    refuse_absent(file)
-    for tensor in file.tensors:
-        slot_of(tensor)  # refuses what its bytes do not say
-        torch_dtype(torch, tensor)
-    if not entry.original.is_safetensors and not entry.edit.bare:
-        check_buildable(_tree(source, entry))
-
-
-def _described(entry: Rewritten, metadata: Mapping[str, str], nbytes: int | None) -> WeightFile:
+def _described(
+    entry: Rewritten, tensors: Sequence[TensorInfo], nbytes: int, metadata: Mapping[str, str] | None
+) -> WeightFile:
     """The new file as its reader will describe it, with what was found out about the values."""
     original = entry.original
-    if entry.edit.plain:
-        original = state_tensors(original)
-    old_names = [tensor.name for tensor in original.tensors if tensor.name not in entry.edit.without]
-    casts = entry.edit.casts(original)
-    tensors = tuple(_own_bytes(tensor, entry, casts) for tensor in entry.edit.of_file(original).tensors)
+    kept = state_tensors(original) if entry.edit.plain else original
+    old_names = [tensor.name for tensor in kept.tensors if tensor.name not in entry.edit.without]
     scans = None
     if original.scans is not None:
         found = original.scans
         scans = {new.name: found[old] for old, new in zip(old_names, tensors, strict=True) if old in found}
         # What is not finite stays so. What became zero is seen when the new file is read.
+        casts = entry.edit.casts(kept)
         scans.update({name: scans[name]._replace(digest=None) for name in casts if name in scans})
     torch = entry.format == "bin"
     return WeightFile(
         path=original.path,
         format="torch-zip" if torch else "safetensors",
-        nbytes=sum(tensor.nbytes for tensor in tensors) if nbytes is None else nbytes,
+        nbytes=nbytes,
         content=original.content,
-        tensors=tensors,
-        metadata=None if torch else metadata,
+        tensors=tuple(tensors),
+        metadata=metadata,
         values={} if entry.edit.bare or not torch else original.values,
         scans=scans,
         plain=original.plain,
     )
 
 
-def _own_bytes(tensor: TensorInfo, entry: Rewritten, casts: Mapping[str, DType]) -> TensorInfo:
-    tensor, uncast = tensor._replace(dtype=casts.get(tensor.name, tensor.dtype)), tensor
-    key: object = tensor.name
-    if entry.format == "bin" and entry.shared == "keep":
-        # Equal views stay one storage; other views of the same bytes get their own.
-        key = (uncast.storage.key, uncast.extent, uncast.dtype.name, tensor.dtype.name, tensor.shape, tensor.stride)
-    strides = []
-    step = 1
-    for size in reversed(tensor.shape):
-        strides.append(step)
-        step *= size
-    return tensor._replace(
-        stride=tuple(reversed(strides)), storage=Storage(str(key), tensor.nbytes, 0), storage_offset=0
-    )
+def _cast(entry: Rewritten) -> list[TensorInfo]:
+    """The tensors that are kept, as they will be called, with the dtypes they will have."""
+    casts = entry.edit.casts(entry.original)
+    return [tensor._replace(dtype=casts.get(tensor.name, tensor.dtype)) for tensor in _kept(entry).tensors]
+
+
+def _own_bytes(tensor: TensorInfo) -> TensorInfo:
+    storage = Storage(tensor.name, tensor.nbytes, 0)
+    return tensor._replace(stride=contiguous_stride(tensor.shape), storage=storage, storage_offset=0)
+
+
+def _in_storages(entry: Rewritten, plan: BinPlan) -> list[TensorInfo]:
+    """The tensors that are kept, as they will lie in the storages of the torch file."""
+    keys = {storage: str(key) for key, storage in enumerate(plan.storages)}
+    result = []
+    for tensor in _kept(entry).tensors:
+        new = plan.tensors[tensor.name]
+        storage = Storage(keys[new.storage], new.storage.slot.nbytes, 0)
+        described = tensor._replace(dtype=new.dtype, shape=new.shape, stride=new.stride, storage=storage)
+        result.append(described._replace(storage_offset=new.offset))
+    return result

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint
-from ckpt_doctor.core.errors import MissingDependencyError, PathNotFoundError, RepairError
+from ckpt_doctor.core.errors import PathNotFoundError, RepairError
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.results import Diagnosis, Report
 from ckpt_doctor.core.wording import complaint
@@ -45,8 +45,8 @@ def fix(
     applies the fixes that may lose something. A dry run plans and writes nothing. Originals are kept in a backup unless
     ``backup`` is unset.
 
-    Raises ``PathNotFoundError``, ``NoCheckpointError``, ``UnknownNameError``, ``MissingDependencyError`` where torch is
-    needed and not there, and ``RepairError`` where nothing could be written; then that checkpoint is as it was.
+    Raises ``PathNotFoundError``, ``NoCheckpointError``, ``UnknownNameError``, and ``RepairError`` where nothing could
+    be written; then that checkpoint is as it was.
     """
     if not os.fspath(path):
         raise PathNotFoundError("the path is empty: is a variable unset?")  # Path("") would be the current directory
@@ -85,7 +85,7 @@ def _fix(
     above = [path, *list(Path(os.path.abspath(path)).parents)[:_LEVELS_UP]]
     rolled_back = [name for folder in above for name in _recover(folder, dry_run=dry_run)]
     if rolled_back and not os.path.lexists(path):
-        raise PathNotFoundError(f"{path} is not there any more: an interrupted repair was taken back")
+        raise PathNotFoundError(f"{path} no longer exists: an interrupted repair was undone")
     below = {folder_of(checkpoint) for checkpoint in discover(path, policy.layout, layouts=policy.layouts)}
     rolled_back += [name for folder in sorted(below) for name in _recover(folder, dry_run=dry_run)]
     outcomes: list[_Outcome] = []
@@ -94,7 +94,7 @@ def _fix(
         work = _Work(place, policy, unsafe=unsafe, progress=progress)
         try:
             outcomes.append(work.do(dry_run=dry_run, backup=backup))
-        except (RepairError, MissingDependencyError) as error:
+        except RepairError as error:
             if len(places) == 1:
                 raise
             # What was done for the others stays done, and has to be told.
@@ -120,10 +120,7 @@ class _Work:
         self.progress = progress
 
     def do(self, *, dry_run: bool, backup: bool) -> _Outcome:
-        """Plan, and unless it is a dry run carry out; what was done.
-
-        Raises ``RepairError`` and ``MissingDependencyError``.
-        """
+        """Plan, and unless it is a dry run carry out; what was done. Raises ``RepairError``."""
         try:
             return self._do(dry_run=dry_run, backup=backup)
         except OSError as error:
@@ -167,7 +164,7 @@ def _recover(base: Path, *, dry_run: bool) -> tuple[str, ...]:
     if not anything or (dry_run and not interrupted):
         return ()
     if dry_run:
-        raise RepairError(f"a repair was interrupted in {base}: `ckpt-doctor fix` takes it back before anything else")
+        raise RepairError(f"a repair was interrupted in {base}: `ckpt-doctor fix` undoes it first")
     with locked(base) as own:
         return recover(own)
 

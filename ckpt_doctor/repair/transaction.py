@@ -52,15 +52,15 @@ def _locked_folder(own: Path) -> FolderLock:
         with contextlib.suppress(FileExistsError):
             own.mkdir()
         if not is_real_folder(own):
-            raise RepairError(f"{own} is in the way: it is not a folder, or a link to one")
+            raise RepairError(f"{own} is not a folder: move it away")
         try:
             return FolderLock(own)
         except BlockingIOError as error:
-            stale = f". If there is none, remove {error.filename}" if error.filename is not None else ""
-            raise RepairError(f"another repair is at work in {own.parent}: wait for its end{stale}") from None
+            stale = f". If none is running, remove {error.filename}" if error.filename is not None else ""
+            raise RepairError(f"another repair is running in {own.parent}: wait until it ends{stale}") from None
         except FileNotFoundError:
             continue  # a conversion that had ended removed it, empty as it was
-    raise RepairError(f"{own}: another process removes it")
+    raise RepairError(f"{own}: another process is removing it. Try again")
 
 
 def recover(own: Path) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ def _replace(base: Path, folder: Path, number: int, replacement: Replacement) ->
             # Unlike a rename, a link never takes the place of a file that has appeared meanwhile.
             linked = try_link(new, path)
         except FileExistsError:
-            raise RepairError(f"{path} appeared meanwhile: something else writes there") from None
+            raise RepairError(f"{path} appeared during the repair: another process writes there") from None
         if not linked:
             new.rename(path)
     else:

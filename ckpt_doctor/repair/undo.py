@@ -26,7 +26,7 @@ def undo(backup: str | os.PathLike[str]) -> tuple[str, ...]:
         return _undo(folder)
     except OSError as error:
         raise RepairError(
-            f"{complaint(error)}. What is not put back yet is in {folder}: the same command goes on"
+            f"{complaint(error)}. The other originals are in {folder}: run the same command again to continue"
         ) from error
 
 
@@ -34,12 +34,12 @@ def _undo(folder: Path) -> tuple[str, ...]:
     if not is_real_folder(folder):
         raise PathNotFoundError(f"{folder} is not a folder")
     if folder.parent.name != OWN_FOLDER or not folder.name.startswith(PREFIX):
-        raise RepairError(f"{folder} is no backup: they are called {OWN_FOLDER}/{PREFIX}…")
+        raise RepairError(f"{folder} is not a backup: backups are called {OWN_FOLDER}/{PREFIX}…")
     base = folder.parent.parent
     with locked(base):
         journal = read_journal(folder)
         if journal is None:
-            raise RepairError(f"{folder} holds no journal: nothing had been changed")
+            raise RepairError(f"{folder} has no journal: nothing was changed")
         if journal.state == DONE:
             take_back(base, folder, journal)
         else:

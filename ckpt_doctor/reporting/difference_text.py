@@ -142,10 +142,10 @@ def _problems(difference: Difference, look: Presentation) -> Iterator[str]:
 
 def _verdict(difference: Difference, look: Presentation) -> Iterator[str]:
     if difference.left_out:
-        left_out = f"not looked at, as no evaluation reads them: {printable(listed(difference.left_out, 6))}"
+        left_out = f"not compared, because no evaluation reads them: {printable(listed(difference.left_out, 6))}"
         yield from wrapped(left_out, look.width)
     if not difference.values:
-        yield "values were not compared: --values does"
+        yield "values were not compared: use --values"
     if difference.equal:
         what = "names, shapes, dtypes and values" if difference.values else "names, shapes and dtypes"
         yield look.paint(f"equal: {counted(difference.common, 'tensor')} with the same {what}", "green")

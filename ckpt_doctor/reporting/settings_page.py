@@ -17,7 +17,7 @@ def lines(file: str | None, passed_over: Sequence[str], settings: Iterable[Setti
 
     yield printable(f"settings file: {file or 'none'}")
     for path in passed_over:
-        yield printable(f"not used, as it lies in a checkpoint that is looked at: {path}")
+        yield printable(f"not used, because it is inside a checkpoint: {path}")
     yield ""
     cells = [
         (info.key, printable(info.default if info.value is None else _shown(info.value)), printable(info.source))

@@ -30,7 +30,7 @@ class AdapterAndModelMixed(Rule):
     A merged model was saved into the folder of the adapter that it was merged from.
 
     ## What to do
-    Keep the two in folders of their own.
+    Keep the two in separate folders.
 
     ## Fix safety
     Unsafe: whoever loads the adapter from this folder must be told its new place.
@@ -52,9 +52,9 @@ class AdapterAndModelMixed(Rule):
         models = [file.path for part in checkpoint.parts_with("model") for file in part.files]
         if adapters and models:
             yield self.finding(
-                f"The adapter {listed(adapters)} and the whole model {listed(models)} lie in one folder: transformers "
-                "takes the adapter and its base model and leaves the whole model unread, other loaders do the reverse. "
-                "Move one of them to a folder of its own.",
+                f"The adapter {listed(adapters)} and the whole model {listed(models)} are in the same folder. "
+                "transformers loads the adapter on its base model and ignores the whole model; other loaders do the "
+                "reverse. Move one of them to another folder.",
                 path=models[0],
                 evidence={"adapter": adapters, "model": models},
                 fix=self.repair(checkpoint, f"move the adapter to {_FOLDER}/", _moves(checkpoint), unsafe=True),

@@ -39,9 +39,9 @@ class AdapterConfigMissing(Rule):
             if part.config_expected is None or part.config is not None or not part.files:
                 continue
             yield self.finding(
-                f"Adapter weights are there ({listed(file.path for file in part.files)}) but no "
-                f"{part.config_expected}. PEFT cannot load them, and lora_alpha is nowhere else. Copy the file "
-                "from the training run.",
+                f"There are adapter weights ({listed(file.path for file in part.files)}) but no "
+                f"{part.config_expected}. PEFT cannot load them without it, and no other file holds lora_alpha. "
+                "Copy the file from the training run.",
                 path=part.config_expected,
                 evidence={"weights": [file.path for file in part.files]},
             )

@@ -10,7 +10,7 @@ from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.adapter_keys import base_module
 
-from ._kit.adapter_view import AdapterView, adapters, lies_in, names_module, wraps_parameters
+from ._kit.adapter_view import AdapterView, adapters, lies_in, names_in, names_module, wraps_parameters
 from ._kit.repairs import setting
 from ._kit.rule import Rule
 
@@ -49,7 +49,7 @@ class AdapterKeysOutsideConfig(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for view in adapters(checkpoint):
-            targets = view.names("target_modules")
+            targets = names_in(view.settings.get("target_modules"))
             # With ensure_weight_tying PEFT also saves the adapter of the module that is tied to a target, and
             # target_parameters wrap modules that need not be named anywhere.
             exempt = view.settings.get("ensure_weight_tying") or view.settings.get("target_parameters")
@@ -96,5 +96,8 @@ def _is_outside(module: str, parameter: str | None, shared: bool, targets: tuple
     if any(names_module(module, target) for target in targets):
         return False
     # IA3 and others list some of their modules apart; a nested parameter is named with its module in front.
-    listed_elsewhere = (*view.names("feedforward_modules"), *view.names("modules_to_save"))
+    listed_elsewhere = (
+        *names_in(view.settings.get("feedforward_modules")),
+        *names_in(view.settings.get("modules_to_save")),
+    )
     return not any(lies_in(f"{module}.", name) for name in listed_elsewhere)

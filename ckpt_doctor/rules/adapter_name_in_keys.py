@@ -16,7 +16,7 @@ from ._kit.rule import Rule
 
 
 class AdapterNameInKeys(Rule):
-    """The adapter's name stands in the names of its tensors.
+    """The names of the adapter's tensors contain the adapter's name.
 
     ## What it does
     Looks for names such as `…q_proj.lora_A.weaver.weight`, where PEFT would have saved `…q_proj.lora_A.weight`.
@@ -61,16 +61,16 @@ class AdapterNameInKeys(Rule):
                 named_so = view.part.name == f"{adapter} adapter"  # the layout's loader uses this name
                 yield self.finding(
                     f"{counted(len(names), 'name')} of {len(view.file.tensors):,} "
-                    f"{'holds' if len(names) == 1 else 'hold'} the adapter's name {adapter} (as in {names[0]}). PEFT "
-                    f"0.21 restores {'it' if len(names) == 1 else 'them'} only if the adapter is loaded under the name "
-                    f"{adapter}; PEFT 0.17 and sentence-transformers never do. Take the name out of the keys.",
+                    f"{'contains' if len(names) == 1 else 'contain'} the adapter's name {adapter} (as in {names[0]}). "
+                    f"PEFT 0.21 restores {'it' if len(names) == 1 else 'them'} only if the adapter is loaded under the "
+                    f"name {adapter}; PEFT 0.17 and sentence-transformers never do. Remove the name from the keys.",
                     path=view.file.path,
                     tensors=names,
                     evidence={"adapter": adapter, "names": len(names)},
                     severity=Severity.WARNING if named_so or adapter == "default" else None,
                     fix=self.repair(
                         checkpoint,
-                        f"take {adapter} out of the names",
+                        f"remove {adapter} from the names",
                         renaming(view.part, view.file, names, partial(_as_saved, as_saved)),
                         unsafe=named_so,
                     ),

@@ -16,7 +16,7 @@ _MAGNITUDE = "lora_magnitude_vector"
 
 
 class AdapterPairIncomplete(Rule):
-    """Of adapter parameters that only work together, one is missing.
+    """Adapter parameters that only work together are incomplete.
 
     ## What it does
     Looks at each adapted module for parameters that come together: `lora_A` with `lora_B`, `hada_w1_a` with
@@ -48,26 +48,26 @@ class AdapterPairIncomplete(Rule):
             if _lacks_its_bank(view):
                 missing.append(_BANK)
                 orphans += [tensor.name for tensor in view.file.tensors]
-            for module, parameters in view.by_module.items():
+            for module, parameters in view.modules.items():
                 alone = {_MAGNITUDE} if set(parameters) == {_MAGNITUDE} else set()
                 for group in (*view.kind.groups, *([(_MAGNITUDE, *view.kind.groups[0])] if alone else [])):
                     there = [parameter for parameter in group if parameter in parameters]
                     if there and len(there) < len(group):
-                        present = parameters[there[0]].name
+                        present = parameters[there[0]]
                         prefix = present[: len(present) - len(there[0])] if present.endswith(there[0]) else f"{module}."
                         missing += [prefix + parameter for parameter in group if parameter not in parameters]
-                        orphans += [parameters[parameter].name for parameter in there]
+                        orphans += [parameters[parameter] for parameter in there]
                 absent = [half for half in _halves(view) if not _has_half(parameters, half)]
                 if absent:
-                    there = [tensor.name for tensor in parameters.values()]
+                    there = list(parameters.values())
                     missing += [f"{there[0].rpartition('.')[0]}.{half}" for half in absent]
                     orphans += there
             if missing:
                 yield self.finding(
-                    f"{counted(len(set(missing)), 'tensor')} of pairs that only work together "
-                    f"{'is' if len(set(missing)) == 1 else 'are'} absent: {listed(sorted(set(missing)))}; the other "
-                    "half is there. The missing half would stay at its initialisation. Save the adapter again from the "
-                    "training run.",
+                    f"{counted(len(set(missing)), 'tensor')} "
+                    f"{'is' if len(set(missing)) == 1 else 'are'} missing: {listed(sorted(set(missing)))}. The other "
+                    "half of each pair is there and does not work alone: the missing half would stay at its "
+                    "initialisation. Save the adapter again from the training run.",
                     path=view.file.path,
                     tensors=missing,
                     evidence={"missing": sorted(set(missing))[:20], "present": sorted(set(orphans))[:20]},
@@ -81,7 +81,7 @@ def _lacks_its_bank(view: AdapterView) -> bool:
     """Whether VeRA's shared projection is absent though the configuration says that it was saved: PEFT then raises."""
     if view.kind is None or view.kind.value != "VERA" or view.settings.get("save_projection") is not True:
         return False
-    return bool(view.by_module) and _BANK not in view.file.by_name
+    return bool(view.modules) and _BANK not in view.file.by_name
 
 
 def _halves(view: AdapterView) -> tuple[str, ...]:

@@ -47,9 +47,9 @@ class AdapterSettingsDiffer(LoadRule):
         live, asked = next(iter(scalings.values()))
         message = (
             f"The model scales the adapter {adapter!r} by {live:.6g} in {counted(len(scalings), 'module')} "
-            f"({listed(list(scalings))}), where the checkpoint's config asks for {asked:.6g} (lora_alpha, r, "
-            "use_rslora): the model computes something else than what was trained. The loader must build the adapter "
-            "from that config, and leave its scaling alone."
+            f"({listed(list(scalings))}), but the checkpoint's config asks for {asked:.6g} (lora_alpha, r, "
+            "use_rslora). The model does not compute what was trained. Build the adapter from that config in the "
+            "loader, and leave its scaling alone."
         )
         shown = list(scalings.items())[:MAX_TENSORS]
         evidence = {name: {"model": scaling.live, "config": scaling.asked} for name, scaling in shown}

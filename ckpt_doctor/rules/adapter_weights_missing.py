@@ -12,7 +12,7 @@ from ._kit.rule import Rule
 
 
 class AdapterWeightsMissing(Rule):
-    """The adapter's weights are not there.
+    """The adapter's weights are missing.
 
     ## What it does
     Looks for `adapter_model.safetensors` or `adapter_model.bin` beside every `adapter_config.json`, and in every folder
@@ -38,7 +38,11 @@ class AdapterWeightsMissing(Rule):
             if part.files or (not part.required and part.config is None):
                 continue
             wanted = part.expected_files[0] if part.expected_files else f"{part.directory}/adapter_model.safetensors"
-            state = "The configuration is there, its weights are not" if part.config else f"There is no {part.name}"
+            state = (
+                "The adapter's configuration is there but its weights are not"
+                if part.config
+                else f"There is no {part.name}"
+            )
             yield self.finding(
                 f"{state}: neither {' nor '.join(part.expected_files)} exists. Copy the weights "
                 "from the training run or save them again.",

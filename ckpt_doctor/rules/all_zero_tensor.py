@@ -19,11 +19,11 @@ class AllZeroTensor(Rule):
 
     ## What it does
     With `--deep`, looks at floating-point tensors with at least two dimensions. Biases, masks and quantisation
-    constants are left alone. Of an adapter, only parameters that never start at zero are looked at: LoRA's `lora_A`,
+    constants are left alone. In an adapter, only parameters that never start at zero are judged: LoRA's `lora_A`,
     `lora_down` and `lora_embedding_B`, and IA3's factors. For the other half of a LoRA, see CKD602.
 
     ## Why is this bad?
-    A layer with such a weight passes nothing on, and a LoRA with such a half does nothing. It loads without a word.
+    A layer with such a weight passes nothing on, and a LoRA with such a half does nothing. It loads without an error.
 
     ## Example
     `torch.zeros` or `torch.empty` placeholders that were never filled; parameters sharded by ZeRO-3 or FSDP that were
@@ -47,7 +47,7 @@ class AllZeroTensor(Rule):
                 zero = [tensor.name for tensor in file.tensors if _is_zero_weight(file, tensor)]
                 zero = _without_adapter_parameters(zero)
                 if zero:
-                    matrices = counted(len(zero), "weight matrix holds", "weight matrices hold")
+                    matrices = counted(len(zero), "weight matrix contains", "weight matrices contain")
                     yield self.finding(
                         f"{matrices} only zeros, of {counted(len(file.tensors), 'tensor')} in the file: "
                         f"{listed(zero)}. Compare with the model in the training run, and save again.",

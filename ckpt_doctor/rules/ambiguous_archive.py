@@ -20,7 +20,7 @@ class AmbiguousArchive(DefectRule):
     once.
 
     ## Why is this bad?
-    What was judged need not be what is loaded: which of the two things a program reads depends on the program.
+    The tool may have judged other bytes than a loader reads: programs differ in which of the two they take.
     `torch.save` never writes such a file.
 
     ## Example
@@ -34,7 +34,7 @@ class AmbiguousArchive(DefectRule):
     name = "ambiguous-archive"
     severity = Severity.ERROR
     kinds = (DefectKind.AMBIGUOUS_ARCHIVE,)
-    advice = "torch.save writes no such file: do not load it, and get it again from a source that you trust."
+    advice = "torch.save never writes such a file. Do not load it; get it again from a source that you trust."
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
         """An error everywhere: whoever opens the file is at risk."""

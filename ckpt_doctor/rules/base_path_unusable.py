@@ -26,8 +26,8 @@ class BasePathUnusable(Rule):
     Looks at `base_model_name_or_path`: it should be a hub id or a folder that exists here.
 
     ## Why is this bad?
-    `AutoPeftModel.from_pretrained` and most servers load the base model from there. Whoever loads the adapter onto a
-    model of their own does not need it.
+    `AutoPeftModel.from_pretrained` and most servers load the base model from there. A loader that gets the base model
+    from elsewhere does not need it.
 
     ## Example
     `"base_model_name_or_path": "/home/trainer/models/qwen"`.
@@ -60,8 +60,8 @@ class BasePathUnusable(Rule):
                 continue
             state = f"is {base!r}, which has no config.json on this machine" if base else "is empty"
             yield self.finding(
-                f"base_model_name_or_path {state}. Loaders that fetch the base model by this name will fail: write its "
-                "hub id there, or hand them the base model.",
+                f"base_model_name_or_path {state}. Loaders that fetch the base model by this name fail. Write its hub "
+                "id there, or give the loader the base model.",
                 path=part.config.path,
                 evidence={"base_model_name_or_path": base},
                 fix=self._fix(checkpoint, part, base),

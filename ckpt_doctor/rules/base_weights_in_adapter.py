@@ -11,7 +11,7 @@ from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.adapter_keys import AdapterKey, base_module
 
-from ._kit.adapter_view import AdapterView, adapters, lies_in
+from ._kit.adapter_view import AdapterView, adapters, lies_in, names_in
 from ._kit.rule import Rule
 from .modules_to_save_missing import automatic_heads
 
@@ -37,8 +37,8 @@ class BaseWeightsInAdapter(Rule):
 
     ## What it does
     Looks for tensors without an adapter parameter in their name that neither `bias`, `modules_to_save`, a task's head
-    nor saved embeddings explain. Whether the base has a module that lies apart from those that are adapted, such as a
-    value head, is not in the files: then both possibilities are named, and no fix is offered.
+    nor saved embeddings explain. The files do not tell if the base has a module outside the adapted ones, such as a
+    value head. The message then names both cases, and there is no fix.
 
     ## Why is this bad?
     PEFT loads them too, and they silently overwrite the base model's weights, also those of a better base or of another
@@ -76,9 +76,10 @@ class BaseWeightsInAdapter(Rule):
             apart = [key.name for key in found if _root(key) not in _adapted_roots(view)]
             if apart:
                 yield self.finding(
-                    f"{counted(len(apart), 'tensor')} of {len(view.file.tensors):,} ({listed(apart)}) belong to a "
-                    "module that is neither adapted nor named in modules_to_save. PEFT drops them without a word where "
-                    f"the base has no such module, and overwrites it where it has one. {_advice(apart)}",
+                    f"{counted(len(apart), 'tensor')} of {len(view.file.tensors):,} ({listed(apart)}) "
+                    f"{'belongs' if len(apart) == 1 else 'belong'} to a module that is neither adapted nor named in "
+                    "modules_to_save. If the base has such a module, PEFT overwrites it; if not, PEFT drops the "
+                    f"tensors silently. {_advice(apart)}",
                     path=view.file.path,
                     tensors=apart,
                     evidence={"tensors": len(apart), "bytes": sum(view.file.by_name[name].nbytes for name in apart)},
@@ -87,9 +88,10 @@ class BaseWeightsInAdapter(Rule):
                 tensors = view.file.by_name
                 size = sum(tensors[name].nbytes for name in names)
                 yield self.finding(
-                    f"{counted(len(names), 'tensor')} of {len(view.file.tensors):,} ({size:,} bytes) belong to the "
-                    f"base model: {listed(names)}. On loading they silently overwrite it. Save with save_pretrained, "
-                    "or drop them if the base model itself was not trained.",
+                    f"{counted(len(names), 'tensor')} of {len(view.file.tensors):,} ({size:,} bytes) "
+                    f"{'belongs' if len(names) == 1 else 'belong'} to the base model: {listed(names)}. Loading the "
+                    "adapter silently overwrites the base model's. Save with save_pretrained, or drop "
+                    f"{'it' if len(names) == 1 else 'them'} if the base model itself was not trained.",
                     path=view.file.path,
                     tensors=names,
                     evidence={"tensors": len(names), "bytes": size},
@@ -114,7 +116,7 @@ def _adapted_roots(view: AdapterView) -> set[str]:
 def _advice(names: list[str]) -> str:
     if any("v_head." in name for name in names):
         return "v_head is the value head of TRL's AutoModelForCausalLMWithValueHead: load the adapter with that class."
-    return "Load the adapter into the class that it was trained in, or add the module to modules_to_save."
+    return "Load the adapter into the class it was trained in, or add the module to modules_to_save."
 
 
 def _explained(key: AdapterKey, view: AdapterView) -> bool:
@@ -122,7 +124,7 @@ def _explained(key: AdapterKey, view: AdapterView) -> bool:
     words = key.module.split(".")
     if view.settings.get("bias") not in (None, "none") and words[-1] == "bias":
         return True
-    saved = (*view.names("modules_to_save"), *automatic_heads(view.settings))
+    saved = (*names_in(view.settings.get("modules_to_save")), *automatic_heads(view.settings))
     # PEFT wraps every module whose path ends in the given text, also in the middle of a component.
     if any(lies_in(key.module, module) or any(word.endswith(module) for word in words) for module in saved):
         return True

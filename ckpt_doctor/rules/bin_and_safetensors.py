@@ -29,8 +29,8 @@ class BinAndSafetensors(Rule):
     torch file spells out are no difference.
 
     ## Why is this bad?
-    PEFT and transformers read the safetensors file and ignore the other without a word. Saving one format does not
-    delete the other's file: after a second save with `safe_serialization=False` the *older* weights are loaded.
+    PEFT and transformers read the safetensors file and silently ignore the other. Saving one format does not delete the
+    other's file: after a second save with `safe_serialization=False` the *older* weights are loaded.
 
     ## Example
     A run saved safetensors first and `.bin` later into the same folder.
@@ -69,7 +69,7 @@ class BinAndSafetensors(Rule):
     ) -> Finding:
         kept, other = (torch, safe) if policy.expected_format(checkpoint.kind) == "bin" else (safe, torch)
         message = (
-            f"{listed((file.path for file in safe), 1)} and {listed((file.path for file in torch), 1)} are both there. "
+            f"{listed((file.path for file in safe), 1)} and {listed((file.path for file in torch), 1)} both exist. "
             "PEFT and transformers read safetensors and ignore the other. "
         )
         unknown = [file.path for file in (*safe, *torch) if not file.readable]
@@ -78,14 +78,14 @@ class BinAndSafetensors(Rule):
         if result is None:
             message += f"They cannot be compared: {listed(unknown, 1)} is damaged."
         elif result.agree:
-            values = "" if result.all_compared else "; use --deep to compare the values"
+            values = "" if result.all_compared else ". Use --deep to compare the values"
             equal = "values, " if not values else ""
             message += f"They agree in {equal}names, shapes and dtypes of {counted(result.common, 'tensor')}{values}."
             known = not values
         else:
             known = True
             differences = result.differences("safetensors", "the torch file")
-            message += f"They differ: {differences}. Find out which is of the run that you mean."
+            message += f"They differ: {differences}. Find out which one comes from the run you want."
         if known:
             keep, away = (listed((file.path for file in side), 1) for side in (kept, other))
             fix = self.repair(

@@ -34,4 +34,4 @@ class ChecksumMismatch(DefectRule):
     severity = Severity.ERROR
     needs = "tensor bytes"
     kinds = (DefectKind.CHECKSUM,)
-    advice = "torch would load it without a word. Copy or download the file again."
+    advice = "torch loads it without an error. Copy or download the file again."

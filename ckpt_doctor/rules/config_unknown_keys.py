@@ -8,7 +8,7 @@ from ckpt_doctor.core.actions import EditJson
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.policy import Policy
-from ckpt_doctor.core.wording import counted, listed
+from ckpt_doctor.core.wording import listed
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PEFT_VERSION
 
 from ._kit.rule import Rule
@@ -24,7 +24,7 @@ class ConfigUnknownKeys(Rule):
 
     ## Why is this bad?
     An older PEFT raises `LoraConfig.__init__() got an unexpected keyword argument`; a recent one warns and ignores the
-    key, and with it whatever the key changed in training.
+    key, and so does not compute what was trained.
 
     ## Example
     A configuration of a fork of PEFT with a key for its own variant of LoRA.
@@ -57,9 +57,10 @@ class ConfigUnknownKeys(Rule):
                 newer = is_newer(settings)
                 writer = f" It was written by PEFT {settings['peft_version']}." if newer else ""
                 yield self.finding(
-                    f"{counted(len(unknown), 'key')} that no {kind.value} configuration up to PEFT {PEFT_VERSION} has: "
-                    f"{listed(unknown, 5)}.{writer} Older versions refuse the file, others ignore the key. Evaluate "
-                    "with the PEFT that wrote it.",
+                    f"No {kind.value} configuration up to PEFT {PEFT_VERSION} has "
+                    f"{'this key' if len(unknown) == 1 else f'these {len(unknown):,} keys'}: "
+                    f"{listed(unknown, 5)}.{writer} Some versions of PEFT refuse the file, others ignore the key. "
+                    "Evaluate with the PEFT version that wrote it.",
                     path=part.config.path,
                     evidence={"keys": unknown[:20], "known_version": PEFT_VERSION},
                     severity=Severity.NOTE if newer else None,

@@ -55,7 +55,7 @@ class ConfigUnreadable(Rule):
                 continue
             if config.data is None:
                 yield self.finding(
-                    f"It cannot be read: {config.error}. Copy the file from the training run.",
+                    f"The file cannot be read: {config.error}. Copy it from the training run.",
                     path=path,
                     evidence={"error": config.error},
                 )
@@ -68,8 +68,8 @@ class ConfigUnreadable(Rule):
         if kind is None:
             keys = listed(map(str, config.data), 5) or "nothing"
             yield self.finding(
-                f"It is JSON, but not an adapter's configuration: there is no peft_type (it holds {keys}). Copy the "
-                "file from the training run.",
+                f"The file is JSON but not an adapter's configuration: it has no peft_type (its keys: {keys}). Copy "
+                "the file from the training run.",
                 path=path,
                 evidence={"keys": list(map(str, config.data))[:20]},
             )
@@ -77,13 +77,13 @@ class ConfigUnreadable(Rule):
             newer = is_newer(config.data)
             removed = REMOVED_TYPES.get(str(kind))
             yield self.finding(
-                f"The peft_type {kind!r} is none that PEFT {PEFT_VERSION} has. "
+                f"PEFT {PEFT_VERSION} has no peft_type {kind!r}. "
                 + (
-                    f"The file was written by PEFT {config.data['peft_version']}: its keys could not be checked."
+                    f"PEFT {config.data['peft_version']} wrote the file: this tool cannot check its keys."
                     if newer
-                    else f"The last version that reads it is {removed}: load it with that one."
+                    else f"The last version that reads it is {removed}: load it with that version."
                     if removed
-                    else "PEFT will refuse it. Correct it, or copy the file from the training run."
+                    else "PEFT refuses the file. Correct it, or copy the file from the training run."
                 ),
                 path=path,
                 evidence={"peft_type": str(kind), "known_version": PEFT_VERSION},

@@ -51,7 +51,7 @@ class ContractConfigDiffers(ContractRule):
         only_base = all(item.name == BASE_MODEL for item in part.config)
         advice = f"Take configuration and weights from one run; {self.renewing(part, checkpoint)}"
         yield self.finding(
-            f"{count} other than {part.contract} pins: {shown}. "
+            f"{count} {'differs' if len(part.config) == 1 else 'differ'} from {part.contract}: {shown}. "
             f"{'Nothing to do if both mean the same model.' if only_base else advice}",
             path=part.config_path,
             evidence={"settings": {item.name: {"pinned": item.pinned, "found": item.found} for item in part.config}},

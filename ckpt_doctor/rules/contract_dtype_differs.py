@@ -41,7 +41,7 @@ class ContractDtypeDiffers(ContractRule):
         for path, changes in by_file(part.dtypes).items():
             shown = listed(f"{item.name} is {item.found} instead of {item.pinned}" for item in changes)
             yield self.finding(
-                f"{counted(len(changes), 'tensor')} of another dtype than {part.contract} pins: {shown}. "
+                f"{counted(len(changes), 'tensor differs', 'tensors differ')} in dtype from {part.contract}: {shown}. "
                 f"Save it again in the dtypes of the contract; {self.renewing(part, checkpoint)}",
                 path=path,
                 tensors=[item.name for item in changes],

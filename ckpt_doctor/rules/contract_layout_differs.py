@@ -28,8 +28,7 @@ class ContractLayoutDiffers(ContractRule):
     its weight files without the folder.
 
     ## What to do
-    Inspect the folder that is meant. Where a tree holds several kinds, `--layout` picks one of them.
-    """
+    Inspect the folder that is meant. If a tree holds several kinds, `--layout` picks one of them."""
 
     code = "CKD857"
     name = "contract-layout-differs"

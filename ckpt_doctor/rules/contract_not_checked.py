@@ -18,14 +18,14 @@ class ContractNotChecked(ContractRule):
 
     ## What it does
     With `--against`, says which parts, settings or values could not be read, and so not be compared. This ignores
-    `--ignore` and `--fail-on never`: what was not compared is never green. Where the contract pins values and only
-    `--deep` is not given, it is a note.
+    `--ignore` and `--fail-on never`: what was not compared is never green. If the contract pins values and only
+    `--deep` is missing, it is a note.
 
     ## Why is this bad?
     Whatever departs from the contract there was not found.
 
     ## Example
-    The adapter is cut off, so that nobody knows which tensors it held.
+    The adapter is cut off: its list of tensors is lost.
 
     ## What to do
     See the other findings for what is wrong with the file. For values, inspect with `--deep`.
@@ -43,8 +43,8 @@ class ContractNotChecked(ContractRule):
         if comparison is not None and valued and not policy.deep:
             command = shell("inspect", checkpoint.path, "--deep", "--against", contract_file(comparison.contract))
             yield self.finding(
-                f"{comparison.contract} pins the values of {counted(valued, 'tensor')}, and they were not compared. "
-                f"That takes reading them all: `{command}`",
+                f"The values of {counted(valued, 'tensor')} were not compared with {comparison.contract}. "
+                f"Read and compare them all: `{command}`",
                 evidence={"valued": valued},
                 severity=Severity.NOTE,
             )

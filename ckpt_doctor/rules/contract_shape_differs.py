@@ -40,7 +40,7 @@ class ContractShapeDiffers(ContractRule):
         for path, changes in by_file(part.shapes).items():
             shown = listed(f"{item.name} is {shape(item.found)} instead of {shape(item.pinned)}" for item in changes)
             yield self.finding(
-                f"{counted(len(changes), 'tensor')} of another shape than {part.contract} pins: {shown}. "
+                f"{counted(len(changes), 'tensor differs', 'tensors differ')} in shape from {part.contract}: {shown}. "
                 f"Load it with the settings of its training; {self.renewing(part, checkpoint)}",
                 path=path,
                 tensors=[item.name for item in changes],

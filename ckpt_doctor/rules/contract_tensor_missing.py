@@ -17,14 +17,14 @@ class ContractTensorMissing(ContractRule):
     """A tensor that the contract pins is not in the checkpoint.
 
     ## What it does
-    With `--against`, looks for every tensor of the contract in the same part of the checkpoint, in whatever format and
-    in however many files that part was saved. A whole part that is absent counts with all of its tensors.
+    With `--against`, looks for every tensor of the contract in the same part of the checkpoint. Format and number of
+    files may differ. A whole part that is absent counts with all of its tensors.
 
     A further name of a tensor that is there is only a note where loaders tie the two again: output embeddings of a
     model, and names that the metadata of a safetensors file says were dropped.
 
     ## Why is this bad?
-    A loader leaves the parameter as it was, often without a word, and the evaluation measures a mixture.
+    A loader leaves the parameter as it was, often silently, and the evaluation measures a mixture.
 
     ## Example
     A later run no longer trained the latents, and its `projections.pt` holds the two projections alone.
@@ -53,8 +53,8 @@ class ContractTensorMissing(ContractRule):
         if part.tied:
             shown = listed(f"{name} = {other}" for name, other in part.tied)
             yield self.finding(
-                f"{counted(len(part.tied), 'tensor')} of {part.contract} had the values of another one, and only that "
-                f"is here: {shown}. Nothing to do where the loader ties them again.",
+                f"{counted(len(part.tied), 'tensor')} of {part.contract} had the same values as another tensor, and "
+                f"only that other one is here: {shown}. Nothing to do if the loader ties them again.",
                 path=part.path,
                 tensors=[name for name, _ in part.tied],
                 evidence={"part": part.name, "role": part.role, "tied": dict(part.tied[:20])},

@@ -18,11 +18,11 @@ class ContractTensorUnexpected(ContractRule):
 
     ## What it does
     With `--against`, lists the tensors of every part that an evaluation reads and that the contract does not name.
-    Further names of a tensor that it does name are left alone, and so are training state and adapters that merely lie
-    beside the one that is meant.
+    Further names of a tensor that it does name are left alone, and so are training state and other adapters in the
+    folder.
 
     ## Why is this bad?
-    It depends on the loader: it drops them without a word, loads them over weights that were meant to stay, or raises
+    It depends on the loader: it drops them silently, loads them over weights that were meant to stay, or raises
     `Unexpected key(s) in state_dict`.
 
     ## Example

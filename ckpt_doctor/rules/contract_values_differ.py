@@ -25,7 +25,7 @@ class ContractValuesDiffer(ContractRule):
     These are not the weights that were locked: another step of the run, another run, or a damaged copy.
 
     ## Example
-    The evaluation of a paper is repeated, and somebody saved over the checkpoint in the meantime.
+    A paper's evaluation is repeated, but a later run overwrote the checkpoint.
 
     ## What to do
     Find the checkpoint that was locked. `ckpt-doctor diff --values` says how far two checkpoints lie apart.
@@ -43,8 +43,8 @@ class ContractValuesDiffer(ContractRule):
             paths.setdefault(path, []).append(name)
         for path, names in paths.items():
             yield self.finding(
-                f"{counted(len(names), 'tensor')} of other values than {part.contract} pins: {listed(names)}. "
-                f"Find the one that was locked; {self.renewing(part, checkpoint)}",
+                f"{counted(len(names), 'tensor differs', 'tensors differ')} in value from {part.contract}: "
+                f"{listed(names)}. Find the checkpoint that was locked; {self.renewing(part, checkpoint)}",
                 path=path,
                 tensors=names,
                 evidence={"part": part.name, "valued": part.valued},

@@ -68,8 +68,8 @@ class DefaultLoadRefuses(Rule):
     again, allow the names that the message lists, or keep the tensors and plain values only.
 
     ## Fix safety
-    Unsafe: numpy scalars, paths, sets and configurations become the plain values that they stand for. What has no plain
-    form is left out, and the title of the fix names it.
+    Unsafe: numpy scalars, paths, sets and configurations become the plain values that they stand for. Values without a
+    plain form are dropped; the title of the fix names them.
 
     ## References
     pytorch/pytorch#137394
@@ -126,14 +126,14 @@ def _message(file: WeightFile, part: Part, names: list[str], allowed: list[str],
     causes = {refusal.cause for refusal in file.refusals}
     parts = [f"torch.load refuses the file by default (weights_only=True): it stops at {_first(file.refusals)}."]
     if _severity(part, file) is Severity.ERROR:
-        parts.append(f"{_READERS[part.role]} in this way.")
+        parts.append(f"{_READERS[part.role]} that way.")
     if len(names) > 1:
-        parts.append(f"It would stop at {counted(len(names), 'name')} in all, in this order: {listed(names, 20)}.")
-    parts.append("None of this is dangerous.")
+        parts.append(f"It refuses {counted(len(names), 'name')} in all, in this order: {listed(names, 20)}.")
+    parts.append("Nothing in the file is dangerous.")
     if "opcode" in causes:
         parts.append("No list of allowed names helps: save the file again with torch.save and its default protocol, 2.")
     elif "storage" in causes:
-        parts.append("No torch reads this in the format from before 1.6: save it again in the current format.")
+        parts.append("No version of torch reads this in the format from before 1.6. Save it in the current format.")
     elif hopeless:
         parts.append(
             f"add_safe_globals does not help against {listed(hopeless, 20)}: save plain dictionaries, lists and values."

@@ -49,7 +49,7 @@ class DoraMagnitudeMismatch(Rule):
                 continue
             modules = {
                 module: set(parameters)
-                for module, parameters in view.by_module.items()
+                for module, parameters in view.modules.items()
                 if any(parameter.startswith("lora_") for parameter in parameters)
             }
             with_vector = sorted(module for module, own in modules.items() if any(map(_is_magnitude, own)))

@@ -31,8 +31,7 @@ class DoublePeftPrefix(Rule):
 
     MemGen's own `from_pretrained` (KANABOON1/MemGen, a1b7397) wraps a model that is adapted already, and so does every
     save after such a load, as that of a second stage. Only the same `from_pretrained` restores these names: it asks for
-    the additional `model.` too. It restores no other names, so that the finding is a warning there, and there is no
-    fix.
+    the additional `model.` too. It restores no other names: the finding is a warning there, without a fix.
 
     ## Example
     `get_peft_model` was called on a model that had been wrapped already.
@@ -62,9 +61,10 @@ class DoublePeftPrefix(Rule):
                 names = [tensor.name for tensor in file.tensors if tensor.name.startswith(PREFIX * 2)]
                 if names:
                     yield self.finding(
-                        f"{counted(len(names), 'name')} of {len(file.tensors):,} begin with {PREFIX} twice: the "
-                        "adapter was saved from a PeftModel inside a PeftModel, and on the base model none of them "
-                        "finds its parameter. Remove one of the two.",
+                        f"{counted(len(names), 'name')} of {len(file.tensors):,} "
+                        f"{'begins' if len(names) == 1 else 'begin'} with {PREFIX} twice: the adapter was saved from a "
+                        "PeftModel inside a PeftModel. On the base model they match no parameter. Remove one of the "
+                        "two prefixes.",
                         path=file.path,
                         tensors=names,
                         evidence={"names": len(names), "tensors_in_file": len(file.tensors)},

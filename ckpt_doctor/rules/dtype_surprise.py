@@ -23,8 +23,8 @@ class DtypeSurprise(Rule):
 
     ## What it does
     Compares the dtype of most of a model's weights with `dtype` (or `torch_dtype`) in `config.json`, and the dtypes of
-    an adapter's tensors with each other. Where a variant (`model.fp16.safetensors`) lies in the same folder and has the
-    dtype of the configuration, the other files are left alone: the last save wrote the configuration.
+    an adapter's tensors with each other. If a variant (`model.fp16.safetensors`) in the same folder has the dtype of
+    the configuration, the other files are not judged: the last save wrote the configuration.
 
     ## Why is this bad?
     A model in float32 takes twice the disk and memory of the bfloat16 that its configuration promises. Mixed dtypes in
@@ -68,7 +68,7 @@ class DtypeSurprise(Rule):
         names = [tensor.name for tensor in part.tensors if tensor.dtype.name == rare]
         amounts = ", ".join(f"{byte_size(size)} of {dtype}" for dtype, size in sizes.most_common())
         return self.finding(
-            f"The adapter mixes dtypes: {amounts}; {rare} in {listed(names)}. Nothing to do if that is meant to be so.",
+            f"The adapter mixes dtypes: {amounts}; {rare} in {listed(names)}. Nothing to do if this is intended.",
             path=part.preferred[0].path,
             tensors=names,
             evidence={"bytes": dict(sizes)},
@@ -86,8 +86,8 @@ class DtypeSurprise(Rule):
             return
         if promised in _WIDE and usual != promised and size > 0.5 * sum(sizes.values()):
             yield self.finding(
-                f"config.json says {promised}, and {byte_size(size)} of {byte_size(sum(sizes.values()))} are {usual}: "
-                f"loaders that follow the configuration cast while loading. Save again in {promised}, or correct the "
+                f"config.json says {promised}, but {byte_size(size)} of {byte_size(sum(sizes.values()))} are {usual}. "
+                f"Loaders that follow the configuration cast the weights. Save again in {promised}, or correct the "
                 "configuration.",
                 path=part.preferred[0].path,
                 evidence={"configured": promised, "bytes": dict(sizes)},

@@ -70,15 +70,15 @@ class DuplicateAcrossShards(Rule):
         differing = [name for name, equal in verdicts.items() if equal is False]
         unknown = [name for name, equal in verdicts.items() if equal is None]
         first = next(iter(repeated))
-        message = f"{counted(len(repeated), 'tensor')} in more than one shard: {listed(repeated)}; the first in "
-        message += f"{listed(file.path for file, _ in repeated[first])}. The shard that is read last wins. "
+        message = f"{counted(len(repeated), 'tensor is', 'tensors are')} in more than one shard: {listed(repeated)}. "
+        message += f"{first} is in {listed(file.path for file, _ in repeated[first])}. The last shard read wins. "
         fix = None
         if differing:
             message += f"{len(differing):,} differ ({listed(differing)}): save or download the shards again."
         elif unknown:
-            message += "Inspect with --deep to learn whether the copies are equal."
+            message += "Use --deep to compare the copies."
         else:
-            message += "The copies are equal, so all but one can go."
+            message += "The copies are equal: keep one."
             fix = self.repair(checkpoint, "keep one copy of each", _without_copies(repeated, index), deep=True)
         yield self.finding(
             message,

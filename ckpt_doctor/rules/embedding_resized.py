@@ -71,14 +71,14 @@ def resized_message(tensors: Collection[str], rows: int, base: int, tokenizer: T
     have = "has" if len(tensors) == 1 else "have"
     if tensors:
         message = f"{counted(len(tensors), 'tensor')} ({listed(tensors)}) {have} {counted(rows, 'row')}, one for each "
-        message += f"token, and the base has {base:,}: PeftModel.from_pretrained raises a size mismatch. "
+        message += f"token, but the base has {base:,}: PeftModel.from_pretrained raises a size mismatch. "
     else:
-        message = f"trainable_token_indices names token {rows - 1:,}, and the embedding of the base has {base:,} rows: "
+        message = f"trainable_token_indices names token {rows - 1:,}, but the embedding of the base has {base:,} rows: "
         message += "PeftModel.from_pretrained raises an IndexError. "
     if tokenizer is None:
-        message += "There is no tokenizer in the adapter's folder by which AutoPeftModel could resize the base. "
+        message += "The adapter's folder has no tokenizer, so AutoPeftModel does not resize the base either. "
     elif tokenizer.length is not None:
-        message += f"The tokenizer in the adapter's folder has {tokenizer.length:,} tokens, and AutoPeftModel resizes "
-        message += "only a smaller base, and only to that number. "
-    message += f"Call base.resize_token_embeddings({rows}) before the adapter is loaded, or name a base with {rows:,} "
+        message += f"AutoPeftModel resizes the base only up to the {tokenizer.length:,} tokens of the tokenizer in the "
+        message += "adapter's folder. "
+    message += f"Call base.resize_token_embeddings({rows}) before you load the adapter, or name a base with {rows:,} "
     return message + "rows in base_model_name_or_path."

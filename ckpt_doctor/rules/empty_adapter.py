@@ -52,8 +52,8 @@ class EmptyAdapter(Rule):
                 other_content = file.values if part.role == "file" else next(part.tensors, None)
                 if file.readable and not file.tensors and not other_content:
                     yield self.finding(
-                        f"The file is well-formed and holds no tensors ({file.nbytes:,} bytes): whatever loads it goes "
-                        "on without these weights. Save it again from the training run.",
+                        f"The file is well-formed but contains no tensors ({file.nbytes:,} bytes). A loader that reads "
+                        "it goes on without these weights. Save it again from the training run.",
                         path=file.path,
                         evidence={"bytes": file.nbytes},
                     )

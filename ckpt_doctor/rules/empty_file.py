@@ -29,4 +29,4 @@ class EmptyFile(DefectRule):
     name = "empty-file"
     severity = Severity.ERROR
     kinds = (DefectKind.EMPTY,)
-    advice = "There is nothing to repair: copy the file again or save it again, and check the free disk space."
+    advice = "The content is lost. Copy the file again or save it again, and check the free disk space."

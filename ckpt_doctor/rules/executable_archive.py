@@ -22,9 +22,8 @@ class ExecutableArchive(DefectRule):
 
     ## Why is this bad?
     TorchScript is code that runs when the model is called. Tar archives are a format of torch before 0.4, and
-    `weights_only=True` refuses both: `Cannot use weights_only=True with files saved in the legacy .tar format`,
-    `Cannot use weights_only=True with TorchScript archives`. What other
-    containers hold is not looked at.
+    `weights_only=True` refuses both: `Cannot use weights_only=True with files saved in the legacy .tar format`, `Cannot
+    use weights_only=True with TorchScript archives`. The content of other containers is not judged.
 
     ## Example
     `torch.jit.save(model, "pytorch_model.bin")`; a checkpoint that was packed for sending and not unpacked.
@@ -39,7 +38,7 @@ class ExecutableArchive(DefectRule):
     name = "executable-archive"
     severity = Severity.ERROR
     kinds = (DefectKind.EXECUTABLE_ARCHIVE,)
-    advice = "Do not load it: unpack it and inspect what is inside, or get the plain state dict."
+    advice = "Do not load it. Unpack it and inspect its files, or get the plain state dict."
 
     def advice_for(self, checkpoint: Checkpoint, file: WeightFile, defect: Defect) -> str:
         """For TorchScript with tensors, the command that takes them out."""
@@ -48,7 +47,7 @@ class ExecutableArchive(DefectRule):
         path = checkpoint.path if checkpoint.kind.grain == "file" else posixpath.join(checkpoint.path, file.path)
         command = shell("convert", path, "--to", "safetensors", "--tensors-only")
         count = counted(len(file.tensors) - len(file.outside) or len(file.tensors), "tensor")
-        return f"torch.load refuses it by default. To take out its {count} without running it: `{command}`"
+        return f"torch.load refuses it by default. To extract its {count} without running it: `{command}`"
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
         """An error, for whoever opens the file is at risk; a warning for TorchScript that lies beside the weights."""

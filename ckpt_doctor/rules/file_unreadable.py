@@ -20,12 +20,12 @@ class FileUnreadable(DefectRule):
 
     ## What it does
     Reports files, configs and indexes that could not be opened or read: permissions, I/O errors, a link that leads
-    nowhere, a directory or a device in the place of a file. With `--deep` it also reports tensors whose bytes are
-    there but could not be scanned.
+    nowhere, a directory or a device instead of a file. With `--deep` it also reports tensors whose bytes are there but
+    could not be scanned.
 
     ## Why is this bad?
-    What was not read was not judged. So this finding is not silenced by `--ignore`, and it fails the run even with
-    `--fail-on never`.
+    A file that was not read was not judged. So this finding is not silenced by `--ignore`, and it fails the run even
+    with `--fail-on never`.
 
     ## Example
     `PermissionError: [Errno 13] Permission denied: 'adapter_model.bin'`, because another user saved the checkpoint
@@ -39,7 +39,7 @@ class FileUnreadable(DefectRule):
     name = "file-unreadable"
     severity = Severity.ERROR
     kinds = (DefectKind.UNREADABLE,)
-    advice = "Nothing was judged here: make the file readable and inspect again."
+    advice = "It was not judged: make the file readable and inspect again."
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
         """An error everywhere: nobody knows what is in the file."""
@@ -47,16 +47,16 @@ class FileUnreadable(DefectRule):
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
-        yield from super().check(checkpoint, policy)
         for path, error in sorted(_unreadable_json(checkpoint).items()):
             yield self.finding(f"{error} {self.advice}", path=path, always_fails=True)
+        yield from super().check(checkpoint, policy)
         if policy.deep:
             for file in checkpoint.files:
                 names = _not_scanned(file)
                 if names:
                     yield self.finding(
-                        f"The bytes of {counted(len(names), 'tensor')} were not scanned: {listed(names)}. Rewrite the "
-                        "file with a current torch, so that its tensors are stored uncompressed.",
+                        f"The bytes of {counted(len(names), 'tensor')} were not scanned: {listed(names)}. Save the "
+                        "file again with a current torch: it stores tensors uncompressed.",
                         path=file.path,
                         tensors=names,
                         always_fails=True,

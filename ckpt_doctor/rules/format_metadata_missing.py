@@ -52,7 +52,7 @@ class FormatMetadataMissing(Rule):
             silent = [file for file in part.files if _says_nothing(part, file)]
             if silent:
                 yield self.finding(
-                    f"{counted(len(silent), 'safetensors file')} without the metadata "
+                    f"{counted(len(silent), 'safetensors file lacks', 'safetensors files lack')} the metadata "
                     '{"format": "pt"}: transformers before version 5 refuses such a file. Save with '
                     'metadata={"format": "pt"}.',
                     path=silent[0].path,

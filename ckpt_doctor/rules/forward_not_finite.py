@@ -20,9 +20,7 @@ class ForwardNotFinite(LoadRule):
     Weights that were saved after the training diverged, or float32 values that overflow in float16.
 
     ## What to do
-    `ckpt-doctor inspect --deep` names the tensors that are not finite (CKD601). If there are none, load in another
-    dtype.
-    """
+    `ckpt-doctor inspect --deep` names the tensors that are not finite (CKD601). Otherwise load in another dtype."""
 
     code = "CKD007"
     name = "forward-not-finite"

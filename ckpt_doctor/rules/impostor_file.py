@@ -16,9 +16,8 @@ class ImpostorFile(DefectRule):
     """The file bears the name of weights, but it is something else: a web page, JSON, text, an image.
 
     ## What it does
-    Recognises what lies there by its first bytes, whatever its name says. It is an error where the content is text, a
-    web page, XML or JSON, and where a loader would open the file by its name: weights of another kind under a name of
-    their own are CKD113.
+    Recognises the content by its first bytes, not by its name. It is an error if the content is text, a web page, XML
+    or JSON, or if a loader would open the file by its name. Weights of another kind under another name are CKD113.
 
     ## Why is this bad?
     Nothing can be loaded. torch says `invalid load key, '<'`, safetensors says `header too large` or

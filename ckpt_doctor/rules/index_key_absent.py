@@ -36,9 +36,9 @@ class IndexKeyAbsent(Rule):
     weights are lost: copy the shards again.
 
     ## Fix safety
-    Safe, and only offered where every name lies in another shard, or where all shards are there, hold exactly the
-    bytes of `total_size`, and the names are none that this model has: a name that other layers have too, or whose
-    module has other tensors, is a loss, even where `total_size` was corrected. Then only the index is written anew.
+    Safe. The fix is only offered if every name is in another shard, or if all shards are there and hold exactly the
+    bytes of `total_size`. A name that other layers have too, or whose module has other tensors, is a loss, even where
+    `total_size` was corrected. Then only the index is written anew.
 
     ## References
     huggingface/huggingface_hub#4725
@@ -66,15 +66,15 @@ class IndexKeyAbsent(Rule):
         sizes = possible_total_sizes(shards.present.values()) if shards.judgeable else set()
         nothing_lost = not lost or (total in sizes and not _of_this_model(lost, elsewhere, shards.index, config))
         message = (
-            f"{len(absent):,} of {counted(len(shards.index.weight_map), 'tensor')} are not in the shard that the index "
-            f"names: {listed(absent)}. "
+            f"{len(absent):,} of {counted(len(shards.index.weight_map), 'tensor')} "
+            f"{'is' if len(absent) == 1 else 'are'} not in the shard that the index names: {listed(absent)}. "
         )
         if not lost:
-            message += "All of them lie in other shards: rebuild the index."
+            message += f"{'It is' if len(absent) == 1 else 'All of them are'} in other shards: rebuild the index."
         elif nothing_lost:
             message += f"The shards hold all {byte_size(total or 0)} of total_size, so rebuild the index."
         else:
-            message += f"{len(lost):,} are in no shard: their weights are lost. Copy the shards again."
+            message += f"{len(lost):,} {'is' if len(lost) == 1 else 'are'} in no shard. Copy the shards again."
         actions = rebuilding(shards.index.path, shards.present.values(), like=shards.index)
         return self.finding(
             message,

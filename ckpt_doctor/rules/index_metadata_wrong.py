@@ -18,7 +18,7 @@ class IndexMetadataWrong(Rule):
 
     ## What it does
     Compares `metadata.total_size` with the bytes of the tensors in the shards. For tied weights it may count shared
-    bytes once or for each name. Where listed tensors are absent (CKD702) it says nothing.
+    bytes once or for each name. If listed tensors are missing (CKD702), it says nothing.
 
     ## Why is this bad?
     transformers does not use the number, but other tools plan memory and downloads by it, or stop with
@@ -60,8 +60,8 @@ class IndexMetadataWrong(Rule):
                     continue
                 said = "no total_size" if total is None else f"total_size {total:,}"
                 yield self.finding(
-                    f"The index gives {said}, and the tensors in its {len(files):,} shards have {actual:,} bytes. "
-                    "Check that shards and index are from one save, then rebuild the index.",
+                    f"The index gives {said}, but the tensors in its {len(files):,} shards have {actual:,} bytes. "
+                    "Check that the shards and the index come from the same save, then rebuild the index.",
                     path=shards.index.path,
                     evidence={"total_size": total, "bytes": actual},
                     fix=self.repair(

@@ -68,7 +68,7 @@ class IndexUnreadable(Rule):
         sets = numbered_sets(part.preferred)
         if len(sets) == 1 and sets[0].total > 1 and not sets[0].missing:
             yield self.finding(
-                f"There is no index beside the {sets[0].total:,} shards: transformers finds no model without one.",
+                f"The {sets[0].total:,} shards have no index: transformers finds no model without one.",
                 path=sets[0].files[0].path,
                 fix=self._rebuild(checkpoint, sets[0]) if all(file.readable for file in sets[0].files) else None,
             )

@@ -47,9 +47,9 @@ class KeyMissing(Rule):
                 hint = f" ({listed(not_tensors)} is there, but not as a tensor)" if not_tensors else ""
                 required = sum(entry.required for entry in part.entries)
                 yield self.finding(
-                    f"{counted(len(missing), 'tensor')} of the {required} that a loader reads from here "
-                    f"{'is' if len(missing) == 1 else 'are'} absent: {listed(missing, 6)}{hint}. The modules would "
-                    "stay at random initialisation. Save the file again from the training run.",
+                    f"{counted(len(missing), 'tensor')} of the {required} that a loader reads from this file "
+                    f"{'is' if len(missing) == 1 else 'are'} missing: {listed(missing, 6)}{hint}. Their modules stay "
+                    "at random initialisation. Save the file again from the training run.",
                     path=file.path,
                     tensors=missing,
                     evidence={"missing": len(missing), "required": required, "present": len(present)},

@@ -25,8 +25,8 @@ class KindNotRead(Rule):
     checkpoints, adapters of mlx-lm, joblib files, plain pickles and archives by what they hold, and names them.
 
     ## Why is this bad?
-    It is not: the file may be in perfect order. But what was not judged must not look as if it were. Where nothing
-    else is there, the exit code is 2.
+    It is not: the file may be in perfect order. But what was not judged must not look as if it were. If there is
+    nothing else, the exit code is 2.
 
     ## Example
     `model.onnx` beside `model.safetensors`: the safetensors file is judged, the other one is not.

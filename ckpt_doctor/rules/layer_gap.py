@@ -11,7 +11,7 @@ from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 
-from ._kit.adapter_view import AdapterView, adapters
+from ._kit.adapter_view import AdapterView, adapters, names_in
 from ._kit.rule import Rule
 
 # What transformers' models call the list of their layers.
@@ -64,8 +64,8 @@ class LayerGap(Rule):
         for stack, missing, count in _gaps(stacks, config):
             names = [f"{stack}.{index}" for index in missing]
             yield self.finding(
-                f"{counted(len(missing), 'layer')} of {count} {'is' if len(missing) == 1 else 'are'} absent: "
-                f"{listed(names)}. {'It' if len(missing) == 1 else 'They'} would stay at random initialisation. Look "
+                f"{counted(len(missing), 'layer')} of {count} {'is' if len(missing) == 1 else 'are'} missing: "
+                f"{listed(names)}. {'It stays' if len(missing) == 1 else 'They stay'} at random initialisation. Look "
                 "for a lost shard, or save the model again.",
                 path=part.preferred[0].path,
                 tensors=names,
@@ -74,7 +74,7 @@ class LayerGap(Rule):
 
     def _adapter(self, view: AdapterView) -> Iterator[Finding]:
         seen: dict[tuple[str, str], set[int]] = {}
-        for module in view.by_module:
+        for module in view.modules:
             found = _place(module)
             if found:
                 stack, index, inner = found
@@ -91,13 +91,13 @@ class LayerGap(Rule):
             return
         sure = count is not None
         yield self.finding(
-            f"{counted(len(gaps), 'module')} in the middle of the adapted ones "
+            f"{counted(len(gaps), 'module')} between adapted layers "
             f"{'has' if len(gaps) == 1 else 'have'} no adapter weights: {listed(gaps)}. "
             + (
-                f"All {count} layers of the base model are alike and the configuration names them all, so weights are "
+                f"All {count} layers of the base model are alike and the configuration adapts all of them: weights are "
                 "lost. Save the adapter again."
                 if sure
-                else "That is right if not every layer has such a module, or not every layer was meant to be adapted."
+                else "This is right if some layers have no such module, or were not meant to be adapted."
             ),
             path=view.file.path,
             tensors=gaps,
@@ -180,7 +180,7 @@ def _integer(config: Mapping[str, Any], key: str) -> int | None:
 def _uniform_layers(view: AdapterView) -> int | None:
     """The number of layers of the local base model, where each has the same modules and all are to be adapted."""
     base = view.part.base_config
-    if not base or base.get("model_type") not in _UNIFORM or not view.names("target_modules"):
+    if not base or base.get("model_type") not in _UNIFORM or not names_in(view.settings.get("target_modules")):
         return None
     kinds = base.get("layer_types") or []
     if not isinstance(kinds, list) or not set(map(str, kinds)) <= {"full_attention", "sliding_attention"}:

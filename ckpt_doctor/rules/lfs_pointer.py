@@ -12,7 +12,7 @@ class LfsPointer(DefectRule):
     """The file is a Git LFS pointer; the weights were never downloaded.
 
     ## What it does
-    Recognises the three lines of text that Git LFS leaves in the place of a large file: `version`, `oid`, `size`.
+    Recognises the three lines of text that Git LFS leaves instead of a large file: `version`, `oid`, `size`.
 
     ## Why is this bad?
     A file of about 130 bytes bears the name of the weights, so everything that only looks at names is satisfied.
@@ -32,4 +32,4 @@ class LfsPointer(DefectRule):
     name = "lfs-pointer"
     severity = Severity.ERROR
     kinds = (DefectKind.LFS_POINTER,)
-    advice = "Fetch the weights themselves: `git lfs pull` in the clone, or download the file again."
+    advice = "Run `git lfs pull` in the clone, or download the file again."

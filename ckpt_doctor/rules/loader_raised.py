@@ -22,8 +22,7 @@ class LoaderRaised(LoadRule):
     `FileNotFoundError`.
 
     ## What to do
-    `ckpt-doctor inspect` says what lies there and in which format; `ckpt-doctor convert` writes the other one.
-    """
+    `ckpt-doctor inspect` lists the files and their formats; `ckpt-doctor convert` writes the other one."""
 
     code = "CKD002"
     name = "loader-raised"

@@ -13,7 +13,7 @@ from ._kit.rule import Rule
 
 
 class ModelConfigMissing(Rule):
-    """A model that transformers saved lies there without its `config.json`.
+    """A model that transformers saved has no `config.json`.
 
     ## What it does
     Looks for `config.json` beside the weights of a folder that holds a `generation_config.json`: transformers writes
@@ -44,9 +44,9 @@ class ModelConfigMissing(Rule):
                 continue
             told.add(expected)
             yield self.finding(
-                f"Weights of a model are there ({listed(file.path for file in part.preferred)}), and so is "
-                f"generation_config.json, but no {expected}: transformers cannot load them. Copy the file from the "
-                "training run.",
+                f"There are model weights ({listed(file.path for file in part.preferred)}) and a "
+                f"generation_config.json, but no {expected}: transformers cannot load the model. Copy the file from "
+                "the training run.",
                 path=expected,
                 evidence={"weights": [file.path for file in part.files]},
             )

@@ -11,7 +11,7 @@ from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import listed
 from ckpt_doctor.knowledge.peft_types import AUTOMATIC_HEADS
 
-from ._kit.adapter_view import adapters, lies_in
+from ._kit.adapter_view import adapters, lies_in, names_in
 from ._kit.rule import Rule
 
 _HEADS = frozenset(("classifier", "score", "pre_classifier", "qa_outputs", "lm_head", "embed_tokens", "wte", "pooler"))
@@ -52,7 +52,7 @@ class ModulesToSaveMissing(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for view in adapters(checkpoint):
-            wanted = view.names("modules_to_save")
+            wanted = names_in(view.settings.get("modules_to_save"))
             # With ensure_weight_tying a module that is tied to another is saved only once.
             if not wanted or view.settings.get("ensure_weight_tying") or not view.file.tensors:
                 continue
@@ -66,8 +66,9 @@ class ModulesToSaveMissing(Rule):
             # A list of usual names that is handed to every model names some that this one may not have.
             doubtful = bool(present) and all(module in _HEADS for module in missing)
             yield self.finding(
-                f"modules_to_save lists {listed(missing)}, and no tensor of {'it' if len(missing) == 1 else 'them'} is "
-                "in the file: what was trained there is lost on loading. Save the adapter again with save_pretrained.",
+                f"modules_to_save lists {listed(missing)}, but the file has no tensor of "
+                f"{'it' if len(missing) == 1 else 'them'}: the training of {'it' if len(missing) == 1 else 'them'} is "
+                "lost. Save the adapter again with save_pretrained.",
                 path=view.file.path,
                 tensors=missing,
                 evidence={"missing": missing, "present": sorted(present)},

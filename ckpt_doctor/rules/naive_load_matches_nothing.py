@@ -15,7 +15,7 @@ class NaiveLoadMatchesNothing(LoadRule):
 
     ## What it does
     PEFT removes the adapter's name when it saves: `lora_A.weaver.weight` in the model is `lora_A.weight` in the file.
-    Where a loader restored nothing of an adapter whose keys fit otherwise, this shows the mapping and the lines that a
+    If a loader restored nothing of an adapter whose keys would fit, shows the mapping and the lines of code that the
     loader needs.
 
     ## Why is this bad?
@@ -46,7 +46,9 @@ class NaiveLoadMatchesNothing(LoadRule):
             f"set_peft_model_state_dict({target}, load_peft_weights({folder!r}), adapter_name={adapter!r})",
         ]
         message = f"All {counted(len(mapping), 'key')} match once the adapter's name is put back: {saved} -> {live}. "
-        message += "A loader that compares names with the live model finds none of them. It needs: "
+        message += (
+            "A loader that compares the saved names with the live model matches none of them. Use in the loader: "
+        )
         message += "; ".join(code) + "."
         evidence = {"mapping": dict(list(mapping.items())[:MAX_TENSORS]), "code": code, "adapter": adapter}
         return self.finding(message, path=path, tensors=mapping, evidence=evidence)

@@ -18,8 +18,8 @@ class NestedAdapterDir(Rule):
     """The adapter lies one folder lower than a loader looks for it.
 
     ## What it does
-    Finds adapters that PEFT wrote into a folder of their own name. `save_pretrained` does so for every adapter that is
-    not called `default`.
+    Finds adapters that PEFT wrote into a folder with the adapter's name. `save_pretrained` does so for every adapter
+    that is not called `default`.
 
     ## Why is this bad?
     `PeftModel.from_pretrained` on the outer folder raises `Can't find 'adapter_config.json'`, and a loader that opens
@@ -53,9 +53,8 @@ class NestedAdapterDir(Rule):
             outer = {"": "this folder", "..": "the folder above"}.get(part.nested_from, part.nested_from)
             stem = part.expected_files[0].rpartition("/")[2].partition(".")[0]
             yield self.finding(
-                f"The adapter is in {part.directory or 'this folder'}, one folder lower than a loader that is given "
-                f"{outer} looks: there is no {stem}.* in {outer}. "
-                "Give the loader the inner folder, or copy its files up.",
+                f"The adapter is in {part.directory or 'this folder'}: a loader given {outer} does not find it, "
+                f"because {outer} has no {stem}.*. Give the loader the inner folder, or copy its files one folder up.",
                 path=part.files[0].path,
                 evidence={"directory": part.directory, "looked_in": part.nested_from},
                 fix=self.repair(checkpoint, "copy the adapter one folder up", _hoisting(part), unsafe=True),

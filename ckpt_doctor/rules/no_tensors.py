@@ -15,8 +15,8 @@ class NoTensors(Rule):
     """A weight file that can be read and holds no tensor.
 
     ## What it does
-    Reports files in the place of weights whose list of tensors is empty. Training state is not meant: schedulers and
-    training arguments beside a model hold none. A file that holds nothing at all is CKD503.
+    Reports weight files whose list of tensors is empty. Training state is not meant: schedulers and training arguments
+    beside a model hold none. A file that holds nothing at all is CKD503.
 
     ## Why is this bad?
     There is nothing in it that a model could load. By itself such a file is not judged: the exit code is 2.

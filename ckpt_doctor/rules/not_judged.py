@@ -15,7 +15,7 @@ class NotJudged(LoadRule):
     changed while they were judged. The exit code is 2 then.
 
     ## Why is this bad?
-    What nobody looked at may be anything. Without this finding the report would look like that of one that passed.
+    A file that was not read may be anything. Without this finding the report would look like that of one that passed.
 
     ## Example
     The function that builds the model raises, because a package is not installed on this machine.

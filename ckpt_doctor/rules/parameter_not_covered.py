@@ -17,10 +17,10 @@ class ParameterNotCovered(LoadRule):
     """A parameter that belongs to the checkpoint's part of the model, and that the checkpoint does not hold.
 
     ## What it does
-    Looks at the parameters of the adapter that was loaded and whatever else PEFT saves of it, at the modules that the
-    layout names (projections, latents, and in a whole MemGen the trigger's `output_layer`), and for a whole model at
-    all parameters and at the statistics that are saved with them, such as the `running_mean` of a batch normalisation.
-    Tied parameters count once. Other parameters are left alone, whether they require gradients or not.
+    Looks at all that PEFT saves of the loaded adapter and at the modules that the layout names (projections, latents,
+    and in a whole MemGen the trigger's `output_layer`). For a whole model, looks at all parameters and saved
+    statistics, such as the `running_mean` of a batch normalisation. Tied parameters count once. Other parameters are
+    left alone, whether they require gradients or not.
 
     ## Why is this bad?
     They stay at their initial values, and the evaluation measures a mixture.

@@ -23,12 +23,12 @@ class PathEscape(DefectRule):
     """A name inside the checkpoint leads to a file outside of it.
 
     ## What it does
-    Looks at the member names of archives and at the file names in an index: `..`, absolute paths and drive letters
-    are reported and never followed. Symlinks that lead out of the checkpoint are a note; those of a hub cache, which
-    lead to its own `blobs`, are none. `base_model_name_or_path` may name anything and is not meant.
+    Looks at the member names of archives and at the file names in an index: `..`, absolute paths and drive letters are
+    reported and never followed. Symlinks that lead out of the checkpoint are a note; those of a hub cache, which lead
+    to its `blobs`, are fine. `base_model_name_or_path` may name anything and is not judged here.
 
     ## Why is this bad?
-    A checkpoint is what lies in its folder. What such a name leads to belongs to somebody else, and was not judged.
+    A checkpoint is what lies in its folder. Such a name leads to files outside the checkpoint, which were not judged.
 
     ## Example
     `"weight_map": {"lm_head.weight": "../other-model/model.safetensors"}`.
@@ -57,7 +57,7 @@ class PathEscape(DefectRule):
                     names = sorted(set(index.escaping))
                     yield self.finding(
                         f"The index names {counted(len(names), 'file')} outside its folder: {listed(names)}. "
-                        "They were not opened. Get the checkpoint again from a source that you trust.",
+                        "This tool did not open them. Get the checkpoint again from a source that you trust.",
                         path=index.path,
                         evidence={"names": names[:20]},
                     )

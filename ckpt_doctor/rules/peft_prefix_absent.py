@@ -66,13 +66,13 @@ class PeftPrefixAbsent(Rule):
             if names:
                 yield self.finding(
                     f"{counted(len(names), 'adapter tensor')} of {len(view.file.tensors):,} lack the prefix {ROOT} "
-                    f"(as in {names[0]}): PEFT finds no parameter for them and loads nothing. Put the prefix in front.",
+                    f"(as in {names[0]}): PEFT finds no parameter for them and loads nothing. Add the prefix.",
                     path=view.file.path,
                     tensors=names,
                     evidence={"prefix": ROOT, "names": len(names)},
                     fix=self.repair(
                         checkpoint,
-                        f"put {ROOT} in front",
+                        f"add the prefix {ROOT}",
                         _renaming(view),
                     ),
                 )

@@ -12,7 +12,7 @@ from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.adapter_keys import base_module
 
-from ._kit.adapter_view import AdapterView, adapters, names_module, wraps_parameters
+from ._kit.adapter_view import AdapterView, adapters, names_in, names_module, wraps_parameters
 from ._kit.repairs import setting
 from ._kit.rule import Rule
 
@@ -67,8 +67,8 @@ class RankMismatch(Rule):
             rank = view.settings.get("r")
             if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
                 yield self.finding(
-                    f"The configuration's r is {rank!r}, which is no rank: PEFT refuses it. Take the file from the "
-                    "training run.",
+                    f"The configuration's r is {rank!r}: PEFT refuses it, a rank is a positive integer. Copy the file "
+                    "from the training run.",
                     path=view.part.config.path if view.part.config else view.file.path,
                     evidence={"r": repr(rank)},
                 )
@@ -78,33 +78,33 @@ class RankMismatch(Rule):
             expected: set[int] = set()
             judged = 0
             exchanged = False
-            modules = view.by_module
-            holders = [name.rpartition(".")[0] for name in view.names("target_parameters")]
+            modules, tensors = view.modules, view.file.by_name
+            holders = [name.rpartition(".")[0] for name in names_in(view.settings.get("target_parameters"))]
             for module, parameters in modules.items():
                 # Of fused experts, the rank is that of all of them together.
                 if wraps_parameters(module, modules) or any(_is_or_lies_in(module, holder) for holder in holders):
                     continue
                 ranks = {
-                    parameter: tensor.shape[_RANK_DIMENSION[parameter]]
-                    for parameter, tensor in parameters.items()
-                    if parameter in _RANK_DIMENSION and len(tensor.shape) >= 2
+                    name: tensors[name].shape[_RANK_DIMENSION[parameter]]
+                    for parameter, name in parameters.items()
+                    if parameter in _RANK_DIMENSION and len(tensors[name].shape) >= 2
                 }
                 wanted = _configured_rank(view, module)
                 if wanted is None and len(set(ranks.values())) > 1:
                     wanted = -1
                 judged += len(ranks)
-                exchanged |= bool(ranks) and all(_exceeds(parameters[name].shape, rank) for name, rank in ranks.items())
-                for parameter, rank in ranks.items():
+                exchanged |= bool(ranks) and all(_exceeds(tensors[name].shape, rank) for name, rank in ranks.items())
+                for name, rank in ranks.items():
                     if wanted is not None and rank != wanted:
-                        wrong.append(parameters[parameter].name)
+                        wrong.append(name)
                         seen.add(rank)
                         expected |= {wanted} - {-1}
             if wrong:
                 versus = f"the configuration says {listed(map(str, sorted(expected)))}" if expected else "pairs differ"
                 yield self.finding(
                     f"{counted(len(wrong), 'tensor')} {'has' if len(wrong) == 1 else 'have'} rank "
-                    f"{listed(map(str, sorted(seen)))} where {versus}: {listed(sorted(wrong))}. Take both files from "
-                    "one run; if only the configuration is wrong, correct r (and mind that lora_alpha / r changes).",
+                    f"{listed(map(str, sorted(seen)))}, but {versus}: {listed(sorted(wrong))}. Take both files from "
+                    "one run. If only the configuration is wrong, correct r; this also changes lora_alpha / r.",
                     path=view.file.path,
                     tensors=wrong,
                     evidence={"ranks": sorted(seen), "configured": sorted(expected)},

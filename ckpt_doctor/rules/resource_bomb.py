@@ -18,7 +18,7 @@ class ResourceBomb(DefectRule):
     at budgets that grow with the size of the file.
 
     ## Why is this bad?
-    Loading it may take more time or memory than the machine has. What was not read was not judged.
+    Loading it may take more time or memory than the machine has. A file that was not read was not judged.
 
     ## Example
     A string that declares more bytes than the file has; a compressed member that grows far beyond what weights do.
@@ -31,7 +31,7 @@ class ResourceBomb(DefectRule):
     name = "resource-bomb"
     severity = Severity.ERROR
     kinds = (DefectKind.RESOURCE_BOMB,)
-    advice = "Do not load it: no checkpoint comes near this budget."
+    advice = "Do not load it: real checkpoints stay far below this limit."
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:
         """An error everywhere: whoever opens the file is at risk."""

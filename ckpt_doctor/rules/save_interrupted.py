@@ -41,7 +41,7 @@ class SaveInterrupted(Rule):
     So is a checkpoint `NAME` of NeMo with `NAME-unfinished` beside it, and a set of verl's files
     `model_world_size_8_rank_0.pt` that lacks some of its ranks. In the folder of a run,
     `latest_checkpointed_iteration.txt` (verl, Megatron) and DeepSpeed's `latest` name the newest save; it is an error
-    if that one is not there. An older save that is asked for by its own path is not blamed for it.
+    if that save is missing. An older save that is asked for by its own path is not blamed for it.
 
     ## Why is this bad?
     Some parts are of the new save, others of the old one or not there at all. A script that takes the newest folder
@@ -63,8 +63,9 @@ class SaveInterrupted(Rule):
         folder = checkpoint.root.name
         if re.fullmatch(_STAGING_FOLDER, folder):
             yield self.finding(
-                f"{folder} is the folder in which transformers' Trainer gathers a checkpoint; it would bear the name "
-                f"{folder.removeprefix('tmp-')} if the save had ended. Use an earlier checkpoint."
+                f"transformers' Trainer writes a checkpoint in {folder} and renames it to "
+                f"{folder.removeprefix('tmp-')} when the save is complete. This save did not complete: use an earlier "
+                "checkpoint."
             )
         # An index may list hundreds of shards; the ones that are there and the empty ones are one save.
         empty = [
@@ -76,8 +77,8 @@ class SaveInterrupted(Rule):
         ]
         if empty:
             yield self.finding(
-                f"{counted(len(empty), 'shard')} of 0 bytes: {listed(empty)}. The save did not end: use an earlier "
-                "checkpoint or copy the shards again.",
+                f"{counted(len(empty), 'shard is', 'shards are')} empty: {listed(empty)}. The save did not complete: "
+                "use an earlier checkpoint or copy the shards again.",
                 path=empty[0],
                 evidence={"empty": empty[:100]},
             )
@@ -85,8 +86,8 @@ class SaveInterrupted(Rule):
             if part.expected_files and not part.files and not part.indexes:
                 wanted = " and no ".join(part.expected_files)
                 yield self.finding(
-                    f"There are no weights, though the rest of a checkpoint is there: no {wanted}. The save did not "
-                    "end: use an earlier checkpoint.",
+                    f"The checkpoint has no weights (no {wanted}), but its other files are there. The save did not "
+                    "complete: use an earlier checkpoint.",
                     path=part.expected_files[0],
                     evidence={"expected": list(part.expected_files)},
                 )
@@ -108,7 +109,8 @@ class SaveInterrupted(Rule):
         after = f"in the middle of {there[-1]}" if _is_damaged(last) else f"after {there[-1]}"
         yield self.finding(
             f"The save stopped {after}. {checkpoint.kind.trainer} writes {counted(len(absent), 'file')} after that, "
-            f"and none is there: {listed(absent)}. Use an earlier checkpoint, or save again from the training run.",
+            f"but none of them exists: {listed(absent)}. Use an earlier checkpoint, or save again from the training "
+            "run.",
             path=there[-1],
             evidence={"written": there, "absent": absent},
         )
@@ -123,8 +125,7 @@ class SaveInterrupted(Rule):
                 final = f"{folder}{slash}{found['final']}"
                 severity, state = _judge(checkpoint, folder, final)
                 yield self.finding(
-                    f"A temporary file of {nbytes:,} bytes that was to become {final}, which is {state}. "
-                    + _advice(severity),
+                    f"This is a temporary file of {nbytes:,} bytes for {final}, which is {state}. " + _advice(severity),
                     path=path,
                     evidence={"final": final, "bytes": nbytes},
                     severity=severity,
@@ -132,7 +133,7 @@ class SaveInterrupted(Rule):
             elif re.fullmatch(_NAMELESS, base):
                 severity = Severity.NOTE if _loadable(checkpoint, folder) else Severity.ERROR
                 yield self.finding(
-                    f"A temporary file of {nbytes:,} bytes. {_advice(severity)}",
+                    f"This is a temporary file of {nbytes:,} bytes. {_advice(severity)}",
                     path=path,
                     evidence={"bytes": nbytes},
                     severity=severity,
@@ -187,5 +188,5 @@ def _loadable(checkpoint: Checkpoint, folder: str) -> bool:
 
 def _advice(severity: Severity) -> str:
     if severity is Severity.ERROR:
-        return "The save did not end: use an earlier checkpoint, or copy it again."
-    return "Remove it when no save or copy is running."
+        return "The save did not complete: use an earlier checkpoint, or copy it again."
+    return "Remove it if no save or copy is running."

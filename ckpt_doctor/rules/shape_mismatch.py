@@ -45,9 +45,11 @@ class ShapeMismatch(LoadRule):
     def report(self, path: str, pairs: Sequence[OtherShape]) -> Finding:
         """The finding about one part of the checkpoint; ``path`` is the file of the first tensor."""
         first = pairs[0]
-        message = f"{first.tensor} is {shape(first.saved)}, and {first.parameter} in the model is {shape(first.live)}"
-        message += f"; {counted(len(pairs) - 1, 'more tensor')} like this." if len(pairs) > 1 else "."
-        message += " Rank, latent lengths, vocabulary and hidden sizes must be those of the training."
+        message = f"{first.tensor} is {shape(first.saved)}, but {first.parameter} in the model is {shape(first.live)}"
+        message += (
+            f"; {counted(len(pairs) - 1, 'more tensor differs', 'more tensors differ')}." if len(pairs) > 1 else "."
+        )
+        message += " Build the model with the rank, latent lengths, vocabulary and hidden sizes of the training."
         evidence = {
             pair.tensor: {"checkpoint": list(pair.saved), "model": list(pair.live)} for pair in pairs[:MAX_TENSORS]
         }

@@ -24,8 +24,8 @@ class ShardKeyUnlisted(Rule):
     entirely counts too.
 
     ## Why is this bad?
-    Loaders disagree: transformers loads such a tensor if its file is listed, others read only what the index names.
-    What an evaluation gets then depends on the loader.
+    Loaders disagree: transformers loads such a tensor if its file is listed, others read only what the index names. The
+    result of an evaluation then depends on the loader.
 
     ## Example
     Tensors were added to a shard by a script, or a merge wrote a shard and not the index.
@@ -53,10 +53,11 @@ class ShardKeyUnlisted(Rule):
                 # A shard that the index names nowhere is never opened; in the others such tensors are mostly read.
                 whole = [path for path in by_path if path not in shards.listed]
                 if names:
-                    unread = f" {listed(whole)} is named nowhere in it and will not be opened." if whole else ""
+                    unread = f" The index does not name {listed(whole)}: loaders do not open it." if whole else ""
                     yield self.finding(
-                        f"{counted(len(names), 'tensor')} in {counted(len(by_path), 'shard')} not listed in the index: "
-                        f"{listed(names)}.{unread} Some loaders will not read them: rebuild the index.",
+                        f"The index does not list {counted(len(names), 'tensor')} of "
+                        f"{counted(len(by_path), 'shard')}: {listed(names)}.{unread} Some loaders do not read them: "
+                        "rebuild the index.",
                         severity=Severity.ERROR if whole else None,
                         path=shards.index.path,
                         tensors=names,

@@ -17,7 +17,7 @@ _MAX_PATHS = 100
 
 
 class ShardMissing(Rule):
-    """A shard of the model is not there.
+    """A shard of the model is missing.
 
     ## What it does
     Looks for every file that the index lists. Without an index it goes by the numbers in the names:
@@ -28,7 +28,7 @@ class ShardMissing(Rule):
 
     ## Why is this bad?
     transformers stops with `OSError: … does not appear to have a file named model-00002-of-00003.safetensors`. Loaders
-    that take whatever files are there go on with a part of the weights at random values.
+    that take the files they find go on with some weights at random values.
 
     ## Example
     A download or a copy that stopped; a shard that an ignore list or a quota kept out.
@@ -64,7 +64,7 @@ class ShardMissing(Rule):
         severity = self.severity
         if shards.overruled:
             severity = Severity.WARNING if shards.present else Severity.NOTE
-            message += "Loaders read the safetensors files instead; the index can be removed."
+            message += "Loaders read the safetensors files instead: remove the index."
         else:
             message += "Copy or download the missing files again."
         return self.finding(

@@ -30,7 +30,7 @@ class SharedStorage(Rule):
     `safe_serialization=False` and end up with a `.bin` that a later loader does not look for. Code that changes one
     of the tensors in place changes the others too.
 
-    Where nothing but input and output embeddings are tied, this is how the model is meant to be, and only a note.
+    If only the input and output embeddings are tied, the model is as its config asks: a note.
 
     ## Example
     A model whose reasoner, weaver and trigger are one base model, saved as a whole state dict: every base tensor is
@@ -79,7 +79,7 @@ class SharedStorage(Rule):
             "safetensors' save_file refuses a state dict that shares memory."
         )
         if tied:
-            message += " Only input and output embeddings are tied, as the model means them to be."
+            message += " Only the input and output embeddings are tied, as the model's config asks."
         return self.finding(
             f"{message}{_adapter_remark(checkpoint, file, groups)}",
             path=file.path,

@@ -13,7 +13,7 @@ from ._kit.rule import Rule
 
 
 class SideFileMissing(Rule):
-    """A file that belongs beside the adapter is not there.
+    """A side file of the adapter is missing.
 
     ## What it does
     Compares the side files that the layout requires with those that are there: `projections.pt` for a MemGen weaver,
@@ -51,18 +51,18 @@ class SideFileMissing(Rule):
             elsewhere = [other for other in present if other.rpartition("/")[2] == name and other != path]
             entries = [entry.name for entry in part.entries if entry.required]
             advice = (
-                f"A file of that name lies at {listed(elsewhere)}: move it to {path} if it is of the same save."
+                f"There is a file of that name at {listed(elsewhere)}: move it to {path} if it comes from this save."
                 if elsewhere
-                else "It cannot be rebuilt: save it again from the training run."
+                else "This tool cannot rebuild it: save it again from the training run."
             )
             loss = (
                 f"Without it {counted(len(entries), 'tensor')} ({listed(entries, 4)}) "
                 f"{'stays' if len(entries) == 1 else 'stay'} at random initialisation."
                 if entries
-                else f"A {checkpoint.layout} checkpoint must have it."
+                else f"A checkpoint of the layout {checkpoint.layout} must have it."
             )
             yield self.finding(
-                f"{' or '.join(part.expected_files)} is absent. {loss} {advice}",
+                f"{' or '.join(part.expected_files)} is missing. {loss} {advice}",
                 path=path,
                 tensors=entries,
                 evidence={"missing": path, "elsewhere": elsewhere},

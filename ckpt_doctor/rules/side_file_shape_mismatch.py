@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.entries import meant
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.policy import Policy
-from ckpt_doctor.core.wording import counted, listed, shape
+from ckpt_doctor.core.wording import listed, shape
 
 from ._kit.rule import Rule
 
@@ -53,8 +54,8 @@ class SideFileShapeMismatch(Rule):
                 ):
                     wanted = ", ".join(str(dim) for dim in dims)
                     yield self.finding(
-                        f"{name} has the shape {shape(actual)} where a loader wants [{wanted}]. The file is of another "
-                        "model or version: take all files from one save.",
+                        f"{name} has the shape {shape(actual)}, but a loader expects [{wanted}]. The file comes from "
+                        "another model or version: take all files from one save.",
                         path=path,
                         tensors=[name],
                         evidence={"shape": list(actual), "expected": [str(dim) for dim in dims]},
@@ -70,8 +71,8 @@ class SideFileShapeMismatch(Rule):
                 stated = "; ".join(f"{size} in {listed(dict.fromkeys(names), 3)}" for size, names in votes)
                 odd = [name for _, names in votes[1:] for name in names if name in owner] or involved
                 yield self.finding(
-                    f"The {dim} has {counted(len(by_size), 'value')}: {stated}. These cannot belong to one model: take "
-                    "the adapter and its side files from one save.",
+                    f"The {dim} differs between tensors: {stated}. They come from different models: take the adapter "
+                    "and its side files from one save.",
                     path=owner[odd[0]],
                     tensors=odd,
                     evidence={"dimension": dim, "sizes": {str(size): sorted(set(names)) for size, names in votes}},
@@ -83,7 +84,7 @@ def _entries(part: Part) -> Iterator[tuple[str, str, tuple[int, ...], tuple[str 
     if not part.entries:
         return
     for file in part.preferred:
-        entries = part.entries_of(tensor.name for tensor in file.tensors)
+        entries = meant((tensor.name for tensor in file.tensors), part.entries)
         for tensor in file.tensors:
             entry = entries.get(tensor.name)
             if entry is not None and entry.dims is not None:

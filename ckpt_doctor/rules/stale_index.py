@@ -20,9 +20,9 @@ class StaleIndex(Rule):
     """The index belongs to an earlier save: its shards are gone, and other weights lie in their place.
 
     ## What it does
-    Looks for an index that lists files which are not there, beside a complete set of shards of another number, or
-    beside one single weight file. Beside a single file it is a warning, except for diffusers: transformers reads that
-    file and never looks at the index.
+    Looks for an index that lists missing files next to a complete set of shards of another number, or beside one single
+    weight file. Beside a single file it is a warning, except for diffusers: transformers reads that file and never
+    looks at the index.
 
     ## Why is this bad?
     Loaders that start from the index look for files that no longer exist (`does not appear to have a file named
@@ -68,9 +68,10 @@ class StaleIndex(Rule):
                     lost = plausible((name for name in index.weight_map if name not in held), held)
                     fix = self.repair(checkpoint, todo, actions, unsafe=bool(lost))
                 yield self.finding(
-                    f"The index is of an earlier save: {len(shards.missing):,} of its "
-                    f"{counted(len(shards.listed), 'shard')} are gone ({listed(shards.missing)}), and {instead} lies "
-                    f"there instead. {_read_by(files[0]) if single else ''}{capital(todo)}.",
+                    f"The index comes from an earlier save: {len(shards.missing):,} of its "
+                    f"{counted(len(shards.listed), 'shard')} {'is' if len(shards.missing) == 1 else 'are'} missing "
+                    f"({listed(shards.missing)}), and the folder has {instead} instead. "
+                    f"{_read_by(files[0]) if single else ''}{capital(todo)}.",
                     path=shards.index.path,
                     evidence={"missing": list(shards.missing[:100]), "instead": [file.path for file in files[:100]]},
                     severity=Severity.WARNING if shards.overruled or (single and not _index_first(files[0])) else None,

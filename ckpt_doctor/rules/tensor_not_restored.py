@@ -35,14 +35,14 @@ class TensorNotRestored(LoadRule):
 
     ## What it does
     After the load, compares every tensor of the checkpoint with the parameter that bears its name, once the adapter's
-    name, wrapper prefixes and the renames of transformers are taken into account. Where no name fits, the values are
+    name, wrapper prefixes and the renames of transformers are taken into account. If no name fits, the values are
     searched among all parameters of the same shape.
 
     ## Why is this bad?
     Nothing fails. The model runs with what was there before: a random initialisation, or an adapter that does nothing.
 
     ## Example
-    `projections.pt` lies beside the adapter, and the evaluation's loader never opens it.
+    `projections.pt` is next to the adapter, but the evaluation's loader never opens it.
 
     ## What to do
     Look at the loader that was verified: which names does it look up, and what does it do with the keys that it does
@@ -64,23 +64,23 @@ def _sentences(loss: Loss) -> Iterator[str]:
     if loss.elsewhere:
         name, parameter = loss.elsewhere[0]
         yield (
-            f"The values of {len(loss.elsewhere)} are in a parameter that others of its shape are named as well for "
-            f"({name} in {parameter}): values alone cannot tell whether the model wants them there."
+            f"The values of {len(loss.elsewhere)} are in a parameter of another name ({name} in {parameter}), and "
+            "other parameters of this shape fit as well: values alone do not show that they belong there."
         )
     if loss.untouched:
         yield (
-            f"{counted(loss.untouched, 'parameter')} for them {_was(loss.untouched)} not written to: the loader did "
-            "not open the file, or did not find the names."
+            f"The loader did not write the {counted(loss.untouched, 'parameter')} for them: it did not open the file, "
+            "or did not find the names."
         )
     if loss.quantised:
         yield (
-            f"{counted(loss.quantised, 'parameter')} {_is(loss.quantised)} quantised, so that nothing can be said "
-            "about the values: judge the load of a model that is not."
+            f"{counted(loss.quantised, 'parameter')} {_is(loss.quantised)} quantised, and quantised values cannot be "
+            "compared: judge the load of a model that is not quantised."
         )
     if loss.unadapted:
         yield (
-            "The model has no PEFT adapter in it: the loader put none there, or merged it into the base, which can "
-            "only be proved where --model makes that base: return the model before merge_and_unload()."
+            "The model has no PEFT adapter: the loader did not add one, or merged it into the base. A merged adapter "
+            "can only be proved if --model builds that base: return the model before merge_and_unload()."
         )
 
 
@@ -89,7 +89,7 @@ def _what_is_lost(loss: Loss) -> str:
     start = f"{counted(count, 'tensor')} of the {loss.part} ({listed(loss.tensors)}) {_is(count)}"
     if loss.reason:
         return f"{start} not restored: {loss.reason}."
-    return f"{start} {'not where names say' if loss.elsewhere else 'nowhere'} in the loaded model."
+    return f"{start} not {'where their names say' if loss.elsewhere else 'in the loaded model'}."
 
 
 def _is(count: int) -> str:

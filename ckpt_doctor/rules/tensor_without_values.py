@@ -21,7 +21,7 @@ class TensorWithoutValues(Rule):
     without elements are not meant. In the state of a training run it is a warning.
 
     ## Why is this bad?
-    `torch.load` reads the file without a word, also with `weights_only=True`. `load_state_dict` then raises a
+    `torch.load` reads the file without an error, also with `weights_only=True`. `load_state_dict` then raises a
     `RuntimeError`, transformers a `NotImplementedError` (`Cannot copy out of meta tensor; no data!`), and
     `load_state_dict(..., assign=True)` puts the empty tensors into the model.
 
@@ -47,8 +47,8 @@ class TensorWithoutValues(Rule):
                     lack = "has no values" if len(names) == 1 else "have no values"
                     yield self.finding(
                         f"{len(names)} of {counted(len(file.tensors), 'tensor')} {lack}: {listed(names)}. They were "
-                        "saved from torch's meta device, which keeps shapes only, as the state dict of an offloaded "
-                        "model does. Save again with save_pretrained, or from a model that has its weights in memory.",
+                        "saved from torch's meta device, as in the state dict of an offloaded model: it keeps shapes "
+                        "only. Save again with save_pretrained, or from a model whose weights are in memory.",
                         path=file.path,
                         tensors=names,
                         severity=Severity.WARNING if part.auxiliary else None,

@@ -49,8 +49,8 @@ class TorchLegacyFormat(Rule):
                 if file.format == "torch-legacy" and file.tensors:
                     count = counted(len(file.tensors), "tensor")
                     yield self.finding(
-                        f"{count} in the format from before torch 1.6, which has no checksums and cannot be "
-                        "memory-mapped. Save it again with a current torch, or convert it.",
+                        f"The file holds {count} in the format from before torch 1.6, which has no checksums and "
+                        "cannot be memory-mapped. Save it again with a current torch, or convert it.",
                         path=file.path,
                         fix=self.repair(checkpoint, "rewrite it in the current format", [Rewrite(file.path)]),
                     )

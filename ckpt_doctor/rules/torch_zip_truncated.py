@@ -13,7 +13,7 @@ from ._kit.rule import DefectRule
 
 
 class TorchZipTruncated(DefectRule):
-    """The torch file is cut off or damaged, so that its list of tensors cannot be read.
+    """The torch file is cut off or damaged: its list of tensors cannot be read.
 
     ## What it does
     Reads the directory at the end of the zip archive and the pickle that lists the tensors. Files of the format before

@@ -53,9 +53,9 @@ class TwoSetsOfWeights(Rule):
 
     ## Fix safety
     Unsafe: the single file is set aside, though it may be the one that you want. transformers and diffusers remove
-    shards when they save a single file, so where both are there the shards are mostly the later save. Where all values
-    are equal, nothing is lost. There is no fix where a shard is missing or damaged, or where only the values can tell
-    and were not compared (`--deep`).
+    shards when they save a single file, so where both are there the shards are mostly the later save. If all values are
+    equal, nothing is lost. There is no fix where a shard is missing or damaged, or where only the values can tell and
+    were not compared (`--deep`).
 
     ## References
     huggingface/transformers#31544
@@ -76,8 +76,8 @@ class TwoSetsOfWeights(Rule):
     def _report(self, checkpoint: Checkpoint, policy: Policy, part: Part, sets: _Sets) -> Finding:
         single, shards = sets.single, sets.shards
         message = (
-            f"{single.path} and {counted(len(shards), 'shard')} ({listed((file.path for file in shards), 1)}) are both "
-            f"there. {_who_reads_what(sets)} "
+            f"{single.path} and {counted(len(shards), 'shard')} ({listed((file.path for file in shards), 1)}) both "
+            f"exist. {_who_reads_what(sets)} "
         )
         unknown = [file.path for file in (single, *shards) if not file.readable]
         result = None if unknown else _compared(part, sets)

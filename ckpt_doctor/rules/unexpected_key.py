@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.entries import meant
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
@@ -38,14 +39,14 @@ class UnexpectedKey(Rule):
             if not part.complete_entries:
                 continue
             for file in part.files:
-                known = part.entries_of((*(tensor.name for tensor in file.tensors), *file.values))
+                known = meant((*(tensor.name for tensor in file.tensors), *file.values), part.entries)
                 names = [tensor.name for tensor in file.tensors if tensor.name not in known]
                 values = [name for name in file.values if not any(entry.matches_start(name) for entry in part.entries)]
                 unknown = [*names, *(name for name in values if name not in known)]
                 if unknown:
                     yield self.finding(
-                        f"{counted(len(unknown), 'entry', 'entries')} that no loader of this layout reads: "
-                        f"{listed(unknown)}. Nothing to do if that is meant to be there.",
+                        f"No loader of this layout reads {counted(len(unknown), 'entry', 'entries')} of the file: "
+                        f"{listed(unknown)}. Nothing to do if this is intended.",
                         path=file.path,
                         tensors=names,
                         evidence={"entries": unknown[:20]},

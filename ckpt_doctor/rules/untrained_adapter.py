@@ -20,11 +20,11 @@ class UntrainedAdapter(Rule):
     ## What it does
     With `--deep`, looks at the parameters that PEFT initialises to zero: `lora_B` for LoRA, and its counterpart for
     other types. All of them zero means that no training step has reached the adapter. Types that do not start at zero
-    are left alone. It is a warning where other trained tensors lie in the file, and for an adapter that merely lies
-    beside the one that was asked for; and a note for a MemGen trigger that its `config.json` says is not active.
+    are left alone. It is a warning if the file has other trained tensors, and for a further adapter in the folder; it
+    is a note for a MemGen trigger that its `config.json` says is not active.
 
     ## Why is this bad?
-    It loads without a word, and the evaluation measures the base model.
+    It loads without an error, and the evaluation measures the base model.
 
     ## Example
     The optimizer was built before the adapter was added; the adapter was frozen (`requires_grad=False`,
@@ -69,7 +69,7 @@ class UntrainedAdapter(Rule):
         severity = Severity.WARNING if besides or part.secondary else self.severity
         if _waits_for_its_stage(checkpoint, part):
             severity = Severity.NOTE
-            message += "MemGen trains the weaver first and the trigger later, and this trigger is not active."
+            message += "MemGen trains the weaver before the trigger, and this trigger is not active yet."
         else:
             message += "Check that the optimizer was given the adapter's parameters, and train again."
         return self.finding(

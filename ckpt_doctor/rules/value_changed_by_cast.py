@@ -34,7 +34,7 @@ class ValueChangedByCast(LoadRule):
 
     def report(self, path: str, tensors: Sequence[str], dtypes: str, *, overflown: bool) -> Finding:
         """``tensors`` went through ``dtypes``, such as ``float32 to bfloat16``; ``path`` is the file of the first."""
-        message = f"{counted(len(tensors), 'tensor')} ({listed(tensors)}) went from {dtypes}, "
-        message += "and values became infinite." if overflown else "and values were rounded."
+        message = f"The load cast {counted(len(tensors), 'tensor')} ({listed(tensors)}) from {dtypes}, "
+        message += "and values became infinite." if overflown else "and rounded their values."
         severity = Severity.ERROR if overflown else None
         return self.finding(message, path=path, tensors=tensors, severity=severity)

@@ -57,8 +57,9 @@ class ViewOfLargerStorage(Rule):
                 if stored - used < max(_MIN_WASTED_BYTES, _MIN_WASTED_SHARE * used):
                     continue
                 yield self.finding(
-                    f"{byte_size(stored)} are stored and {byte_size(used)} used: {counted(len(names), 'tensor')} "
-                    f"({listed(names)}) {'is a view' if len(names) == 1 else 'are views'} of larger storages. Save "
+                    f"The file stores {byte_size(stored)}, of which {byte_size(used)} are used: "
+                    f"{counted(len(names), 'tensor')} ({listed(names)}) "
+                    f"{'is a view of a larger storage' if len(names) == 1 else 'are views of larger storages'}. Save "
                     "tensor.clone() instead of the view.",
                     path=file.path,
                     tensors=names,

@@ -38,8 +38,8 @@ class WeightsFormatMismatch(Rule):
     `adapter_model.safetensors`.
 
     ## What to do
-    Convert the file, or make the loader take both. `ckpt-doctor fix` puts the converted file in the place of the
-    original; `ckpt-doctor convert` leaves both there, and then CKD204 says so.
+    Convert the file, or make the loader take both. `ckpt-doctor fix` replaces the original by the converted file;
+    `ckpt-doctor convert` leaves both, and CKD204 then says so.
 
     ## Fix safety
     Safe: the converted file holds the same values, and the original is kept as a backup.

@@ -65,8 +65,8 @@ class WrapperPrefix(Rule):
                 for prefix, names in found.items():
                     yield self.finding(
                         f"{counted(len(names), 'name')} of {len(file.tensors):,} "
-                        f"{'carries' if len(names) == 1 else 'carry'} the wrapper's prefix {prefix} (as in "
-                        f"{names[0]}): a model that is not wrapped has no such parameters. "
+                        f"{'has' if len(names) == 1 else 'have'} the wrapper's prefix {prefix} (as in "
+                        f"{names[0]}). A model without the wrapper has no such parameters. "
                         + (
                             "Loaders skip them. Strip the prefix, or save from the unwrapped model."
                             if known

@@ -78,7 +78,7 @@ class WrongExtension(Rule):
         elif target is not None:
             advice += f"Rename it to {target}, or convert it to what its name says."
         else:
-            advice += "Convert it to what its name says: renaming it would hide it from what looks for this name."
+            advice += "Convert it to what its name says: a loader that looks for this name would not find it renamed."
         if target is not None:
             folder = file.path.removesuffix(base)
             fix = self.repair(checkpoint, f"rename to {target}", [Move(file.path, folder + target)])

@@ -47,9 +47,9 @@ class ZeroSizeTensor(Rule):
                 if names:
                     yield self.finding(
                         f"{counted(len(names), 'tensor')} of {len(file.tensors):,} "
-                        f"{'has' if len(names) == 1 else 'have'} the shape [0] ({listed(names)}): placeholders of "
-                        "partitioned parameters (ZeRO-3, FSDP) that were not gathered before saving. Save again with "
-                        "the parameters gathered.",
+                        f"{'has' if len(names) == 1 else 'have'} the shape [0] ({listed(names)}). These are "
+                        "placeholders of partitioned parameters (ZeRO-3, FSDP). Gather the parameters, then save "
+                        "again.",
                         path=file.path,
                         tensors=names,
                         evidence={"empty": len(names), "tensors_in_file": len(file.tensors)},

@@ -55,3 +55,28 @@ def read_into(descriptor: int, target: memoryview, offset: int) -> int:
     data = read_at(descriptor, len(target), offset)
     target[: len(data)] = data
     return len(data)
+
+
+def write_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write all of ``data`` from ``offset`` on. The position of the file stays. Raises ``OSError``.
+
+    Threads may share a descriptor.
+    """
+    view = memoryview(data).cast("B")
+    while view:
+        count = _write_some(descriptor, view, offset)
+        view = view[count:]
+        offset += count
+
+
+def _write_some(descriptor: int, data: memoryview, offset: int) -> int:
+    if hasattr(os, "pwrite"):
+        count: int = os.pwrite(descriptor, data, offset)
+        return count
+    with _seeking:
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        try:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            return os.write(descriptor, data)
+        finally:
+            os.lseek(descriptor, position, os.SEEK_SET)

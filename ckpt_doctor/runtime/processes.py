@@ -73,7 +73,7 @@ def how_it_ended(code: int) -> str:
     """What follows "the process", for an exit code as ``subprocess`` tells it.
 
     >>> how_it_ended(3), how_it_ended(-9)
-    ('ended by itself with exit code 3', 'was ended by SIGKILL, as the system does where memory runs out')
+    ('ended by itself with exit code 3', 'was ended by SIGKILL, as the system does when memory runs out')
     """
     if code >= 0:
         return f"ended by itself with exit code {code}"
@@ -81,4 +81,4 @@ def how_it_ended(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"was ended by {name}" + (", as the system does where memory runs out" if name == "SIGKILL" else "")
+    return f"was ended by {name}" + (", as the system does when memory runs out" if name == "SIGKILL" else "")

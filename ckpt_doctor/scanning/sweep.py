@@ -48,7 +48,7 @@ class Reader:
         while done < len(target):
             count = read_into(self._descriptor, target[done:], offset + done)
             if count == 0:
-                raise OSError(f"it ends at byte {offset + done:,}, earlier than it did when its header was read")
+                raise OSError(f"it ends at byte {offset + done:,}, earlier than when its header was read")
             done += count
         self._on_read(done)
 

@@ -45,7 +45,7 @@ class Key(NamedTuple):
         if self.parse is not flag:
             return self.parse(value, place)
         if value.lower() not in _FLAGS:
-            raise place.wrong(f"{value!r} is none of {', '.join(_FLAGS)}")
+            raise place.wrong(f"{value!r} is not one of {', '.join(_FLAGS)}")
         return _FLAGS[value.lower()]
 
 
@@ -95,7 +95,7 @@ def _per_path_ignores(value: Any, place: Place) -> tuple[PathIgnore, ...]:
         here = place.at(pattern)
         parts = Path(text(pattern, here)).parts
         if pattern.startswith(("/", "~")) or Path(pattern).is_absolute() or ".." in parts:
-            raise here.wrong("a pattern is relative to the folder of the settings file, and cannot leave it")
+            raise here.wrong("a pattern is relative to the folder of the settings file and cannot leave it")
         found.append(PathIgnore(base, pattern, _rules(rules, here)))
     return tuple(found)
 

@@ -43,7 +43,7 @@ def _layout(given: Mapping[str, Any], place: Place) -> Layout:
         parts.append(part)
     folder = text(given["folder"], place.at("folder")) if "folder" in given else None
     if folder is not None and "/" in folder:
-        raise place.at("folder").wrong("this is compared with a folder's own name: leave out the /")
+        raise place.at("folder").wrong("this is the name of a folder: remove the /")
     return Layout(
         name=name,
         parts=tuple(parts),
@@ -58,20 +58,20 @@ def _layout(given: Mapping[str, Any], place: Place) -> Layout:
 def _part(given: Mapping[str, Any], place: Place) -> LayoutPart:
     role = _word(_needed(given, "role", place), place.at("role"))
     if role in RESERVED_ROLES:
-        raise place.at("role").wrong(f"{role} is what files are that no layout asks for: choose another word")
+        raise place.at("role").wrong(f"{role} is reserved for files that no layout names: choose another word")
     beside = role not in ("adapter", "model")
     where = place.at("path")
     paths = tuple(relative_path(path, where, own=not beside) for path in texts(_needed(given, "path", place), where))
     if not paths or len(set(paths)) < len(paths):
-        raise where.wrong("name at least one, and none of them twice")
+        raise where.wrong("name at least one, and each only once")
     form = _form(role, paths, where)
     for key in _FOR_ADAPTERS:
         if key in given and role != "adapter":
-            raise place.at(key).wrong("only an adapter has this")
+            raise place.at(key).wrong("only an adapter can have this")
     if form == "document" and "keys" in given:
-        raise place.at("keys").wrong(f"{paths[0]} is a document, and keys are what tensors are called")
+        raise place.at("keys").wrong(f"{paths[0]} is a document: only weight files have tensor keys")
     if "other-keys" in given and "keys" not in given:
-        raise place.at("other-keys").wrong("this says something only beside keys")
+        raise place.at("other-keys").wrong("this needs keys")
     name = role if role != "adapter" else paths[0].rpartition("/")[2] or role
     if "name" in given:
         name = (_word if role == "adapter" else text)(given["name"], place.at("name"))
@@ -146,7 +146,7 @@ def _sizes(value: Any, place: Place) -> tuple[LayoutSize, ...]:
         path, colon, keys = text(source, here).partition(":")
         words = tuple(keys.split("."))
         if not colon or not path.endswith(".json") or not all(words):
-            raise here.wrong('this must be a JSON file and the key in it, such as "config.json:hidden_size"')
+            raise here.wrong('this must be a JSON file and a key in it, such as "config.json:hidden_size"')
         path = relative_path(path, here)
         below(path.rpartition("/")[0], here)
         found.append(LayoutSize(dim, path, words))

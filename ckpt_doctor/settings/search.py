@@ -114,7 +114,7 @@ def _data(path: Path) -> bytes:
             return source.read_at(0, source.size)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SettingsError(f"{from_here(path)}: it cannot be read: {reason}; --no-config goes without it") from error
+        raise SettingsError(f"{from_here(path)}: cannot be read: {reason}; --no-config goes without it") from error
 
 
 def _parsed(path: Path) -> SettingsFile | None:

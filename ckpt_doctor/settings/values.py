@@ -52,7 +52,7 @@ class Place(NamedTuple):
 def text(value: Any, place: Place) -> str:
     """A string that is not empty."""
     if not isinstance(value, str):
-        raise place.wrong(f"this must be a string, and is {_kind(value)}")
+        raise place.wrong(f"this must be a string, not {_kind(value)}")
     if not value.strip():
         raise place.wrong("this must not be empty")
     return value
@@ -61,7 +61,7 @@ def text(value: Any, place: Place) -> str:
 def flag(value: Any, place: Place) -> bool:
     """A boolean."""
     if not isinstance(value, bool):
-        raise place.wrong(f"this must be true or false, and is {_kind(value)}")
+        raise place.wrong(f"this must be true or false, not {_kind(value)}")
     return value
 
 
@@ -71,7 +71,7 @@ def one_of(value: Any, place: Place, allowed: Collection[Word]) -> Word:
     for known in allowed:
         if word == known:
             return known
-    raise place.wrong(f"{word!r} is none of {', '.join(allowed)}{nearest(word, allowed)}")
+    raise place.wrong(f"{word!r} is not one of {', '.join(allowed)}{nearest(word, allowed)}")
 
 
 def texts(value: Any, place: Place) -> tuple[str, ...]:
@@ -79,14 +79,14 @@ def texts(value: Any, place: Place) -> tuple[str, ...]:
     if isinstance(value, str):
         return (text(value, place),)
     if not isinstance(value, list):
-        raise place.wrong(f"this must be a string or a list of strings, and is {_kind(value)}")
+        raise place.wrong(f"this must be a string or a list of strings, not {_kind(value)}")
     return tuple(text(item, place.item(index)) for index, item in enumerate(value))
 
 
 def table(value: Any, place: Place, known: Collection[str] | None = None) -> Mapping[str, Any]:
     """A table, with no other keys than those that are ``known``."""
     if not isinstance(value, dict):
-        raise place.wrong(f"this must be a table, and is {_kind(value)}")
+        raise place.wrong(f"this must be a table, not {_kind(value)}")
     for key in value:
         if known is not None and key not in known:
             raise place.at(key).wrong(f"there is no such key{nearest(key, known)}; there are {', '.join(known)}")

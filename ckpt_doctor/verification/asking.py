@@ -9,8 +9,8 @@ from typing import Any
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.coverage import Mode
 from ckpt_doctor.core.errors import VerificationError
+from ckpt_doctor.runtime.dependencies import require
 
-from .hosting.dependencies import require
 from .hosting.specs import ModelSpec, UserCode, given, loader_spec, model_spec
 from .model.loads import LOADS, load_of
 from .question import AUTO, Names, Question

@@ -96,7 +96,7 @@ def coverage(question: Question, tensors: Tensors, problems: Sequence[Finding], 
     found = sorted(problems, key=lambda item: (item.severity.rank, item.code, item.path or "", item.tensors))
     return Coverage(
         question.path,
-        checkpoint.layout,
+        checkpoint.kind.name,
         *question.names,
         question.mode,
         tensors,

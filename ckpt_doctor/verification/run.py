@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.coverage import MODES, Coverage, Mode
 from ckpt_doctor.core.errors import UnknownNameError
+from ckpt_doctor.runtime.dependencies import require
 
 from .asking import ask
-from .hosting.dependencies import require
 from .hosting.isolation import surroundings_put_back
 from .judging import judge_keys, judge_load, not_run, process_ended
 from .loading import loaded

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.errors import VerificationError
+from ckpt_doctor.runtime.dependencies import require
 
 from .judging import coverage
 from .opening import opened
@@ -86,9 +87,7 @@ def watch_load(
 
 
 def _refuse_others(model: object) -> None:
-    import torch
-
-    if not isinstance(model, torch.nn.Module):
+    if not isinstance(model, require("torch").nn.Module):
         raise VerificationError(
             f"a {type(model).__name__} is no torch.nn.Module: give the model that the checkpoint is loaded into"
         )

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from ckpt_doctor.cli.root import cli
 from ckpt_doctor.layouts.answers import answers
-from ckpt_doctor.layouts.folder import Folder
+from ckpt_doctor.layouts.disk import DISK
 from ckpt_doctor.layouts.recogniser import recognised
 from ckpt_doctor.layouts.registry import asked_for_folders
 from support.places import FAILURES, FIXTURES, HEALTHY
@@ -24,7 +24,7 @@ FOLDERS = sorted(path for path in (*HEALTHY.rglob("*"), *FAILURES.rglob("*")) if
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(FIXTURES).as_posix())
 def test_answers_agree_with_the_recogniser(folder: Path) -> None:
-    known = {kind.name: recognised(kind, Folder(folder)) is not None for kind in asked_for_folders()}
+    known = {kind.name: recognised(kind, DISK.folder(folder)) is not None for kind in asked_for_folders()}
     said = list(answers(folder))
     assert {answer.layout: answer.recognised for answer in said} == known
     assert all(answer.by == "content" or answer.recognised != bool(answer.unmet) for answer in said)

@@ -62,7 +62,7 @@ def test_what_departs_is_1_and_named(contract: Path, tmp_path: Path) -> None:
         1,
     )
     assert finding["message"] == (
-        f"1 tensor of another shape than {contract} pins: prompt_query_latents is [4, 32] instead of [8, 32]. Load it "
+        f"1 tensor differs in shape from {contract}: prompt_query_latents is [4, 32] instead of [8, 32]. Load it "
         "with the settings of its training; if this checkpoint is right, renew the contract: "
         f"`ckpt-doctor lock {quote(str(weaver))} -o {quote(str(contract))}`"
     )

@@ -35,7 +35,7 @@ def test_equal_headers_say_that_values_were_not_compared(here: Path) -> None:
         "a: a.bin · file · 3 tensors · torch-zip\n"
         "b: b.safetensors · file · 3 tensors · safetensors\n"
         "\n"
-        "values were not compared: --values does\n"
+        "values were not compared: use --values\n"
         "equal: 3 tensors with the same names, shapes and dtypes\n"
     )
     assert run("diff", "a.bin", "b.safetensors", "--values").exit_code == 1
@@ -168,7 +168,7 @@ def test_files_that_nobody_loads_are_left_out_and_named(here: Path) -> None:
     difference = ckpt_doctor.diff(HEALTHY / "peft/lora", adapter, values=True)
     assert difference.equal
     assert difference.left_out == ("b: adapter_model.bin", "b: optimizer.pt")
-    assert "not looked at" in run("diff", adapter, adapter).stdout
+    assert "not compared" in run("diff", adapter, adapter).stdout
 
 
 def damaged_adapter(adapter: Path) -> None:

@@ -61,7 +61,7 @@ def test_the_second_time_is_2_and_overwrite_is_0(weaver: Path) -> None:
 def test_what_has_the_format_already_is_0(weaver: Path) -> None:
     result = run("weaver/weaver_lora/adapter_model.bin", "--to", "bin")
     assert result.exit_code == 0
-    assert result.stdout == "weaver/weaver_lora/adapter_model.bin has that format already\nnothing to convert\n"
+    assert result.stdout == "weaver/weaver_lora/adapter_model.bin already has that format\nnothing to convert\n"
 
 
 def test_into_another_folder(weaver: Path) -> None:
@@ -82,7 +82,7 @@ def test_aliases_values_and_what_is_left_out_are_told(tmp_path: Path) -> None:
     tied = torch.ones(256)
     save({"a": tied, "b": tied, "epoch": 3, "raw": b"x"}, tmp_path / "a.pt")
     result = run(tmp_path / "a.pt", "--to", "safetensors", "--drop-non-tensors")
-    assert "  shared bytes: a, b; each has its own now (1 KB more)\n" in result.stdout
+    assert "  shared bytes: a, b; each has a copy now (1 KB more)\n" in result.stdout
     assert "  in the metadata: 1 value (epoch)\n" in result.stdout
     assert "  left out: 1 value (raw)\n" in result.stdout
     result = run(tmp_path / "a.pt", "--to", "safetensors", "--drop-non-tensors", "--shared", "drop", "--overwrite")
@@ -118,7 +118,7 @@ def test_usage_and_refusals_are_2(weaver: Path, args: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weaver: Path) -> None:
+def test_no_torch_is_needed(weaver: Path) -> None:
     code = """
         import sys
         for name in ("torch", "peft", "transformers", "safetensors"):
@@ -126,6 +126,7 @@ def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weave
         from ckpt_doctor.cli import main
         main()
     """
+    original = load(weaver / "weaver_lora" / "adapter_model.bin")
     command = [sys.executable, "-c", textwrap.dedent(code), "convert", "weaver"]
     env = environment()
     done = subprocess.run([*command, "--to", "safetensors"], env=env, capture_output=True, check=False, timeout=120)
@@ -134,9 +135,8 @@ def test_no_torch_is_imported_for_safetensors_and_its_absence_is_2_for_bin(weave
     assert done.returncode == 0  # the weights are there as .bin
     (weaver / "weaver_lora" / "adapter_model.bin").unlink()
     done = subprocess.run([*command, "out2", "--to", "bin"], env=env, capture_output=True, check=False, timeout=120)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert b"pip install torch" in done.stderr
-    assert not Path("out2").exists()
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert same(load(Path("out2/weaver_lora/adapter_model.bin")), original)
 
 
 def test_to_bin(weaver: Path) -> None:

@@ -24,7 +24,8 @@ CALLS: list[tuple[ModuleType, str]] = [
     *(
         (os, name)
         for name in (
-            *("open", "write", "pread", "preadv", "copy_file_range", "fsync", "close", "fstat", "stat", "lstat"),
+            *("open", "write", "pread", "preadv", "pwrite", "copy_file_range", "fsync"),
+            *("close", "fstat", "stat", "lstat"),
             *("link", "replace", "unlink", "mkdir", "rmdir", "chmod", "chown", "statvfs", "scandir", "urandom"),
         )
         if hasattr(os, name)
@@ -160,6 +161,7 @@ def test_a_disk_that_is_full_in_the_middle(tmp_path: Path, monkeypatch: pytest.M
         with monkeypatch.context() as patch:
             patch.setattr(os, "copy_file_range", full, raising=False)
             patch.setattr(os, "write", full)
+            patch.setattr(os, "pwrite", full, raising=False)
             with pytest.raises(ConversionError, match="No space left on device"):
                 act()
         assert snapshot(folder) == before

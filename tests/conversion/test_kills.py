@@ -38,7 +38,7 @@ def deadly(real, after):
             os.kill(os.getpid(), signal.SIGKILL)
         return result
     return call
-for name in "open write copy_file_range fsync link replace unlink mkdir rmdir chmod".split():
+for name in "open write pwrite copy_file_range fsync link replace unlink mkdir rmdir chmod".split():
     setattr(os, name, deadly(getattr(os, name), after=sys.argv[3] == "after"))
 convert(sys.argv[1], to="safetensors", overwrite=sys.argv[4] == "overwrite")
 print(count)

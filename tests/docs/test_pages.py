@@ -13,6 +13,7 @@ import pytest
 from support import transcripts
 from support.children import LIMIT, environment
 from support.places import REPOSITORY
+from support.plain_english import signs
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the pages are for POSIX shells")
 
@@ -67,6 +68,24 @@ def test_every_program_of_the_start_page_is_run() -> None:
 
 def test_the_readme_shows_the_example_as_it_is() -> None:
     assert blocks(README, "python") == [(REPOSITORY / "examples" / "evaluate.py").read_text(encoding="utf-8")]
+
+
+PLAIN = [
+    *(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "RELEASING")),
+    *(DOCS / f"{name}.md" for name in ("README", "start", "convert", "repair", "verify", "layouts", "benchmarks")),
+    *(DOCS / f"{name}.md" for name in ("stability", "architecture")),
+    *sorted((DOCS / "development").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PLAIN, ids=lambda page: page.name)
+def test_pages_are_plain(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for left_out in (r"```.*?```", r"<!--.*?-->", r"^#.*?$", r"^\|.*?$", r"\]\([^)]*\)"):
+        text = re.sub(left_out, "", text, flags=re.DOTALL | re.MULTILINE)
+    blocks = re.split(r"\n\n|\n(?=- |\d+\. )", text)
+    found = [sign for block in blocks for sign in signs(re.sub(r"^\s*(- |\d+\. )", "", block))]
+    assert not found, "\n".join(found)
 
 
 def test_the_readme_is_short() -> None:

@@ -248,7 +248,7 @@ def descriptions() -> dict[str, bytes]:
         "2**": plain + b"K\x00\x8a\x0a" + b"\xff" * 9 + b"\x00\x85K\x01\x85" + tail,
         "1 dimensions and 2 strides": plain + b"K\x00K\x02\x85K\x01K\x01\x86" + tail,
         "not whole": plain + b"K\x00N\x85K\x01\x85" + tail,
-        "no tensor": plain + b"tR",
+        "do not describe a tensor": plain + b"tR",
         "both 8 and 40": head + storage % b"K\x0at" + b"K\x00K\x0a\x85K\x01\x85" + tail,
         "storage of [-": head + storage % b"J\xff\xff\xff\xfft" + b"K\x00K\x00\x85K\x01\x85" + tail,
         "is not in the archive": tensor("7"),

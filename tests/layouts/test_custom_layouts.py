@@ -222,10 +222,10 @@ def test_what_is_missing_is_named(checkpoint: Path, rl: Layout) -> None:
     (checkpoint / "tokenizer.json").unlink()
     first, second = ckpt_doctor.inspect(checkpoint, Policy(layouts=(rl,))).findings
     assert first.message == (
-        "heads/value.safetensors or heads/value.pt is absent. Without it 2 tensors (blocks.*.weight, summary.weight) "
-        "stay at random initialisation. It cannot be rebuilt: save it again from the training run."
+        "heads/value.safetensors or heads/value.pt is missing. Without it 2 tensors (blocks.*.weight, summary.weight) "
+        "stay at random initialisation. This tool cannot rebuild it: save it again from the training run."
     )
-    assert second.message.startswith("tokenizer.json is absent. A rl checkpoint must have it.")
+    assert second.message.startswith("tokenizer.json is missing. A checkpoint of the layout rl must have it.")
 
 
 def test_the_other_alternative(checkpoint: Path, rl: Layout) -> None:

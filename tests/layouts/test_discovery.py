@@ -316,6 +316,35 @@ def test_a_nested_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pyte
     assert [finding.code for finding in inspect(weaver).findings] == ["CKD112"]
 
 
+def test_a_folder_above_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weaver = copied("weaver_safetensors/weaver", tmp_path / "weaver")
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path) in (weaver, tmp_path):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    (diagnosis,) = inspect(weaver / "weaver_lora").diagnoses
+    assert diagnosis.checkpoint.layout == "weaver"
+    assert {finding.code for finding in diagnosis.findings} == {"CKD112"}
+
+
+def test_a_large_folder_above_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = copied("peft/lora", tmp_path / "runs" / "checkpoint-5")
+    listed = []
+    scandir = os.scandir
+
+    def watched(path: Path) -> object:
+        listed.append(Path(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", watched)
+    assert len(inspect(adapter).diagnoses) == 1
+    assert set(listed) == {adapter}
+
+
 def test_an_empty_path_is_not_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HEALTHY / "peft/lora")
     for ask in (inspect, open_checkpoint, discover):

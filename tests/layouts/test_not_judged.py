@@ -211,7 +211,7 @@ def test_a_hub_cache_is_read_through_its_links(tmp_path: Path) -> None:
     assert (report.findings, report.not_judged) == ((), ())
     (repository / "blobs" / "ff.incomplete").write_bytes(b"half")
     (item,) = inspect(tmp_path).not_judged
-    assert "did not end" in item.reason
+    assert "did not complete" in item.reason
 
 
 def test_an_mlx_adapter_is_not_judged_as_one_of_peft(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_run_is_told_and_not_its_older_save(run: tuple[Path, str, str]) -> N
     assert errors(path.parent) == [(gone, "CKD208")]
     assert errors(path / older) == []
     (finding,) = (item for item in ckpt_doctor.inspect(path).findings if item.code == "CKD208")
-    assert f"names {gone} as the newest save of this run, and there is no {gone}" in finding.message
+    assert f"names {gone} as the newest save of this run, but there is no {gone}" in finding.message
 
 
 def test_an_older_save_is_not_taken_for_the_newest(run: tuple[Path, str, str]) -> None:

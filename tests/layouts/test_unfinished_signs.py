@@ -1,4 +1,4 @@
-"""What other trainers leave around a checkpoint whose save did not end."""
+"""What other trainers leave around a checkpoint whose save did not complete."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_one_of_a_tree_that_cannot_be_repaired(tmp_path: Path, monkeypatch: pyte
     (model / ".ckpt-doctor").write_text("in the way")
     done = run(tmp_path)
     assert done.exit_code == 2
-    assert "is in the way" in done.stderr
+    assert "is not a folder" in done.stderr
     assert (here / "weaver_lora" / "adapter_model.safetensors").exists()
     assert "weaver · 2 repairs done" in done.stdout
     assert "CKD304" in done.stdout
@@ -162,11 +162,8 @@ main()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fixture", "code", "message"),
-    [("weaver", 0, ""), ("weaver_bin/weaver", 0, ""), ("peft/lora_bin", 2, "pip install torch")],
-)
-def test_without_torch(tmp_path: Path, fixture: str, code: int, message: str) -> None:
+@pytest.mark.parametrize("fixture", ["weaver", "weaver_bin/weaver", "peft/lora_bin"])
+def test_without_torch(tmp_path: Path, fixture: str) -> None:
     if fixture == "weaver":
         path = weaver(tmp_path)
     else:
@@ -180,6 +177,5 @@ def test_without_torch(tmp_path: Path, fixture: str, code: int, message: str) ->
     env = environment()
     command = [sys.executable, "-c", WITHOUT_TORCH, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
-    assert done.returncode == code, done.stderr
-    assert message in done.stderr
-    assert (content(tmp_path) == before) == bool(code)
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path) != before

@@ -26,7 +26,8 @@ CALLS: list[tuple[ModuleType, str]] = [
     *(
         (os, name)
         for name in (
-            *("open", "write", "pread", "preadv", "copy_file_range", "fsync", "close", "fstat", "stat", "lstat"),
+            *("open", "write", "pread", "preadv", "pwrite", "copy_file_range", "fsync"),
+            *("close", "fstat", "stat", "lstat"),
             *("link", "replace", "rename", "unlink", "mkdir", "rmdir", "chmod", "chown", "statvfs", "scandir"),
             *("listdir", "urandom", "readlink"),
         )

@@ -23,6 +23,7 @@ from support.scenes import SCENES, shards
 CHANGING = [
     "open",
     "write",
+    "pwrite",
     "copy_file_range",
     "fsync",
     "link",

@@ -175,7 +175,7 @@ def test_two_formats_that_agree_may_lose_one() -> None:
     adapter = part(file(WEIGHTS, "a", "b"), file("adapter_model.bin", "a", "b"), role="adapter")
     (finding,) = run(BinAndSafetensors, adapter)
     assert finding.severity.value == "warning"
-    assert "They agree in names, shapes and dtypes of 2 tensors; use --deep" in finding.message
+    assert "They agree in names, shapes and dtypes of 2 tensors. Use --deep" in finding.message
     assert finding.fix is None, "nobody has compared the values"
     same = {name: scan(digest=name) for name in "ab"}
     adapter = part(file(WEIGHTS, "a", "b", scans=same), file("adapter_model.bin", "a", "b", scans=same), role="adapter")

@@ -29,7 +29,7 @@ import os, shutil, signal, sys
 shutil._use_fd_functions = False
 sys.modules["fcntl"] = None
 for module, names in (
-    (os, "pread preadv statvfs chown copy_file_range sendfile sched_getaffinity killpg O_DIRECTORY O_NOFOLLOW"
+    (os, "pread preadv pwrite statvfs chown copy_file_range sendfile sched_getaffinity killpg O_DIRECTORY O_NOFOLLOW"
          " O_NONBLOCK O_CLOEXEC"),
     (signal, "SIGKILL"),
 ):

@@ -99,7 +99,7 @@ def test_what_lies_in_a_checkpoint(here: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(weaver)
     assert run("settings").stdout.splitlines()[:2] == [
         "settings file: none",
-        "not used, as it lies in a checkpoint that is looked at: ckpt-doctor.toml",
+        "not used, because it is inside a checkpoint: ckpt-doctor.toml",
     ]
     (here / "other").mkdir()
     assert run("settings", here / "other").stdout.startswith("settings file: ckpt-doctor.toml\n")

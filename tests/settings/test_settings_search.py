@@ -99,9 +99,9 @@ def test_a_folder_that_is_gone(here: Path) -> None:
         (lambda path: path.write_bytes(b"\xff\xfe"), "this is not TOML: 'utf-8' codec"),
         (lambda path: path.write_text("a = " + "[" * 5000), "this is not TOML"),
         (lambda path: path.write_text('a = "ckpt-doctor"\n' * 2), "this is not TOML: Cannot overwrite"),
-        (lambda path: path.mkdir(), "it cannot be read: it is a directory"),
-        (lambda path: os.mkfifo(path), "it cannot be read: it is not a regular file"),
-        (lambda path: path.symlink_to("nowhere"), "it cannot be read: No such file"),
+        (lambda path: path.mkdir(), "cannot be read: it is a directory"),
+        (lambda path: os.mkfifo(path), "cannot be read: it is not a regular file"),
+        (lambda path: path.symlink_to("nowhere"), "cannot be read: No such file"),
     ],
     ids=["cut", "bytes", "nested", "twice", "folder", "fifo", "link"],
 )

@@ -161,27 +161,27 @@ def test_what_is_selected_is_not_ignored_from_below(here: Path) -> None:
 MISTAKES = [
     ("fail_on = 'error'", "fail_on: there is no such key; did you mean fail-on?"),
     ("colour = 1", "colour: there is no such key; there are expect, layout"),
-    ("expect = 'gguf'", "expect: 'gguf' is none of safetensors, bin, any"),
-    ("expect = 1", "expect: this must be a string, and is a number"),
-    ("expect = ['bin']", "expect: this must be a string, and is a list"),
+    ("expect = 'gguf'", "expect: 'gguf' is not one of safetensors, bin, any"),
+    ("expect = 1", "expect: this must be a string, not a number"),
+    ("expect = ['bin']", "expect: this must be a string, not a list"),
     ("layout = 'wever'", "layout: there is no layout 'wever'; did you mean weaver?"),
     ("layout = ''", "layout: this must not be empty"),
     ("select = 'CKDX'", "select: there is no rule 'CKDX'"),
     ("select = ['side-file-mising']", "select: there is no rule 'side-file-mising'; did you mean side-file-missing"),
-    ("ignore = [1]", "ignore[1]: this must be a string, and is a number"),
-    ("ignore = 2024-01-01", "ignore: this must be a string or a list of strings, and is a date"),
-    ("fail-on = 'errors'", "fail-on: 'errors' is none of error, warning, note, never; did you mean error?"),
-    ("output-format = 'jsn'", "output-format: 'jsn' is none of text"),
-    ("output-format = ['json', 'x']", "output-format: 'x' is none of text"),
-    ("deep = 'yes'", "deep: this must be true or false, and is a string"),
-    ("deep = 1", "deep: this must be true or false, and is a number"),
+    ("ignore = [1]", "ignore[1]: this must be a string, not a number"),
+    ("ignore = 2024-01-01", "ignore: this must be a string or a list of strings, not a date"),
+    ("fail-on = 'errors'", "fail-on: 'errors' is not one of error, warning, note, never; did you mean error?"),
+    ("output-format = 'jsn'", "output-format: 'jsn' is not one of text"),
+    ("output-format = ['json', 'x']", "output-format: 'x' is not one of text"),
+    ("deep = 'yes'", "deep: this must be true or false, not a string"),
+    ("deep = 1", "deep: this must be true or false, not a number"),
     ("preview = true", "preview: there is no such key"),
-    ("severity = 'error'", "severity: this must be a table, and is a string"),
+    ("severity = 'error'", "severity: this must be a table, not a string"),
     ("severity.CKD999 = 'error'", "severity.CKD999: there is no rule 'CKD999'"),
     ("severity.CKD2 = 'error'", "severity.CKD2: this means several rules: name one"),
-    ("severity.CKD201 = 'fatal'", "severity.CKD201: 'fatal' is none of error, warning, note"),
+    ("severity.CKD201 = 'fatal'", "severity.CKD201: 'fatal' is not one of error, warning, note"),
     ("severity.CKD201 = 'note'\nseverity.weights-format-mismatch = 'note'", "CKD201 has a severity already"),
-    ("per-path-ignores = ['a']", "per-path-ignores: this must be a table, and is a list"),
+    ("per-path-ignores = ['a']", "per-path-ignores: this must be a table, not a list"),
     ("per-path-ignores.a = 'CKDX'", "per-path-ignores.a: there is no rule 'CKDX'"),
     ("per-path-ignores.'../a' = 'CKD1'", 'per-path-ignores."../a": a pattern is relative'),
     ("per-path-ignores.'/a' = 'CKD1'", 'per-path-ignores."/a": a pattern is relative'),
@@ -205,12 +205,12 @@ def test_a_mistake_is_named_with_its_place(here: Path, text: str, problem: str) 
 @pytest.mark.parametrize(
     ("variable", "value", "problem"),
     [
-        ("EXPECT", "gguf", "CKPT_DOCTOR_EXPECT: 'gguf' is none of safetensors, bin, any"),
-        ("FAIL_ON", "maybe", "CKPT_DOCTOR_FAIL_ON: 'maybe' is none of error"),
+        ("EXPECT", "gguf", "CKPT_DOCTOR_EXPECT: 'gguf' is not one of safetensors, bin, any"),
+        ("FAIL_ON", "maybe", "CKPT_DOCTOR_FAIL_ON: 'maybe' is not one of error"),
         ("SELECT", "CKDX", "CKPT_DOCTOR_SELECT: there is no rule 'CKDX'"),
         ("LAYOUT", "x", "CKPT_DOCTOR_LAYOUT: there is no layout 'x'"),
-        ("DEEP", "perhaps", "CKPT_DOCTOR_DEEP: 'perhaps' is none of 1, true"),
-        ("OUTPUT_FORMAT", "toml", "CKPT_DOCTOR_OUTPUT_FORMAT: 'toml' is none of text"),
+        ("DEEP", "perhaps", "CKPT_DOCTOR_DEEP: 'perhaps' is not one of 1, true"),
+        ("OUTPUT_FORMAT", "toml", "CKPT_DOCTOR_OUTPUT_FORMAT: 'toml' is not one of text"),
         ("CONFIG", "nowhere.toml", "nowhere.toml: there is no such settings file"),
     ],
 )
@@ -224,7 +224,7 @@ def test_unknown_variables_are_no_error(here: Path) -> None:
     assert run("inspect", BROKEN, env={"CKPT_DOCTOR_FAILON": "never"}).exit_code == 1
     result = run("settings", env={"CKPT_DOCTOR_FAILON": "never", "CKPT_DOCTOR_CHECKPOINT": "x"})
     assert result.exit_code == 0
-    assert result.stderr == "CKPT_DOCTOR_FAILON is no variable of ckpt-doctor; did you mean CKPT_DOCTOR_FAIL_ON?\n"
+    assert result.stderr == "CKPT_DOCTOR_FAILON is not a variable of ckpt-doctor; did you mean CKPT_DOCTOR_FAIL_ON?\n"
 
 
 def test_names_that_a_terminal_would_act_upon(here: Path) -> None:

@@ -269,7 +269,7 @@ def test_values_do_not_say_where_they_belong(tmp_path: Path) -> None:
     assert (watch.restored, watch.complete) == (2, False)
     detail = next(item.detail for item in watch.tensors if "q_proj" in item.name)
     assert detail == "its values are in layers.0.attn.wk.weight, by whose name they need not belong there"
-    assert "values alone cannot tell" in watch.findings[0].message
+    assert "values alone do not show" in watch.findings[0].message
 
 
 def test_values_under_names_that_say_nothing_are_no_load_if_they_were_there(tmp_path: Path) -> None:

@@ -185,8 +185,8 @@ def test_the_report_says_whose_loader_it_was(run: Run) -> None:
     own = said()
     lines = own.stdout.splitlines()
     assert own.exit_code == 0, own.output
-    assert "by ckpt-doctor's own MemGen loader (auto; no library has one)" in " ".join(lines[:3])
-    assert lines[-1] == "This proves the files, not the loader of the evaluation: name it with --loader"
+    assert "by ckpt-doctor's own MemGen loader (auto; no library has a loader for it)" in " ".join(lines[:3])
+    assert lines[-1] == "This proves the files, not the loader of your evaluation: name that with --loader"
     document = json.loads(said("--output-format", "json").stdout)
     assert (document["loader"], document["own_loader"], document["caveat"]) == ("auto", True, lines[-1])
     theirs = said("--loader", "memgen-upstream")

@@ -269,7 +269,7 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
     env = environment(tmp_path)
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "pip install torch" in done.stderr
+    assert "pip install 'ckpt-doctor[verify]'" in done.stderr
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ckpt_doctor.core.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from ckpt_doctor.layouts.folder import Folder
+    from ckpt_doctor.layouts.disk import Folder
 
 
 class Hooks(NamedTuple):

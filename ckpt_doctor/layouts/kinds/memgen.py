@@ -10,7 +10,7 @@ from ckpt_doctor.core.entries import Entry
 from ckpt_doctor.core.layout import Layout, LayoutPart, LayoutSize, Sign
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.layouts.adapters import holds_adapter
-from ckpt_doctor.layouts.folder import Folder
+from ckpt_doctor.layouts.disk import Folder
 from ckpt_doctor.layouts.model_files import holds_model
 
 from . import Hooks
@@ -26,7 +26,7 @@ _HEAD = 1 << 16
 
 def _is_begun(folder: Folder) -> bool:
     """Whether the ``config.json`` says that a save was begun here: it is the first file that is written."""
-    if not folder.has_file(_CONFIG) or holds_adapter(folder) or holds_model(folder):
+    if _CONFIG not in folder.files or holds_adapter(folder) or holds_model(folder):
         return False
     config = folder.disk.config(folder.path / _CONFIG, _CONFIG).data
     if config is None:  # its keys are sorted: the lengths stand before the type

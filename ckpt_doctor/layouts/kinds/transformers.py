@@ -7,8 +7,9 @@ import re
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.layout import Layout, LayoutPart, Sign
 from ckpt_doctor.layouts.adapters import holds_adapter
-from ckpt_doctor.layouts.folder import Folder
+from ckpt_doctor.layouts.disk import Folder
 from ckpt_doctor.layouts.names import has_weight_ending, is_training_state, state_folders
+from ckpt_doctor.layouts.places import below
 
 from . import Hooks
 from .memgen import as_whole_model, is_whole_model
@@ -16,14 +17,14 @@ from .memgen import as_whole_model, is_whole_model
 
 def _lost_its_model(folder: Folder) -> bool:
     """Whether a training run saved everything but the weights here."""
-    resumable = folder.has_file("trainer_state.json") and folder.has_file("optimizer.pt")
-    numbered = re.fullmatch(r"checkpoint-\d+", folder.name) and folder.has_file("config.json")
+    resumable = {"trainer_state.json", "optimizer.pt"} <= folder.files
+    numbered = re.fullmatch(r"checkpoint-\d+", folder.name) and "config.json" in folder.files
     if not (resumable or numbered):
         return False
     if any(has_weight_ending(name) and not is_training_state(name) for name in folder.files):
         return False
     # Adapters of other names than "default" lie in folders of their own, each of which can be loaded.
-    return not (state_folders(folder.folders) or any(holds_adapter(folder.child(name)) for name in folder.folders))
+    return not (state_folders(folder.folders) or any(holds_adapter(below(folder, name)) for name in folder.folders))
 
 
 def _finished(checkpoint: Checkpoint) -> Checkpoint:

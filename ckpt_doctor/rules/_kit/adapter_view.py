@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.parts import Part
-from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
+from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.knowledge.adapter_keys import AdapterKey, base_module, parse_all
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PeftType
 
@@ -17,7 +17,7 @@ class AdapterView(NamedTuple):
     """One weight file of an adapter together with its configuration.
 
     ``kind`` is ``None`` where the configuration is absent or names a type that is not known here; ``settings`` is empty
-    then.
+    then. ``modules`` maps each module to its parameters, and each of these to the name of its tensor.
     """
 
     part: Part
@@ -25,21 +25,7 @@ class AdapterView(NamedTuple):
     settings: Mapping[str, Any]
     kind: PeftType | None
     keys: tuple[AdapterKey, ...]
-
-    @property
-    def by_module(self) -> dict[str, dict[str, TensorInfo]]:
-        """Module to parameter to tensor, for the parameters that belong to a module."""
-        tensors = self.file.by_name
-        modules: dict[str, dict[str, TensorInfo]] = {}
-        for key in self.keys:
-            if key.parameter is not None and not key.shared:
-                modules.setdefault(key.module, {})[key.parameter] = tensors[key.name]
-        return modules
-
-    def names(self, setting: str) -> tuple[str, ...]:
-        """A setting that lists names; empty where it is absent or something else."""
-        value = self.settings.get(setting)
-        return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+    modules: Mapping[str, Mapping[str, str]]
 
 
 def adapters(checkpoint: Checkpoint) -> Iterator[AdapterView]:
@@ -51,13 +37,25 @@ def adapters(checkpoint: Checkpoint) -> Iterator[AdapterView]:
         for file in part.files:
             if file.readable:
                 names = tuple(tensor.name for tensor in file.tensors)
-                yield AdapterView(part, file, settings, kind, _keys(names, peft_type if kind is not None else None))
+                yield AdapterView(part, file, settings, kind, *_keys(names, peft_type if kind is not None else None))
 
 
 @lru_cache(maxsize=4)
-def _keys(names: tuple[str, ...], peft_type: str | None) -> tuple[AdapterKey, ...]:
-    """The names taken apart; ten rules ask for those of one adapter, and adapters beside each other have the same."""
-    return tuple(parse_all(names, None if peft_type is None else PEFT_TYPES[peft_type]))
+def _keys(
+    names: tuple[str, ...], peft_type: str | None
+) -> tuple[tuple[AdapterKey, ...], Mapping[str, Mapping[str, str]]]:
+    """The names taken apart, and by module; ten rules ask for them, and adapters beside each other have the same."""
+    keys = tuple(parse_all(names, None if peft_type is None else PEFT_TYPES[peft_type]))
+    modules: dict[str, dict[str, str]] = {}
+    for key in keys:
+        if key.parameter is not None and not key.shared:
+            modules.setdefault(key.module, {})[key.parameter] = key.name
+    return keys, modules
+
+
+def names_in(setting: Any) -> tuple[str, ...]:
+    """The names that a setting lists; none where it is absent or something else."""
+    return tuple(item for item in setting if isinstance(item, str)) if isinstance(setting, list) else ()
 
 
 def names_module(module: str, pattern: str) -> bool:

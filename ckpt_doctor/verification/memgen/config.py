@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ckpt_doctor.core.errors import MissingDependencyError, PathNotFoundError, VerificationError
+from ckpt_doctor.core.errors import PathNotFoundError, VerificationError
+from ckpt_doctor.runtime.dependencies import require
 
 _LORA_KEYS = ("lora_config", "lora", "peft_config")
 _LENGTHS = ("prompt_latents_len", "inference_latents_len")
@@ -54,11 +54,7 @@ def read_memgen_yaml(path: Path) -> MemGenSettings:
 
 
 def _yaml() -> Any:
-    # Part of every installation of transformers and peft, and needed for this alone.
-    try:
-        return import_module("yaml")
-    except ImportError as error:
-        raise MissingDependencyError(f"YAML cannot be read ({error}): install it with `pip install pyyaml`") from None
+    return require("yaml")  # transformers and peft bring it
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from ckpt_doctor.core.errors import IncompleteLoadError, VerificationError
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import counted, shape
+from ckpt_doctor.runtime.dependencies import require
 
 from .names import adapter_of, is_whole, read_by_a_loader
 
@@ -191,13 +192,12 @@ def _tensors(root: Path, file: WeightFile) -> Iterator[tuple[str, Tensor]]:
 
 
 def _safetensors(path: Path, file: WeightFile) -> Iterator[tuple[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
+    safetensors = require("safetensors")
     try:
-        with safe_open(path, framework="pt") as opened:
+        with safetensors.safe_open(path, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - it is no mapping
                 yield name, opened.get_tensor(name)
-    except SafetensorError as error:
+    except safetensors.SafetensorError as error:
         raise VerificationError(f"{file.path} cannot be read: {error}") from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.coverage import MEMGEN_UPSTREAM
-from ckpt_doctor.verification.hosting.dependencies import require
+from ckpt_doctor.runtime.dependencies import require
 from ckpt_doctor.verification.hosting.specs import BaseModel, MemGenConfig
 from ckpt_doctor.verification.model.bases import base_config, has_weights, model_class, real_model
 from ckpt_doctor.verification.model.plan import Load, Plan

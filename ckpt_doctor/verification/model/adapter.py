@@ -11,7 +11,7 @@ from typing import Any
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
-from ckpt_doctor.verification.hosting.dependencies import require
+from ckpt_doctor.runtime.dependencies import require
 from ckpt_doctor.verification.question import Question
 
 from .asked import asked_part, named_base

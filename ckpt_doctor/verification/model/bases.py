@@ -10,7 +10,7 @@ from typing import Any
 from ckpt_doctor.core.errors import CkptDoctorError, VerificationError
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.knowledge.adapter_keys import parse_all
-from ckpt_doctor.verification.hosting.dependencies import require
+from ckpt_doctor.runtime.dependencies import require
 from ckpt_doctor.verification.hosting.isolation import run
 from ckpt_doctor.verification.names.quantisers import method
 

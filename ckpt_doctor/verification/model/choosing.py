@@ -15,7 +15,7 @@ from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.adapter_keys import base_module, parse_all
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES
-from ckpt_doctor.verification.hosting.dependencies import require
+from ckpt_doctor.runtime.dependencies import require
 from ckpt_doctor.verification.hosting.isolation import run
 from ckpt_doctor.verification.names.segments import Edit, one_edit
 

@@ -11,7 +11,7 @@ from ckpt_doctor.knowledge.adapter_keys import base_module, parse_all
 from ckpt_doctor.knowledge.embeddings import embedding_rows, makes_up, rows_needed
 from ckpt_doctor.layouts.tokenizer import CONFIG_NAME
 from ckpt_doctor.rules.embedding_resized import EmbeddingResized, resized_message
-from ckpt_doctor.verification.hosting.dependencies import require
+from ckpt_doctor.runtime.dependencies import require
 from ckpt_doctor.verification.hosting.isolation import run
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.parts import Part
-from ckpt_doctor.verification.hosting.dependencies import require
+from ckpt_doctor.runtime.dependencies import require
 from ckpt_doctor.verification.question import Question
 
 from . import adapter, state_dict

@@ -9,7 +9,7 @@ from typing import Any
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.core.parts import Part
-from ckpt_doctor.verification.hosting.dependencies import require
+from ckpt_doctor.runtime.dependencies import require
 from ckpt_doctor.verification.hosting.isolation import run
 from ckpt_doctor.verification.hosting.specs import BaseModel
 from ckpt_doctor.verification.names.namings import namings

@@ -6,7 +6,7 @@ from typing import Any
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
-from ckpt_doctor.verification.hosting.dependencies import require
+from ckpt_doctor.runtime.dependencies import require
 from ckpt_doctor.verification.hosting.specs import UserCode
 
 from .plan import Load, Plan

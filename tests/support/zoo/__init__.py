@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import adapters, files, layouts, models, training
+from . import adapters, files, layouts, models, quantised, training
 
 ZOO: dict[str, Callable[[Path], Path]] = {
     f"{group}/{name}": build
     for group, animals in (
         ("adapter", adapters.ANIMALS),
         ("model", models.ANIMALS),
+        ("quantised", quantised.ANIMALS),
         ("training", training.ANIMALS),
         ("layout", layouts.ANIMALS),
         ("file", files.ANIMALS),
