@@ -126,7 +126,7 @@ def comparisons(folder: Path, counts: tuple[int, ...]) -> Iterator[Comparison]:
     gigabytes = f"{large.stat().st_size / 1e9:.1f} GB"
     torch = Command((sys.executable, "-c", "import torch"))
     yield Comparison("inspect weaver", inspect(WEAVER), "import torch", torch, bar=0.1, resident=60 * MEGABYTE)
-    printer = _safetensors_print()
+    printer = safetensors_print()
     lone = folder / "small.safetensors"
     if printer is None:
         print("safetensors-print is not installed; its line is left out", file=sys.stderr)
@@ -151,7 +151,8 @@ def comparisons(folder: Path, counts: tuple[int, ...]) -> Iterator[Comparison]:
         yield Comparison(what, inspect(path, "--deep"), "zlib.crc32", other, bar=bar, resident=limit_bytes, runs=5)
 
 
-def _safetensors_print() -> str | None:
+def safetensors_print() -> str | None:
+    """The program to compare with, beside this Python or on the PATH."""
     beside = Path(sys.executable).parent / "safetensors-print"
     return str(beside) if beside.exists() else shutil.which("safetensors-print")
 

@@ -1,4 +1,4 @@
-"""Write the pages under docs/ that say what the code says: one a rule, and the reference of the commands.
+"""Write the pages under docs/ that say what the code says: rules, commands, Python, JSON, rooms.
 
     python scripts/generate_docs.py [--check]
 
@@ -17,7 +17,12 @@ from pathlib import Path
 import click
 
 REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY))
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts")]
+
+import json_schemas  # noqa: E402
+import python_page  # noqa: E402
+import rooms  # noqa: E402
+import terminal_picture  # noqa: E402
 
 from ckpt_doctor.cli.root import cli  # noqa: E402
 from ckpt_doctor.core.results import RuleInfo  # noqa: E402
@@ -38,6 +43,8 @@ GROUPS = {
     "9": "Security",
 }
 """What the first digit of a code stands for."""
+ARCHITECTURE = Path("docs/architecture.md")
+ROOMS_BEGIN, ROOMS_END = "<!-- rooms: written from scripts/rooms.py -->", "<!-- end -->"
 REFERENCE = re.compile(r"(?<![\w/])([\w.-]+/[\w.-]+)#(\d+)")
 
 
@@ -47,7 +54,19 @@ def pages() -> dict[Path, str]:
     found = {Path("docs/rules") / f"{rule.code}.md": "\n".join(rule_page(rule)) for rule in rules}
     found[Path("docs/rules/README.md")] = "\n".join(rule_table(rules))
     found[Path("docs/commands.md")] = "\n".join(command_page())
+    found[Path("docs/python.md")] = "\n".join((MARK, "", *python_page.lines()))
+    found[ARCHITECTURE] = with_rooms((REPOSITORY / ARCHITECTURE).read_text(encoding="utf-8"))
+    found.update(json_schemas.pages())
+    found.update(terminal_picture.pages(REPOSITORY))
     return {path: text.rstrip("\n") + "\n" for path, text in found.items()}
+
+
+def with_rooms(page: str) -> str:
+    """The page about the architecture, with its table of rooms as the imports are held to it."""
+    before, begin, rest = page.partition(ROOMS_BEGIN)
+    _, end, after = rest.partition(ROOMS_END)
+    assert begin and end, "the page has no place for the rooms"
+    return "\n".join((before + begin, *rooms.table(), end + after))
 
 
 def rule_page(rule: RuleInfo) -> Iterator[str]:
@@ -121,7 +140,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     wanted = pages()
-    old = {path.relative_to(REPOSITORY) for path in (REPOSITORY / "docs" / "rules").glob("*.md")} - wanted.keys()
+    generated = ((REPOSITORY / "docs" / "rules").glob("*.md"), (REPOSITORY / "docs" / "schema").glob("*.json"))
+    old = {path.relative_to(REPOSITORY) for folder in generated for path in folder} - wanted.keys()
     stale = [path for path, text in wanted.items() if not is_current(path, text)]
     if options.check:
         for path in sorted([*stale, *old]):

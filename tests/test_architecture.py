@@ -7,27 +7,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from rooms import MAY_IMPORT
 
 PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
-# Every room, and those that it may import from: nobody imports from a room that stands further down.
-FLOORS = ("core", "knowledge", "runtime", "sources", "formats", "layouts", "analysis", "scanning", "rules")
-BELOW = frozenset(FLOORS)
-MAY_IMPORT = {
-    **{room: frozenset(FLOORS[:number]) for number, room in enumerate(FLOORS)},
-    # Rules see values, never files.
-    "rules": frozenset(("core", "knowledge", "analysis")),
-    # Of the reports only the names of their formats.
-    "settings": BELOW | {"reporting"},
-    "inspection": BELOW,
-    "conversion": BELOW | {"inspection"},
-    "repair": BELOW | {"inspection", "conversion"},
-    "contracts": BELOW | {"inspection"},
-    "reporting": frozenset(("core", "analysis")),
-    "verification": BELOW | {"inspection", "conversion"},
-    "integrations": frozenset(("core", "runtime", "rules", "inspection", "verification")),
-    "gate": BELOW | {"inspection"},
-    "cli": BELOW | {"inspection", "conversion", "repair", "verification", "contracts", "gate", "reporting", "settings"},
-}
 # The package's own front door and `python -m` stand above all rooms.
 ABOVE_ALL = {"__init__", "__main__"}
 # Each file of the first room, in the order in which they may import each other.

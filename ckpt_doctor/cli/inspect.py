@@ -13,8 +13,11 @@ from .messages import say
 
 @click.command("inspect", short_help="Diagnose checkpoints.")
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
+@click.option(
+    "--verbose", is_flag=True, help="Say on standard error why each folder was or was not taken for a checkpoint."
+)
 @inspect_options
-def command(paths: tuple[str, ...], options: InspectOptions) -> None:
+def command(paths: tuple[str, ...], verbose: bool, options: InspectOptions) -> None:
     """Diagnose the checkpoints at each PATH: a file, a checkpoint directory, or a tree of them.
 
     The default PATH is the current directory. RULES are separated by commas, and the option can be repeated.
@@ -27,9 +30,15 @@ def command(paths: tuple[str, ...], options: InspectOptions) -> None:
 
     outputs, policy = options.outputs, options.policy
     outputs.check(read=options.against)
+    paths = paths or (".",)
+    if verbose:
+        from .recognition import recognition
+
+        for line in recognition(paths, policy):
+            say(line)
     with ByteProgress() as progress, CountProgress("inspecting") as counter:
         report = inspect(
-            paths or (".",),
+            paths,
             policy,
             standard=options.standard,
             progress=progress,

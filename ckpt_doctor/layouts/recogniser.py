@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from .registry import hooks_of
 # Endings of the files beside which a lone side file is not taken for a checkpoint.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 _PLAIN = Sign()
+
+Demand = tuple[str, str]
+"""What a sign asks for and where: ``file``, ``folder``, ``adapter``, ``model``, ``tensors`` or ``absence`` of a path,
+a folder of a certain ``name``, a weight file that is ``alone``, or a kind that the user has ``asked for``."""
 
 
 def recognised(kind: Layout, folder: Folder, *, forced: bool = False) -> Found | None:
@@ -53,10 +58,16 @@ def _sign(kind: Layout, folder: Folder, *, forced: bool) -> Sign | None:
 def _is_marked(kind: Layout, folder: Folder) -> bool:
     if any(has_file(folder, path) or has_folder(folder, path) for path in kind.markers):
         return True
-    return _is_named(kind, folder.name) and any(place_of(item, folder) is not None for item in kind.parts)
+    return is_named(kind, folder.name) and any(place_of(item, folder) is not None for item in kind.parts)
 
 
-def _is_named(kind: Layout, name: str) -> bool:
+def is_named(kind: Layout, name: str) -> bool:
+    """Whether the kind's folders usually have this name.
+
+    >>> from ckpt_doctor.layouts.registry import WEAVER
+    >>> is_named(WEAVER, "weaver"), is_named(WEAVER, "model")
+    (True, False)
+    """
     return kind.folder is not None and fnmatchcase(name, kind.folder)
 
 
@@ -68,16 +79,37 @@ def _fits(sign: Sign, kind: Layout, folder: Folder, *, forced: bool) -> bool:
     for name in sign.folders:
         if name not in folder.folders:
             return False
-    return (
-        (forced or not sign.forced)
-        and (not sign.holds or sign.holds in folder.files)
-        and (not sign.named or _is_named(kind, folder.name))
-        and (forced or not any(name in folder.folders or name in folder.files for name in sign.unless))
-        and all(holds_adapter(below(folder, path)) for path in sign.adapters)
-        and all(holds_model(below(folder, path)) for path in sign.models)
-        and (not sign.alone or not _other_weights(folder, sign.holds))
-        and (not sign.holds or _holds_its_tensors(folder, kind, sign.holds))
-    )
+    if (sign.forced and not forced) or (sign.holds and sign.holds not in folder.files):
+        return False
+    return all(met for met, _ in demands(sign, kind, folder, forced=forced))
+
+
+def demands(sign: Sign, kind: Layout, folder: Folder, *, forced: bool = False) -> Iterator[tuple[bool, Demand]]:
+    """Each thing that the sign asks for, the cheapest first, and whether the folder meets it.
+
+    Each is looked at when it is asked for, so a caller that stops at the first unmet one reads no file.
+    """
+    for path in sign.files:
+        yield path in folder.files, ("file", path)
+    for path in sign.folders:
+        yield path in folder.folders, ("folder", path)
+    if sign.forced:
+        yield forced, ("asked for", kind.name)
+    if sign.holds:
+        yield sign.holds in folder.files, ("file", sign.holds)
+    if sign.named:
+        yield is_named(kind, folder.name), ("name", kind.folder or "")
+    if not forced:
+        for path in sign.unless:
+            yield not (path in folder.folders or path in folder.files), ("absence", path)
+    for path in sign.adapters:
+        yield holds_adapter(below(folder, path)), ("adapter", path)
+    for path in sign.models:
+        yield holds_model(below(folder, path)), ("model", path)
+    if sign.alone:
+        yield not _other_weights(folder, sign.holds), ("alone", sign.holds)
+    if sign.holds:
+        yield _holds_its_tensors(folder, kind, sign.holds), ("tensors", sign.holds)
 
 
 def _other_weights(folder: Folder, path: str) -> bool:
@@ -98,7 +130,7 @@ def telling(kind: Layout, path: Path, disk: Disk) -> Folder | None:
     names = {*kind.markers, kind.config, *(name for sign in signs for name in sign)} - {""}
     files = dict.fromkeys(name for name in names if disk.has_file(path / name))
     folders = dict.fromkeys(name for name in names if disk.has_folder(path / name))
-    if not files and not folders and (kind.signs or not _is_named(kind, path.name)):
+    if not files and not folders and (kind.signs or not is_named(kind, path.name)):
         return None
     folder = disk.folder(path)
     return folder if folder.error is None else folder._replace(files=files.keys(), folders=folders.keys())

@@ -19,10 +19,12 @@ PAGE = REPOSITORY / "docs" / "from-zero-to-gate.md"
 FIXTURES = REPOSITORY / "fixtures"
 EVALUATE = """
 import sys
-from support.loaders.weaver_loaders import build, {loader} as load
+from support.loaders.weaver_loaders import build
+{loader}
 if __name__ == "__main__":
     print("evaluating", sys.argv[1])
 """
+NAIVE = "from support.loaders.weaver_loaders import after_fix_2 as load"
 
 
 @pytest.fixture
@@ -30,10 +32,11 @@ def home(tmp_path: Path) -> Path:
     """Two trainings, of which the second one saved no projections, and an evaluation with the loader of the story."""
     shutil.copytree(FIXTURES / "healthy/weaver_bin/weaver", tmp_path / "runs/20250106-101500/weaver")
     shutil.copytree(FIXTURES / "failures/both/weaver", tmp_path / "runs/20250107-101500/weaver")
-    (tmp_path / "evaluate.py").write_text(EVALUATE.format(loader="after_fix_2"))
+    (tmp_path / "evaluate.py").write_text(EVALUATE.format(loader=NAIVE))
     later = tmp_path / ".later"
     later.mkdir()
-    (later / "evaluate.py").write_text(EVALUATE.format(loader="right"))
+    right = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
+    (later / "evaluate.py").write_text(EVALUATE.format(loader=right))
     shutil.copy(FIXTURES / "healthy/weaver_bin/weaver/projections.pt", later)
     (settings,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (later / "ckpt-doctor.toml").write_text(settings)
