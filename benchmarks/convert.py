@@ -125,6 +125,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5, help="how often each side is measured")
     parser.add_argument("--before", type=Path, help="a folder with the ckpt_doctor of another version")
     parser.add_argument("--to", choices=[direction.to for direction in DIRECTIONS], help="one direction only")
+    parser.add_argument("--large", action="store_true", help="the large file only, without the many small tensors")
     arguments = parser.parse_args()
     gigabytes, count = (0.26, 10_000) if arguments.quick else (2.6, 100_000)
 
@@ -137,6 +138,8 @@ def main() -> int:
             if arguments.to not in (None, direction.to):
                 continue
             for size, stem in ((f"{gigabytes} GB", "large"), (f"{count:,} tensors", f"tensors-{count}")):
+                if arguments.large and stem != "large":
+                    continue
                 what = f"{size}, to {direction.to}"
                 source = folder / f"{stem}{direction.source}"
                 sides, same = measure(direction, source, folder, arguments.runs, arguments.before)

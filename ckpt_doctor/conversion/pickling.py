@@ -21,6 +21,7 @@ from .slots import Slot
 _BATCH = 1000  # elements that CPython's pickler puts between a mark and SETITEMS or APPENDS
 
 _MARK, _TUPLE, _EMPTY_TUPLE, _REDUCE, _PERSISTENT, _BUILD = b"(", b"t", b")", b"R", b"Q", b"b"
+_BYTES = tuple(b"K" + bytes((number,)) for number in range(256))
 _SHORT_TUPLES = (_EMPTY_TUPLE, b"\x85", b"\x86", b"\x87")
 
 
@@ -68,20 +69,20 @@ def pickled(state: Any) -> tuple[bytes, list[NewStorage]]:
     ordered dictionaries, lists and tuples. Raises ``ConversionError`` where it is nested too deep.
     """
     pickler = _Pickler()
-    pickler.out.append(b"\x80\x02")
+    pickler.out += b"\x80\x02"
     try:
         pickler.save(state)
     except RecursionError:
         raise ConversionError("it is nested too deep") from None
-    pickler.out.append(b".")
-    return b"".join(pickler.out), pickler.storages
+    pickler.out += b"."
+    return bytes(pickler.out), pickler.storages
 
 
 class _Pickler:
     """One pickle in the making. What was written before is referred to by its number in the memo."""
 
     def __init__(self) -> None:
-        self.out: list[bytes] = []
+        self.out = bytearray()
         self.storages: list[NewStorage] = []
         self._keys: dict[NewStorage, str] = {}
         self._memo: dict[int, int] = {}  # by id, as CPython has it: equal is not the same
@@ -100,45 +101,47 @@ class _Pickler:
 
     def save_scalar(self, value: bool | int | float | None) -> None:
         """Write a value that has no identity."""
-        self.out.append(_encoded(value))
+        self.out += _encoded(value)
 
     def save_text(self, value: str) -> None:
         """Write a string."""
         data = value.encode("utf-8", "surrogatepass")
-        self.out.append(b"X" + struct.pack("<I", len(data)) + data)
+        self.out += b"X" + struct.pack("<I", len(data)) + data
         self._remember(value)
 
     def save_tuple(self, value: tuple[Any, ...]) -> None:
         """Write a tuple."""
         short = len(value) < len(_SHORT_TUPLES)
         if not short:
-            self.out.append(_MARK)
+            self.out += _MARK
         for item in value:
             self.save(item)
-        self.out.append(_SHORT_TUPLES[len(value)] if short else _TUPLE)
+        self.out += _SHORT_TUPLES[len(value)] if short else _TUPLE
         if value:
             self._remember(value)
 
     def save_list(self, value: list[Any]) -> None:
         """Write a list."""
-        self.out.append(b"]")
+        self.out += b"]"
         self._remember(value)
         self._batches([(item,) for item in value], b"a", b"e")
 
     def save_dictionary(self, value: dict[Any, Any]) -> None:
         """Write a dictionary."""
-        self.out.append(b"}")
+        self.out += b"}"
         self._remember(value)
         self._batches(value.items(), b"s", b"u")
+        if value and len(value) % _BATCH == 0:
+            self.out += _MARK + b"u"  # only when it finds nothing more does CPython know that the batch was the last
 
     def save_ordered(self, value: OrderedDict[Any, Any]) -> None:
         """Write an ``OrderedDict``, with its attributes."""
         self._call("collections OrderedDict", ())
         self._remember(value)
-        self._batches(value.items(), b"s", b"u")
+        self._batches(value.items(), b"s", b"u", last_alone=True)
         if vars(value):
             self.save(dict(vars(value)))
-            self.out.append(_BUILD)
+            self.out += _BUILD
 
     def save_bytes(self, value: bytes) -> None:
         """Write bytes, for which protocol 2 has no opcode."""
@@ -161,17 +164,17 @@ class _Pickler:
         """Write a tensor."""
         storage_class = value.dtype.storage_class
         self._global(f"torch._utils _rebuild_tensor_v{2 if storage_class else 3}")
-        self.out.append(_MARK)
+        self.out += _MARK
         self._storage(value)
         self.save_scalar(value.offset)
-        self.save_tuple(value.shape)
-        self.save_tuple(value.stride)
+        self._sizes(value.shape)
+        self._sizes(value.stride)
         self.save_scalar(value.requires_grad)
         self._hooks()
         if not storage_class:
             self._global(f"torch {value.dtype.name}")
         self._end_of_tuple(_TUPLE)
-        self.out.append(_REDUCE)
+        self.out += _REDUCE
         self._remember(value)
 
     def save_parameter(self, value: NewParameter) -> None:
@@ -181,7 +184,7 @@ class _Pickler:
         self.save_scalar(value.requires_grad)
         self._hooks()
         self._end_of_tuple(_SHORT_TUPLES[3])
-        self.out.append(_REDUCE)
+        self.out += _REDUCE
         self._remember(value)
 
     def _storage(self, tensor: NewTensor) -> None:
@@ -190,14 +193,25 @@ class _Pickler:
         if key is None:
             key = self._keys[storage] = str(len(self.storages))
             self.storages.append(storage)
-        self.out.append(_MARK)
+        self.out += _MARK
         self.save("storage")
         self._global(f"torch {dtype.storage_class}" if dtype.storage_class else "torch.storage UntypedStorage")
         self.save(key)
         self.save("cpu")
         self.save_scalar(storage.slot.nbytes // (dtype.bits // 8) if dtype.storage_class else storage.slot.nbytes)
         self._end_of_tuple(_TUPLE)
-        self.out.append(_PERSISTENT)
+        self.out += _PERSISTENT
+
+    def _sizes(self, sizes: tuple[int, ...]) -> None:
+        """Numbers for each dimension, as a tuple that nothing else refers to."""
+        short = len(sizes) < len(_SHORT_TUPLES)
+        if not short:
+            self.out += _MARK
+        for size in sizes:
+            self.out += _encoded(size)
+        self.out += _SHORT_TUPLES[len(sizes)] if short else _TUPLE
+        if sizes:
+            self._numbered()
 
     def _hooks(self) -> None:
         """A tensor's backward hooks: none."""
@@ -207,23 +221,29 @@ class _Pickler:
     def _call(self, function: str, arguments: Sequence[Any]) -> None:
         self._global(function)
         self.save_tuple(tuple(arguments))
-        self.out.append(_REDUCE)
+        self.out += _REDUCE
 
     def _end_of_tuple(self, opcode: bytes) -> None:
-        self.out.append(opcode)
+        self.out += opcode
         self._numbered()
 
-    def _batches(self, items: Iterable[tuple[Any, ...]], one: bytes, several: bytes) -> None:
-        """The elements of a list, or the keys and values of a dictionary."""
+    def _batches(
+        self, items: Iterable[tuple[Any, ...]], one: bytes, several: bytes, *, last_alone: bool = False
+    ) -> None:
+        """The elements of a list, or the keys and values of a dictionary.
+
+        ``last_alone`` says that one that is left over is written like a single one.
+        """
         rest = list(items)
-        if len(rest) == 1:
-            self._each(rest)
-            self.out.append(one)
-            return
         for start in range(0, len(rest), _BATCH):
-            self.out.append(_MARK)
-            self._each(rest[start : start + _BATCH])
-            self.out.append(several)
+            batch = rest[start : start + _BATCH]
+            if len(batch) == 1 and (last_alone or not start):
+                self._each(batch)
+                self.out += one
+            else:
+                self.out += _MARK
+                self._each(batch)
+                self.out += several
 
     def _each(self, items: Iterable[tuple[Any, ...]]) -> None:
         for item in items:
@@ -235,11 +255,11 @@ class _Pickler:
         if number is not None:
             self._get(number)
             return
-        self.out.append(f"c{name}\n".replace(" ", "\n").encode())
+        self.out += f"c{name}\n".replace(" ", "\n").encode()
         self._globals[name] = self._numbered()
 
     def _get(self, number: int) -> None:
-        self.out.append(b"h" + bytes((number,)) if number < 256 else b"j" + struct.pack("<I", number))
+        self.out += b"h" + bytes((number,)) if number < 256 else b"j" + struct.pack("<I", number)
 
     def _remember(self, value: Any) -> None:
         self._memo[id(value)] = self._numbered()
@@ -249,19 +269,19 @@ class _Pickler:
         """Give the object on the top of the stack the next number."""
         number = self._numbers
         self._numbers += 1
-        self.out.append(b"q" + bytes((number,)) if number < 256 else b"r" + struct.pack("<I", number))
+        self.out += b"q" + bytes((number,)) if number < 256 else b"r" + struct.pack("<I", number)
         return number
 
 
 def _encoded(value: bool | int | float | None) -> bytes:
     if value is None:
         return b"N"
+    if type(value) is int and 0 <= value < len(_BYTES):
+        return _BYTES[value]
     if isinstance(value, bool):
         return b"\x88" if value else b"\x89"
     if isinstance(value, float):
         return b"G" + struct.pack(">d", value)
-    if 0 <= value < 1 << 8:
-        return b"K" + struct.pack("<B", value)
     if 0 <= value < 1 << 16:
         return b"M" + struct.pack("<H", value)
     if -1 << 31 <= value < 1 << 31:

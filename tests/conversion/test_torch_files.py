@@ -146,7 +146,9 @@ def states() -> list[Any]:
         {1: {}, None: [], (1, 2)[0] + 1: OrderedDict(), "one": {"k": 1}, "list": [[]], 2.5: [1]},
         [f"element {number}" for number in range(2500)],
         {f"key {number}": number for number in range(2001)},
-        OrderedDict((f"key {number}", [number]) for number in range(1000)),
+        *(OrderedDict((f"key {number}", [number]) for number in range(count)) for count in (1, 1000, 1001)),
+        *({f"key {number}": {} for number in range(count)} for count in (999, 1000, 1001, 3000)),
+        *([None] * count for count in (1000, 1001)),
         weight,
     ]
 
