@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -90,10 +90,11 @@ class PackedWeights:
             if scheme.sure:
                 return Packed(tensor, scheme, stem)
         for scheme, stem in named:
-            partners = (self._partner(stem, item) for item in scheme.partners if item.need is Need.ALWAYS)
-            # A scale is finer than what it scales; beside a plain cast, everything was cast.
-            if any(partner is not None and partner.dtype != tensor.dtype for partner in partners):
-                return Packed(tensor, scheme, stem)
+            for item in scheme.partners:
+                partner = self._partner(stem, item) if item.need is Need.ALWAYS else None
+                # A scale is finer than what it scales; beside a plain cast, everything was cast.
+                if partner is not None and partner.dtype != tensor.dtype:
+                    return Packed(tensor, scheme, stem)
         for scheme, stem in named:
             if self.settings.method in scheme.methods and self._means(scheme, tensor, stem):
                 return Packed(tensor, scheme, stem)
@@ -119,8 +120,9 @@ class PackedWeights:
         for packed, partner, tensor in self._partners:
             if tensor is None and partner.need is not Need.NEVER:
                 lacking[packed.scheme.title, partner].append(packed)
+        total = Counter(packed.scheme.title for packed in self.found)
         for (title, partner), without in lacking.items():
-            having = self._having(title, partner)
+            having = self._having(title, partner) if len(without) < total[title] else []
             ending = self._usual_ending(partner, having)
             for packed in self._in_need(partner, without, having):
                 yield Lack(packed, partner, packed.stem + ending)
@@ -191,10 +193,11 @@ class PackedWeights:
 
         Only those that nothing but packed weights have, and those of modules that are packed in other layers.
         """
+        names = self.tensors.keys()
         for name, tensor in (*self.tensors.items(), *self._flavours.items()):
             for ending in _partner_forms(name[name.rfind(".") + 1 :]):
                 stem = name.removesuffix(ending)
-                if stem != name and not any(stem + form in self.tensors for form in _CODES_OF[ending]):
+                if stem != name and names.isdisjoint([stem + form for form in _CODES_OF[ending]]):
                     codes = self._codes_elsewhere.get((ending, _kind(stem)))
                     if codes is not None or ending in _TELLING:
                         yield tensor, stem + (codes or _CODES_OF[ending][0])
