@@ -34,6 +34,10 @@ def room_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def named(file: Path) -> str:
+    return file.relative_to(PACKAGE).as_posix()
+
+
 @cache
 def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
@@ -54,33 +58,38 @@ def imports_of(file: Path) -> set[str]:
     return found
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_nobody_imports_from_a_later_room(file: Path) -> None:
-    room = room_of(file)
-    if room in ABOVE_ALL:
-        return
-    allowed = MAY_IMPORT[room] | {room}
-    own = {name.split(".")[1] for name in imports_of(file) if name.startswith("ckpt_doctor.")}
-    assert own <= allowed, f"{room} may not import {sorted(own - allowed)}"
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_nothing_imports_what_could_execute_a_checkpoint(file: Path) -> None:
-    allowed = EXCEPT.get(file.relative_to(PACKAGE).as_posix(), set()) | ROOMS_EXCEPT.get(room_of(file), set())
-    assert not {name.partition(".")[0] for name in imports_of(file)} & NEVER - allowed
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_nobody_prints_but_the_command_line(file: Path) -> None:
-    calls = {
+def calls_of(file: Path) -> set[str]:
+    """The plain names that a file calls."""
+    return {
         node.func.id
         for node in ast.walk(parsed(file))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    assert room_of(file) == "cli" or "print" not in calls
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_nobody_imports_from_a_later_room() -> None:
+    later = {}
+    for file in FILES:
+        room = room_of(file)
+        own = {name.split(".")[1] for name in imports_of(file) if name.startswith("ckpt_doctor.")}
+        if room not in ABOVE_ALL and own - MAY_IMPORT[room] - {room}:
+            later[named(file)] = own - MAY_IMPORT[room] - {room}
+    assert not later, "may not be imported there"
+
+
+def test_nothing_imports_what_could_execute_a_checkpoint() -> None:
+    imported = {}
+    for file in FILES:
+        allowed = EXCEPT.get(named(file), set()) | ROOMS_EXCEPT.get(room_of(file), set())
+        imported[named(file)] = {name.partition(".")[0] for name in imports_of(file)} & NEVER - allowed
+    assert not {file: names for file, names in imported.items() if names}
+
+
+def test_nobody_prints_but_the_command_line() -> None:
+    assert not [named(file) for file in FILES if room_of(file) != "cli" and "print" in calls_of(file)]
 
 
 def test_every_room_is_in_the_table() -> None:
@@ -168,10 +177,9 @@ def test_a_compared_layout_is_noticed(program: str) -> None:
     assert compared_layouts(ast.parse(program))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_kinds_of_checkpoints_are_asked_and_not_compared(file: Path) -> None:
-    if room_of(file) != "layouts":
-        assert not compared_layouts(parsed(file))
+def test_kinds_of_checkpoints_are_asked_and_not_compared() -> None:
+    compared = {named(file): compared_layouts(parsed(file)) for file in FILES if room_of(file) != "layouts"}
+    assert not {file: names for file, names in compared.items() if names}
 
 
 def test_one_function_makes_what_every_json_document_begins_with() -> None:

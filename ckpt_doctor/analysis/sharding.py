@@ -194,3 +194,10 @@ def _extent_bytes(tensor: TensorInfo) -> int:
 
 def _beside(index: ShardIndex, shard: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(index.path), shard))
+
+
+def is_whole(part: Part) -> bool:
+    """Whether all shards that a loader reads are there and their tensors known; else other rules say what is not."""
+    names = {file.path for file in part.files}
+    of_active = [index for index in part.indexes if index.shards.intersection(part.active)]
+    return part.readable and all(index.error is None and index.shards <= names for index in of_active)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
+
+from ckpt_doctor.core.actions import SharedChoice, TargetFormat
 
 from .console import write
 from .messages import say
@@ -18,10 +20,10 @@ if TYPE_CHECKING:
 @click.command("convert", short_help="Write weights in the other format.")
 @click.argument("source", metavar="SRC", type=click.Path())
 @click.argument("target", metavar="[DST]", required=False, type=click.Path())
-@click.option("--to", type=click.Choice(("safetensors", "bin")), required=True, help="Format to write.")
+@click.option("--to", type=click.Choice(get_args(TargetFormat)), required=True, help="Format to write.")
 @click.option(
     "--shared",
-    type=click.Choice(("clone", "drop", "error")),
+    type=click.Choice(get_args(SharedChoice)),
     help="Tensors that share bytes: a copy for each name, one name for all, or refuse.  "
     "[default: clone; drop for the tied embeddings of a transformers model]",
 )
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
 def command(
     source: str,
     target: str | None,
-    to: str,
-    shared: str | None,
+    to: TargetFormat,
+    shared: SharedChoice | None,
     overwrite: bool,
     no_check: bool,
     drop_non_tensors: bool,
@@ -119,7 +121,7 @@ def _lines(result: Conversion) -> Iterator[str]:
 def _file_lines(file: ConvertedFile) -> Iterator[str]:
     from ckpt_doctor.core.wording import byte_size, counted, listed
 
-    yield f"{file.target} · {counted(file.tensors, 'tensor')}, {byte_size(file.nbytes)}, from {file.source}"
+    yield f"{file.target} · {counted(file.tensor_count, 'tensor')}, {byte_size(file.nbytes)}, from {file.source}"
     yield from (f"  {_alias_line(alias)}" for alias in file.aliases[:_SHOWN])
     if len(file.aliases) > _SHOWN:
         rest = sum(alias.nbytes for alias in file.aliases[_SHOWN:])

@@ -48,13 +48,13 @@ def diff(
             found = found._replace(only_a=(*found.only_a, *_one_sided(left, left.tensors)))
         elif right is not None:
             found = found._replace(only_b=(*found.only_b, *_one_sided(right, right.tensors)))
-    if not (found.a.tensors or found.b.tensors or problems):
+    if not (found.a.tensor_count or found.b.tensor_count or problems):
         raise NoCheckpointError(f"there is nothing to compare: neither {first.path} nor {second.path} holds a tensor")
     if values and both:
         from .values import compare_values
 
         compared = compare_values(first.root, second.root, both, progress)
-        found = found._replace(compared=compared.tensors, differing=compared.differing)
+        found = found._replace(compared=compared.tensor_count, differing=compared.differing)
         problems += compared.problems
     return found._replace(problems=tuple(problems), left_out=(*_left_out("a", first), *_left_out("b", second)))
 

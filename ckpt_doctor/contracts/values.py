@@ -24,9 +24,9 @@ _BUDGET_BASE = 256 << 20
 
 
 class Compared(NamedTuple):
-    """``tensors`` counts those that were compared; ``problems`` says why others were not."""
+    """``tensor_count`` counts those that were compared; ``problems`` says why others were not."""
 
-    tensors: int
+    tensor_count: int
     differing: tuple[ValueDifference, ...]
     problems: tuple[Problem, ...]
 

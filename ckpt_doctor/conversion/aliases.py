@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 from ckpt_doctor.analysis.aliasing import AliasGroup, alias_groups
+from ckpt_doctor.core.actions import SharedChoice, SharedUse
 from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 from ckpt_doctor.core.wording import byte_size, counted, listed
@@ -13,11 +15,8 @@ from ckpt_doctor.knowledge.embeddings import EMBEDDINGS, INPUT_EMBEDDINGS
 
 from .outcome import AliasOutcome
 
-CHOICES = ("clone", "drop", "error")
+CHOICES: tuple[SharedChoice, ...] = get_args(SharedChoice)
 """Values of ``--shared``."""
-
-TIED = "tied"
-"""Drop where nothing but input and output embeddings are tied, clone all else: a loader ties only those again."""
 
 
 @dataclass(slots=True)
@@ -28,8 +27,8 @@ class Settled:
     outcomes: list[AliasOutcome] = field(default_factory=list)
 
 
-def settle(file: WeightFile, shared: str) -> Settled:
-    """Decide about every group of overlapping tensors; ``shared`` is one of :data:`CHOICES` or :data:`TIED`.
+def settle(file: WeightFile, shared: SharedUse) -> Settled:
+    """Decide about every group of overlapping tensors.
 
     Only views that are the same in every respect are dropped: another view of the same bytes could not be made from
     the name that is kept, and gets its own. Raises ``ConversionError`` for ``error`` where there is such a group.
@@ -43,7 +42,7 @@ def settle(file: WeightFile, shared: str) -> Settled:
     by_name = file.by_name
     for group in groups:
         tensors = [by_name[name] for name in group.names]
-        drops = shared == "drop" or (shared == TIED and _only_embeddings(group))
+        drops = shared == "drop" or (shared == "tied" and _only_embeddings(group))
         views = _same_views(tensors) if drops else [[tensor] for tensor in tensors]
         for view in views:
             names = tuple(tensor.name for tensor in view)

@@ -77,7 +77,7 @@ class Copier:
             if count:
                 return count
             if len(self._ways) == 1:
-                raise SourceEndedError("it became shorter while it was read")
+                raise SourceEndedError("the file became shorter while it was read")
             # Some file systems answer 0 to what they do not support; only reading tells whether the end is there.
             self._ways.pop()
 
@@ -141,7 +141,7 @@ def read_exactly(descriptor: int, offset: int, nbytes: int) -> bytes:
     while len(data) < nbytes:
         more = read_at(descriptor, nbytes - len(data), offset + len(data))
         if not more:
-            raise SourceEndedError("it became shorter while it was read")
+            raise SourceEndedError("the file became shorter while it was read")
         data += more
     return data
 
@@ -152,5 +152,5 @@ def fill(descriptor: int, target: memoryview, offset: int) -> None:
     while done < len(target):
         count = read_into(descriptor, target[done:], offset + done)
         if count == 0:
-            raise SourceEndedError("it became shorter while it was read")
+            raise SourceEndedError("the file became shorter while it was read")
         done += count

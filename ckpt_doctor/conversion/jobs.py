@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckpt_doctor.analysis.sharding import ending_of, indexed_shards, numbered_sets, with_siblings
+from ckpt_doctor.core.actions import SharedChoice, SharedUse, TargetFormat
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import ConversionError, NoCheckpointError
 from ckpt_doctor.core.layout import Layout
@@ -16,8 +17,6 @@ from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import listed
 from ckpt_doctor.knowledge.weight_names import ENDINGS, converted_index, converted_name
 from ckpt_doctor.layouts import discover
-
-from .aliases import TIED
 
 _CONVERTED_ROLES = ("adapter", "model", "file")
 
@@ -29,7 +28,7 @@ class Job:
     source: Path
     target: Path
     converts: bool
-    shared: str = "clone"
+    shared: SharedUse = "clone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,9 @@ class Jobs:
     make_folder: Path | None = None
 
 
-def plan_jobs(source: Path, target: Path | None, to: str, shared: str | None, layouts: Sequence[Layout] = ()) -> Jobs:
+def plan_jobs(
+    source: Path, target: Path | None, to: TargetFormat, shared: SharedChoice | None, layouts: Sequence[Layout] = ()
+) -> Jobs:
     """What converting ``source`` means. Reads headers where it is a folder. ``layouts`` are those of a team.
 
     Raises ``PathNotFoundError``, ``NoCheckpointError`` and ``ConversionError``.
@@ -63,7 +64,7 @@ def plan_jobs(source: Path, target: Path | None, to: str, shared: str | None, la
     return _lone(source, target, to, shared)
 
 
-def _lone(source: Path, target: Path | None, to: str, shared: str | None) -> Jobs:
+def _lone(source: Path, target: Path | None, to: TargetFormat, shared: SharedChoice | None) -> Jobs:
     name = converted_name(source.name, to)
     if target is None:
         target = source.with_name(name)
@@ -75,7 +76,9 @@ def _lone(source: Path, target: Path | None, to: str, shared: str | None) -> Job
     return Jobs(files=[Job(source, target, converts=True, shared=shared or "clone")])
 
 
-def _whole(checkpoints: list[Checkpoint], source: Path, target: Path | None, to: str, shared: str | None) -> Jobs:
+def _whole(
+    checkpoints: list[Checkpoint], source: Path, target: Path | None, to: TargetFormat, shared: SharedChoice | None
+) -> Jobs:
     roots = {os.path.abspath(checkpoint.root) for checkpoint in checkpoints}
     if len(roots) > 1:
         own = [item for item in checkpoints if os.path.abspath(item.root) == os.path.abspath(source)]
@@ -104,7 +107,7 @@ def _whole(checkpoints: list[Checkpoint], source: Path, target: Path | None, to:
 class _Work:
     """Jobs in the making, for the checkpoints of one root."""
 
-    def __init__(self, root: Path, target: Path, to: str, shared: str | None) -> None:
+    def __init__(self, root: Path, target: Path, to: TargetFormat, shared: SharedChoice | None) -> None:
         self.root = root
         self.target = target
         self.to = to
@@ -134,7 +137,7 @@ class _Work:
             self.settled |= {index.path for index in part.indexes if ending_of(index) not in ENDINGS[self.to]}
             return
         _refuse_incomplete(checkpoint, part, rest)
-        shared = self.shared or (TIED if _ties_embeddings(checkpoint, part) else "clone")
+        shared: SharedUse = self.shared or ("tied" if _ties_embeddings(checkpoint, part) else "clone")
         by_path: dict[str, Job] = {}
         for file in rest:
             path = _renamed(file.path, lambda name: converted_name(name, self.to))

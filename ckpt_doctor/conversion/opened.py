@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckpt_doctor.core.actions import TargetFormat
 from ckpt_doctor.core.defects import RUNS_CODE
 from ckpt_doctor.core.errors import ConversionError
 from ckpt_doctor.core.weight_file import WeightFile
@@ -90,7 +91,7 @@ TENSORS_ONLY = Edit(despite=RUNS_CODE, plain=True)
 """Everything that has a plain form is kept, also of an unsafe file."""
 
 
-def open_job(job: Job, to: str, *, drop_non_tensors: bool, tensors_only: bool = False) -> Opened:
+def open_job(job: Job, to: TargetFormat, *, drop_non_tensors: bool, tensors_only: bool = False) -> Opened:
     """Open the source of a job and decide what is written; the caller closes it.
 
     Raises ``ConversionError`` and ``OSError``.
@@ -105,7 +106,7 @@ def open_job(job: Job, to: str, *, drop_non_tensors: bool, tensors_only: bool = 
         raise
 
 
-def _opened(job: Job, source: FileSource, to: str, *, drop_non_tensors: bool, tensors_only: bool) -> Opened:
+def _opened(job: Job, source: FileSource, to: TargetFormat, *, drop_non_tensors: bool, tensors_only: bool) -> Opened:
     assert source.fileno is not None
     status = os.fstat(source.fileno)
     as_it_is = whole_file(job.source.name, source.size)
@@ -127,7 +128,7 @@ def _opened(job: Job, source: FileSource, to: str, *, drop_non_tensors: bool, te
 
 
 @contextlib.contextmanager
-def _naming_the_way(file: WeightFile, to: str, edit: Edit) -> Iterator[None]:
+def _naming_the_way(file: WeightFile, to: TargetFormat, edit: Edit) -> Iterator[None]:
     """Say in a refusal that the tensors can be taken out of the file nevertheless, where they can."""
     try:
         yield
@@ -136,5 +137,5 @@ def _naming_the_way(file: WeightFile, to: str, edit: Edit) -> Iterator[None]:
         if not stuck or not (file.defects or isinstance(error, ObjectError)):
             raise
         how = "--tensors-only" if to == "safetensors" else "--to safetensors --tensors-only"
-        message = f"{error}. {how} takes out the tensors and the plain values and runs nothing of the file"
+        message = f"{error}. {how} extracts the tensors and plain values without running the file"
         raise ConversionError(message) from error

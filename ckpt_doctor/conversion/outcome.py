@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
+from ckpt_doctor.core.actions import TargetFormat
 from ckpt_doctor.core.envelope import envelope
 
 
@@ -17,7 +18,7 @@ class AliasOutcome:
     """
 
     names: tuple[str, ...]
-    action: str
+    action: Literal["cloned", "dropped"]
     nbytes: int
     kept: str | None = None
 
@@ -26,17 +27,21 @@ class AliasOutcome:
 class ConvertedFile:
     """One weight file that was written. ``source`` and ``target`` are paths as the user would write them.
 
-    ``nbytes`` is the size of the new file, ``tensors`` the number in it. ``values`` names the non-tensor values that
-    went into the metadata, ``dropped`` what was left out.
+    ``nbytes`` is the size of the new file, ``tensor_count`` the number of tensors in it. ``values`` names the
+    non-tensor values that went into the metadata, ``dropped`` what was left out.
     """
 
     source: str
     target: str
     nbytes: int
-    tensors: int
+    tensor_count: int
     aliases: tuple[AliasOutcome, ...] = ()
     values: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The file in the document of ``convert --output-format json``."""
+        return {"tensors" if key == "tensor_count" else key: value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Conversion:
     ``left_out`` what was not taken along to another folder. ``checked`` says that every tensor was compared.
     """
 
-    to: str
+    to: TargetFormat
     files: tuple[ConvertedFile, ...] = ()
     copied: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
@@ -64,12 +69,13 @@ class Conversion:
     @property
     def tensors(self) -> int:
         """Number of tensors in all converted files."""
-        return sum(file.tensors for file in self.files)
+        return sum(file.tensor_count for file in self.files)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--output-format json``, version 1, as plain values."""
         return {
             **envelope(),
             **asdict(self),
+            "files": [file.to_dict() for file in self.files],
             "summary": {"files": len(self.files), "tensors": self.tensors, "bytes": self.nbytes},
         }

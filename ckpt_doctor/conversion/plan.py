@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ckpt_doctor.core.actions import SharedUse
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.dtypes import DType
 from ckpt_doctor.core.errors import ConversionError
@@ -69,7 +70,7 @@ def _rank(defect: Defect) -> int:
 
 
 def plan_safetensors(
-    source: Source, file: WeightFile, *, shared: str, drop_non_tensors: bool, edit: Edit = NO_EDIT
+    source: Source, file: WeightFile, *, shared: SharedUse, drop_non_tensors: bool, edit: Edit = NO_EDIT
 ) -> SafetensorsPlan:
     """Plan the safetensors file for a torch file that was read from ``source``. Raises ``ConversionError``."""
     refuse_defects(file, edit.despite)

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ckpt_doctor.core.actions import SharedChoice, TargetFormat
 from ckpt_doctor.core.errors import ConversionError, PathNotFoundError, UnknownNameError
 from ckpt_doctor.core.layout import Layout
 from ckpt_doctor.core.wording import byte_size, complaint
@@ -33,8 +34,8 @@ def convert(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str] | None = None,
     *,
-    to: str,
-    shared: str | None = None,
+    to: TargetFormat,
+    shared: SharedChoice | None = None,
     overwrite: bool = False,
     check: bool = True,
     drop_non_tensors: bool = False,
@@ -97,7 +98,7 @@ class _Run:
 
     def __init__(
         self,
-        to: str,
+        to: TargetFormat,
         *,
         overwrite: bool,
         check: bool,

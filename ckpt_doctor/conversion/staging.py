@@ -108,12 +108,12 @@ class Staging:
             with contextlib.suppress(FileExistsError):
                 folder.mkdir()
             if not is_real_folder(folder):
-                raise ConversionError(f"{folder} is in the way: it is not a folder, or a link to one")
+                raise ConversionError(f"{folder} is not a folder: move it away")
             staged = _open_new(folder, target, mode)
             if staged is not None:
                 self._staged.append(staged)
                 return staged
-        raise ConversionError(f"{folder}: another process removes what is put there")
+        raise ConversionError(f"{folder}: another process removes files there")
 
     def commit(self) -> None:
         """Give every file its name, in the order in which they were created, and make that last.

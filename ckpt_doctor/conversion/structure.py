@@ -59,7 +59,7 @@ def flatten(root: Any, tensor_names: Collection[str], *, drop: bool) -> Flattene
     lost = [name for name in tensor_names if name not in walk.found.tensors]
     if lost:
         raise ObjectError(
-            f"{counted(len(lost), 'tensor')} cannot be taken out of the object they are a part of: {listed(lost)}. "
+            f"{counted(len(lost), 'tensor')} cannot be separated from the object that holds them: {listed(lost)}. "
             "Load the file and save plain tensors"
         )
     if walk.found.dropped and not drop:
@@ -181,7 +181,7 @@ def rebuild(metadata: Mapping[str, str], tensors: Mapping[str, Any]) -> Any:
         if type(encoded) is list:
             return [decode(item) for item in encoded]
         if type(encoded) is int and encoded.bit_length() > _MAX_BITS:
-            raise ValueError("torch would not read it again")
+            raise ValueError("torch could not read it back")
         if type(encoded) is not dict:
             return encoded
         tag = next(iter(encoded), "") if len(encoded) == 1 else ""
@@ -206,5 +206,5 @@ def rebuild(metadata: Mapping[str, str], tensors: Mapping[str, Any]) -> Any:
         raise ConversionError(f"its metadata entry {STRUCTURE} is damaged ({type(problem).__name__})") from None
     forgotten = [name for name in tensors if name not in used]
     if forgotten:
-        raise ConversionError(f"its metadata entry {STRUCTURE} does not say where these belong: {listed(forgotten)}")
+        raise ConversionError(f"its metadata entry {STRUCTURE} does not name the place of: {listed(forgotten)}")
     return result

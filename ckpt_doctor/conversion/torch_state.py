@@ -62,7 +62,7 @@ class _Builder:
                 result._metadata = self.build(node.state.flat[1], "_metadata", depth + 1)  # type: ignore[attr-defined]
             for key, value in zip(flat, flat, strict=True):
                 if type(key) not in SCALARS:
-                    raise ConversionError(f"{name or 'the object'} has a key that is no plain value")
+                    raise ConversionError(f"{name or 'the object'} has a key that is not a plain value")
                 result[key] = self.build(value, f"{prefix}{key}", depth + 1)
             return result
         if kind is TensorNode:
@@ -72,7 +72,7 @@ class _Builder:
         if kind is OpaqueNode and node.role == "bytes":
             return node.parts[0][1].encode("latin1") if node.parts else b""
         what = node.type_name if kind is OpaqueNode else getattr(node, "dotted", kind.__name__)
-        raise ConversionError(f"{name or 'the object'} is a {what}, which cannot be written again without its class")
+        raise ConversionError(f"{name or 'the object'} is a {what}, which cannot be written without its class")
 
     def _tensor(self, node: TensorNode, tensor: NewTensor) -> NewTensor | NewParameter:
         """The tensor with what the node says of gradients. What was one object is one again."""

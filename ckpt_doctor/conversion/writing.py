@@ -42,7 +42,7 @@ def write(item: Opened, staged: Staged, advance: Advance, *, check: bool) -> Con
         source=str(item.job.source),
         target=str(item.job.target),
         nbytes=item.content.nbytes,
-        tensors=len(item.plan.names),
+        tensor_count=len(item.plan.names),
         aliases=item.plan.aliases,
         values=item.plan.values,
         dropped=item.plan.dropped,
@@ -63,7 +63,7 @@ def write_content(source: int, content: Content, target: int, advance: Advance, 
         return
     whole = os.fstat(target).st_size == content.nbytes
     if not whole or read_exactly(target, 0, len(header)) != header:
-        raise ConversionError("its header or its size is not what was written: the disk or the memory is at fault")
+        raise ConversionError("its header or size differs from what was written: the disk or the memory is faulty")
     advance(len(header))
     positions = accumulate((slot.nbytes for slot in content.slots), initial=len(header))
     compare(
@@ -86,7 +86,7 @@ def _write_torch(item: Opened, plan: BinPlan, staged: Staged, advance: Advance, 
         source=str(item.job.source),
         target=str(item.job.target),
         nbytes=plan.nbytes,
-        tensors=len(plan.tensors),
+        tensor_count=len(plan.tensors),
         dropped=tuple(f"metadata {name}" for name in left_out(item.file)),
     )
 

@@ -21,6 +21,14 @@ TargetFormat = Literal["safetensors", "bin"]
 SharedBytes = Literal["keep", "clone"]
 """What becomes of tensors that share bytes: equal views stay one, or each gets its own bytes."""
 
+SharedChoice = Literal["clone", "drop", "error"]
+"""What ``convert`` may be asked to make of tensors that share bytes: a copy for each name, one name for all, or an
+error."""
+
+SharedUse = Literal["clone", "drop", "error", "tied"]
+"""What ``convert`` does with them in one file. ``tied`` drops where nothing but input and output embeddings are tied
+and clones all else: a loader ties only those again."""
+
 
 class Rewrite(NamedTuple):
     """Write a weight file anew: contiguous tensors, each with its own bytes, in a current format.

@@ -52,7 +52,7 @@ class Unread(NamedTuple):
 class Totals(NamedTuple):
     """Sums over the weights of a checkpoint: ``nbytes`` counts aliased bytes each time, ``unique_nbytes`` once."""
 
-    tensors: int
+    tensor_count: int
     parameters: int
     nbytes: int
     unique_nbytes: int
@@ -112,7 +112,7 @@ class Checkpoint(NamedTuple):
                 unique += max(0, end - max(start, reached))
                 reached = max(reached, end)
         return Totals(
-            tensors=len(tensors),
+            tensor_count=len(tensors),
             parameters=sum(tensor.numel for _, tensor in tensors),
             nbytes=sum(tensor.nbytes for _, tensor in tensors),
             unique_nbytes=unique,

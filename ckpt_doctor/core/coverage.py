@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 from .envelope import envelope
 from .errors import IncompleteLoadError
 from .findings import MAX_TENSORS, Finding, Severity
+from .layout import Grain
 from .results import Outcome, finding_document
 from .wording import counted, listed
 
@@ -128,7 +129,12 @@ class Coverage(NamedTuple):
     own_loader: bool = False
     model_class: ModelClass | None = None
     departures: tuple[str, ...] = ()
-    grain: Literal["file", "folder"] = "folder"
+    grain: Grain = "folder"
+
+    @property
+    def deep(self) -> None:
+        """Whether an inspection read the values: this is none."""
+        return None
 
     @property
     def loaded_by(self) -> str:

@@ -14,7 +14,11 @@ class Side(NamedTuple):
     path: str
     layout: str
     formats: tuple[str, ...]
-    tensors: int
+    tensor_count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The side in the document of ``diff --output-format json``."""
+        return {"path": self.path, "layout": self.layout, "formats": self.formats, "tensors": self.tensor_count}
 
 
 class OneSided(NamedTuple):
@@ -101,8 +105,8 @@ class Difference(NamedTuple):
         return {
             **envelope(),
             "equal": self.equal,
-            "a": self.a._asdict(),
-            "b": self.b._asdict(),
+            "a": self.a.to_dict(),
+            "b": self.b.to_dict(),
             "values": self.values,
             "summary": {
                 "common": self.common,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .coverage import Component, Coverage
 from .findings import FailOn, Finding, Severity
+from .layout import Grain
 from .nothing import NOTHING
 from .results import Diagnosis, Report
 
@@ -26,6 +27,10 @@ Judged: TypeAlias = Report | Coverage | Gated
 """What a run has judged, as commands hand it to a reporter."""
 
 
+Subject: TypeAlias = Diagnosis | Coverage
+"""What was judged; both have ``path``, ``root``, ``layout``, ``grain``, ``deep`` and ``components``."""
+
+
 class Judgement(NamedTuple):
     """One checkpoint, with what is reported of it.
 
@@ -33,39 +38,39 @@ class Judgement(NamedTuple):
     judged that counts.
     """
 
-    subject: Diagnosis | Coverage
+    subject: Subject
     findings: tuple[Finding, ...]
     judged: bool = True
 
     @property
     def path(self) -> str:
         """The checkpoint, or the folder inside it that was asked for, as it is shown."""
-        return self.subject.checkpoint.path if isinstance(self.subject, Diagnosis) else self.subject.path
+        return self.subject.path
 
     @property
     def root(self) -> str:
         """What the paths of findings are relative to, as it is shown; that of a lone file is the file itself."""
-        return self.path if isinstance(self.subject, Diagnosis) else self.subject.root or self.subject.path
+        return self.subject.root or self.path
 
     @property
     def layout(self) -> str:
         """The name of the checkpoint's kind."""
-        return self.subject.checkpoint.layout if isinstance(self.subject, Diagnosis) else self.subject.layout
+        return self.subject.layout
 
     @property
-    def grain(self) -> Literal["file", "folder"]:
+    def grain(self) -> Grain:
         """Whether the checkpoint is one file."""
-        return self.subject.checkpoint.kind.grain if isinstance(self.subject, Diagnosis) else self.subject.grain
+        return self.subject.grain
 
     @property
     def deep(self) -> bool | None:
         """Whether an inspection read the values; ``None`` for a load."""
-        return self.subject.deep if isinstance(self.subject, Diagnosis) else None
+        return self.subject.deep
 
     @property
     def components(self) -> tuple[Component, ...]:
         """The parts of the model, for a load."""
-        return () if isinstance(self.subject, Diagnosis) else self.subject.components
+        return self.subject.components
 
     @property
     def healthy(self) -> bool:

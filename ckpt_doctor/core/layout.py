@@ -13,6 +13,9 @@ Expectation = Literal["safetensors", "bin", "any"]
 Form = Literal["folder", "file", "document"]
 """What the paths of a part name: a folder, a file with weights, or a file that must only be there."""
 
+Grain = Literal["file", "folder"]
+"""What a checkpoint is: one file, or a folder."""
+
 RESERVED_ROLES = ("file", "training-state", "extra")
 """Roles that files get from what they are, and that no layout can give."""
 
@@ -122,7 +125,7 @@ class Layout(NamedTuple):
     title: str = ""
     expects: Expectation = "any"
     sizes: tuple[LayoutSize, ...] = ()
-    grain: Literal["file", "folder"] = "folder"
+    grain: Grain = "folder"
     family: str = ""
     nests: bool = False
     loads: str = "parts"

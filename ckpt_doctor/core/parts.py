@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .nothing import NOTHING
 from .weight_file import TensorInfo, WeightFile
@@ -21,6 +21,10 @@ class ConfigFile(NamedTuple):
     unreadable: bool = False
 
 
+IndexFormat = Literal["safetensors", "torch"]
+"""What the shards of an index are written in, by the name of the index."""
+
+
 class ShardIndex(NamedTuple):
     """A ``*.index.json``: which tensor lies in which file.
 
@@ -31,7 +35,7 @@ class ShardIndex(NamedTuple):
     """
 
     path: str
-    format: str
+    format: IndexFormat
     weight_map: Mapping[str, str] = NOTHING
     total_size: int | None = None
     error: str | None = None
@@ -50,6 +54,21 @@ class Tokenizer(NamedTuple):
     length: int | None
 
 
+class Adapter(NamedTuple):
+    """What an adapter has that no other unit has.
+
+    ``secondary`` marks one that merely lies beside the adapter that was asked for. ``nested_from`` is the folder where
+    a loader would look, if the adapter lies in a folder below that one. ``base_config`` is the ``config.json`` of its
+    base model, where that is a local folder. ``tokenizer`` is the one beside an adapter whose embedding has other rows
+    than that base.
+    """
+
+    secondary: bool = False
+    nested_from: str | None = None
+    base_config: Mapping[str, Any] | None = None
+    tokenizer: Tokenizer | None = None
+
+
 class Part(NamedTuple):
     """One loadable unit of a checkpoint: an adapter, a model, a side file.
 
@@ -59,11 +78,8 @@ class Part(NamedTuple):
     ``files`` are all weight files of the unit, in every format that is there; ``active`` names those that the
     ecosystem's own loader would read. ``expected_files`` are the names,
     relative to the checkpoint, under which a loader would look for them, the preferred one first. ``config`` is the
-    ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie. ``secondary`` marks an
-    adapter that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists all.
-    ``nested_from`` is the folder where a loader would look, if the unit lies in a folder below that one.
-    ``base_config`` is the ``config.json`` of an adapter's base model, where that is a local folder. ``tokenizer`` is
-    the one beside an adapter whose embedding has other rows than that base.
+    ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie.
+    ``complete_entries`` says that ``entries`` lists all. ``adapter`` is what only an adapter of a folder has.
     """
 
     name: str
@@ -78,10 +94,12 @@ class Part(NamedTuple):
     entries: tuple[Entry, ...] = ()
     complete_entries: bool = False
     required: bool = True
-    secondary: bool = False
-    nested_from: str | None = None
-    base_config: Mapping[str, Any] | None = None
-    tokenizer: Tokenizer | None = None
+    adapter: Adapter | None = None
+
+    @property
+    def secondary(self) -> bool:
+        """Whether this is an adapter that merely lies beside the one that was asked for."""
+        return self.adapter is not None and self.adapter.secondary
 
     @property
     def preferred(self) -> tuple[WeightFile, ...]:
@@ -101,8 +119,8 @@ class Part(NamedTuple):
         return self.role not in ("adapter", "model", "file") and not self.auxiliary
 
     @property
-    def tensors(self) -> Iterator[TensorInfo]:
-        """The tensors of the preferred files."""
+    def loaded_tensors(self) -> Iterator[TensorInfo]:
+        """The tensors that a load of this unit awaits: those of the preferred files."""
         for file in self.preferred:
             yield from file.tensors
 

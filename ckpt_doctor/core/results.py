@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from .actions import Safety
 from .checkpoint import Checkpoint, Unread
 from .findings import FailOn, Finding, Fix, Severity
+from .layout import Grain
 from .wording import shell
 
 Outcome = Literal["passed", "failed", "not judged"]
@@ -43,6 +44,31 @@ class Diagnosis(NamedTuple):
     checkpoint: Checkpoint
     findings: tuple[Finding, ...]
     deep: bool = False
+
+    @property
+    def path(self) -> str:
+        """The checkpoint, as it is shown."""
+        return self.checkpoint.path
+
+    @property
+    def root(self) -> str:
+        """What the paths of findings are relative to, as it is shown; that of a lone file is the file itself."""
+        return self.path
+
+    @property
+    def layout(self) -> str:
+        """The name of the checkpoint's kind."""
+        return self.checkpoint.layout
+
+    @property
+    def grain(self) -> Grain:
+        """Whether the checkpoint is one file."""
+        return self.checkpoint.kind.grain
+
+    @property
+    def components(self) -> tuple[()]:
+        """The parts of a model: an inspection has none."""
+        return ()
 
     @property
     def judged(self) -> bool:
@@ -181,7 +207,7 @@ def _checkpoint_document(diagnosis: Diagnosis) -> dict[str, Any]:
             for file in part.files
         ],
         "totals": {
-            "tensors": totals.tensors,
+            "tensors": totals.tensor_count,
             "parameters": totals.parameters,
             "bytes": totals.nbytes,
             "unique_bytes": totals.unique_nbytes,

@@ -14,7 +14,7 @@ from ckpt_doctor.core.dtypes import DType
 
 from .limits import LIMITS, Limits
 
-SCALARS = frozenset({str, int, float, bool, bytes, type(None), complex})
+SCALARS: frozenset[type] = frozenset({str, int, float, bool, bytes, type(None), complex})
 """The types of values that stand for themselves."""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from ckpt_doctor.core.defects import DefectKind
 from ckpt_doctor.core.weight_file import OpaqueValue
@@ -68,18 +68,18 @@ def harvest(root: Any, budget: Budget, classes: Classes = NO_CLASSES) -> Harvest
     """
     found = Harvest()
     found.plain = _is_plain(root)
-    if type(root) in (DictNode, list, tuple):
-        _walk(iter(((None, root),)), found, budget, classes)
-    elif type(root) is OpaqueNode and root.parts and root.role != "bytes":
-        if module_parts(root, classes) is not None:
-            _walk(iter(((None, root),)), found, budget, classes)
-        else:
-            # An object, such as saved training arguments: its attributes are the entries.
-            _walk(_attributes(root), found, budget, classes)
-    else:
-        _walk(iter((("tensor" if type(root) is TensorNode else "value", root),)), found, budget, classes)
+    _Walk(found, budget, classes).run(_roots(root, classes))
     _forget_copies(found)
     return found
+
+
+def _roots(root: Any, classes: Classes) -> Children:
+    """What the walk begins with: an object, such as saved training arguments, has its attributes as entries."""
+    if type(root) is OpaqueNode and root.parts and root.role != "bytes":
+        return _attributes(root) if module_parts(root, classes) is None else iter(((None, root),))
+    if type(root) in (DictNode, list, tuple):
+        return iter(((None, root),))
+    return iter((("tensor" if type(root) is TensorNode else "value", root),))
 
 
 def _forget_copies(found: Harvest) -> None:
@@ -112,98 +112,168 @@ def _is_plain(root: Any) -> bool:
     )
 
 
-def _walk(below: Children, found: Harvest, budget: Budget, classes: Classes) -> None:
-    visits, characters = budget.visits, budget.characters
-    prefix, path, keep, owner = "", _NO_PATH, True, None
-    # Inside a module, names grow from this number of keys on, as one key; and whether its state dict has them.
-    flat: int | None = None
-    outside = False
-    open_frames: list[tuple[Children, str, tuple[str, ...], bool, Any, int | None, bool]] = []
-    entered: set[int] = set()
-    values = found.values
-    while True:
-        for key, node in below:
-            visits -= 1
-            if visits < 0:
+class _Part:
+    """A part that has children: its name, its path, and what holds for everything in it.
+
+    ``keep`` says that its plain values are entries of the file. Inside a module, names grow from ``flat`` keys on as
+    one key, and ``outside`` says that the module's state dict does not have them.
+    """
+
+    __slots__ = ("children", "flat", "keep", "name", "node", "outside", "path")
+
+    def __init__(self, node: Any, name: str, path: tuple[str, ...], flat: int | None, outside: bool) -> None:
+        self.node = node
+        self.name = name
+        self.path = path
+        self.flat = flat
+        self.outside = outside
+        self.keep = False
+        self.children: Children = iter(())
+
+    def path_of(self, key: str) -> tuple[str, ...]:
+        """The path of the child under ``key``."""
+        path, flat = self.path, self.flat
+        return (*path, key) if flat is None or len(path) == flat else (*path[:flat], f"{path[flat]}.{key}")
+
+    def holding(self, children: Children, *, keep: bool) -> _Part:
+        """The same, with its children."""
+        self.children = children
+        self.keep = keep
+        return self
+
+
+class _Walk:
+    """One walk through what a pickle made: what it has found, and what it may still spend.
+
+    A step takes one node, with its name, its path and the part it lies in. It returns the node as a part where that has
+    children to be met.
+    """
+
+    def __init__(self, found: Harvest, budget: Budget, classes: Classes) -> None:
+        self.found = found
+        self.classes = classes
+        self.visits = budget.visits
+        self.characters = budget.characters
+        self.depth = budget.depth
+        self.entered: set[int] = set()
+
+    def run(self, children: Children) -> None:
+        """Meet ``children`` and everything below them, in order. Raises :class:`PickleError`."""
+        top = _Part(None, "", _NO_PATH, None, False).holding(children, keep=True)
+        open_parts = [top]
+        while open_parts:
+            inner = self._next_part(open_parts[-1])
+            if inner is None:
+                self.entered.discard(id(open_parts.pop().node))
+                continue
+            if len(open_parts) > self.depth:
+                raise PickleError(DefectKind.RESOURCE_BOMB, f"its parts are nested more than {self.depth} deep")
+            self.entered.add(id(inner.node))
+            open_parts.append(inner)
+
+    def _next_part(self, owner: _Part) -> _Part | None:
+        """Meet the children of ``owner`` up to one that has children of its own: these come before the others."""
+        prefix, path, outside = owner.name, owner.path, owner.outside
+        nested, grows = bool(path), owner.flat is not None
+        for key, node in owner.children:
+            self.visits -= 1
+            if self.visits < 0:
                 raise PickleError(DefectKind.RESOURCE_BOMB, "its parts contain each other too many times")
-            if key is None:
-                name, here = prefix, path
-            else:
-                name = f"{prefix}.{key}" if path else key
-                here = (*path, key) if flat is None or len(path) == flat else (*path[:flat], f"{path[flat]}.{key}")
-                characters -= len(name) + 8 * len(here)
-                if characters < 0:
+            name, here = prefix, path
+            if key is not None:
+                name = f"{prefix}.{key}" if nested else key
+                here = owner.path_of(key) if grows else (*path, key)
+                self.characters -= len(name) + 8 * len(here)
+                if self.characters < 0:
                     raise PickleError(DefectKind.RESOURCE_BOMB, "its names expand to far more text than it holds")
             kind = type(node)
-            inner_flat, inner_outside = flat, outside
-            if kind is _Module:
-                inner_outside = outside or node.outside
-                node = node.node
-                kind = type(node)
-            if kind is TensorNode:
-                found.tensors.append((name, here, node))
-                if inner_outside:
-                    found.outside.append(name)
-                if node.extra is None:
-                    continue
-                inner, inner_keep = _state(node.extra), False
-            elif kind in SCALARS:
-                if keep:
-                    values[name] = node
+            if kind is TensorNode and node.extra is None and not outside:
+                self.found.tensors.append((name, here, node))  # nearly every node: it needs no step
                 continue
-            elif kind is DictNode:
-                inner, inner_keep = _items(node), keep
-            elif kind is list or kind is tuple:
-                if len(node) > LONG_LIST and SCALARS.issuperset(map(type, node)):
-                    visits -= len(node)
-                    if keep:
-                        values[name] = tuple(node)
-                    continue
-                inner, inner_keep = ((str(index), item) for index, item in enumerate(node)), keep
-            elif kind is OpaqueNode:
-                if node.type_name == BROKEN:
-                    found.broken.append(name)
-                    continue
-                if node.role == "bytes":
-                    if keep:
-                        characters -= len(node.parts[0][1])
-                        values[name] = _bytes(node)
-                    continue
-                if keep and here:
-                    values[name] = OpaqueValue(node.type_name)
-                if not node.parts or node.type_name in _WITHOUT_WEIGHTS:
-                    continue
-                parts = module_parts(node, classes)
-                if parts is None:
-                    inner, inner_keep = _attributes(node), keep
-                else:
-                    visits -= parts.cost
-                    inner = ((child.name, _Module(child.node, not child.counts)) for child in parts.children)
-                    inner_keep = False
-                    inner_flat = len(here) if flat is None else flat
-            elif kind is _Hidden:
-                inner, inner_keep = iter(((None, node.part),)), False
-            else:
-                if kind is StorageRef:
-                    found.storages.append(node)
-                if keep:
-                    values[name] = OpaqueValue(_type_name(node))
-                continue
-            if id(node) in entered:
-                continue
-            if len(open_frames) >= budget.depth:
-                raise PickleError(DefectKind.RESOURCE_BOMB, f"its parts are nested more than {budget.depth} deep")
-            open_frames.append((below, prefix, path, keep, owner, flat, outside))
-            owner = node
-            entered.add(id(owner))
-            below, prefix, path, keep = inner, name, here, inner_keep
-            flat, outside = inner_flat, inner_outside
-            break
-        else:
-            if not open_frames:
-                return
-            entered.discard(id(owner))
-            below, prefix, path, keep, owner, flat, outside = open_frames.pop()
+            inner = _STEPS.get(kind, _Walk._other)(self, node, name, here, owner)
+            if inner is not None and id(inner.node) not in self.entered:
+                return inner
+        return None
+
+    def _tensor(self, node: TensorNode, name: str, here: tuple[str, ...], owner: _Part) -> _Part | None:
+        self.found.tensors.append((name, here, node))
+        if owner.outside:
+            self.found.outside.append(name)
+        if node.extra is None:
+            return None
+        return _Part(node, name, here, owner.flat, owner.outside).holding(_state(node.extra), keep=False)
+
+    def _value(self, node: Any, name: str, here: tuple[str, ...], owner: _Part) -> None:
+        if owner.keep:
+            self.found.values[name] = node
+
+    def _dictionary(self, node: DictNode, name: str, here: tuple[str, ...], owner: _Part) -> _Part:
+        return _Part(node, name, here, owner.flat, owner.outside).holding(_items(node), keep=owner.keep)
+
+    def _sequence(self, node: Sequence[Any], name: str, here: tuple[str, ...], owner: _Part) -> _Part | None:
+        if len(node) > LONG_LIST and SCALARS.issuperset(map(type, node)):
+            self.visits -= len(node)
+            if owner.keep:
+                self.found.values[name] = tuple(node)
+            return None
+        children = ((str(index), item) for index, item in enumerate(node))
+        return _Part(node, name, here, owner.flat, owner.outside).holding(children, keep=owner.keep)
+
+    def _opaque(self, node: OpaqueNode, name: str, here: tuple[str, ...], owner: _Part) -> _Part | None:
+        if node.type_name == BROKEN:
+            self.found.broken.append(name)
+            return None
+        if node.role == "bytes":
+            if owner.keep:
+                self.characters -= len(node.parts[0][1])
+                self.found.values[name] = _bytes(node)
+            return None
+        if owner.keep and here:
+            self.found.values[name] = OpaqueValue(node.type_name)
+        if not node.parts or node.type_name in _WITHOUT_WEIGHTS:
+            return None
+        return self._object(node, name, here, owner)
+
+    def _object(self, node: OpaqueNode, name: str, here: tuple[str, ...], owner: _Part) -> _Part:
+        parts = module_parts(node, self.classes)
+        if parts is None:
+            return _Part(node, name, here, owner.flat, owner.outside).holding(_attributes(node), keep=owner.keep)
+        self.visits -= parts.cost
+        children = ((child.name, _Module(child.node, not child.counts)) for child in parts.children)
+        flat = len(here) if owner.flat is None else owner.flat
+        return _Part(node, name, here, flat, owner.outside).holding(children, keep=False)
+
+    def _module(self, node: _Module, name: str, here: tuple[str, ...], owner: _Part) -> _Part | None:
+        """What the part of a module is by itself, in or outside of its state dict."""
+        if node.outside and not owner.outside:
+            owner = _Part(owner.node, owner.name, owner.path, owner.flat, True).holding(iter(()), keep=owner.keep)
+        return _STEPS.get(type(node.node), _Walk._other)(self, node.node, name, here, owner)
+
+    def _hidden(self, node: _Hidden, name: str, here: tuple[str, ...], owner: _Part) -> _Part:
+        return _Part(node, name, here, owner.flat, owner.outside).holding(iter(((None, node.part),)), keep=False)
+
+    def _storage(self, node: StorageRef, name: str, here: tuple[str, ...], owner: _Part) -> None:
+        self.found.storages.append(node)
+        self._other(node, name, here, owner)
+
+    def _other(self, node: Any, name: str, here: tuple[str, ...], owner: _Part) -> None:
+        if owner.keep:
+            self.found.values[name] = OpaqueValue(_type_name(node))
+
+
+_Step: TypeAlias = Callable[[_Walk, Any, str, "tuple[str, ...]", _Part], "_Part | None"]
+
+_STEPS: dict[type, _Step] = {
+    **dict.fromkeys(SCALARS, _Walk._value),
+    TensorNode: _Walk._tensor,
+    DictNode: _Walk._dictionary,
+    list: _Walk._sequence,
+    tuple: _Walk._sequence,
+    OpaqueNode: _Walk._opaque,
+    StorageRef: _Walk._storage,
+    _Module: _Walk._module,
+    _Hidden: _Walk._hidden,
+}
 
 
 def _items(node: DictNode) -> Children:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckpt_doctor.core.parts import ShardIndex
+from ckpt_doctor.core.parts import IndexFormat, ShardIndex
 from ckpt_doctor.core.wording import listed
 
 from .json_text import repeated
@@ -22,7 +22,7 @@ def read_shard_index(path: Path, name: str, limits: Limits = LIMITS) -> ShardInd
 
 def index_of(found: JsonFile, name: str) -> ShardIndex:
     """What was parsed, as an index."""
-    kind = "safetensors" if ".safetensors.index" in name else "torch"
+    kind: IndexFormat = "safetensors" if ".safetensors.index" in name else "torch"
     if found.error is not None:
         return ShardIndex(name, kind, error=found.error, unreadable=found.unreadable)
     error = _what_is_wrong(found.data)

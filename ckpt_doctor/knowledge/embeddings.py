@@ -86,7 +86,7 @@ def rows_needed(part: Part, size: int) -> int | None:
     That is the number of rows of the embeddings that it holds, where they agree on one; where it holds none, one more
     than the highest of the tokens that it trains.
     """
-    rows = set(embedding_rows(part.tensors).values())
+    rows = set(embedding_rows(part.loaded_tensors).values())
     if len(rows) == 1:
         (wanted,) = rows
         return wanted if wanted != size else None

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
-FORMATS = ("safetensors", "bin")
+from ckpt_doctor.core.actions import TargetFormat
+
+FORMATS: tuple[TargetFormat, ...] = get_args(TargetFormat)
 """Values of ``--to``."""
 
-ENDINGS = {"safetensors": (".safetensors",), "bin": (".bin", ".pt", ".pth", ".ckpt")}
+ENDINGS: dict[TargetFormat, tuple[str, ...]] = {
+    "safetensors": (".safetensors",),
+    "bin": (".bin", ".pt", ".pth", ".ckpt"),
+}
 """By format, what files in it end in."""
 
 # transformers calls a whole model by another stem in each format; adapters and diffusers keep theirs. What follows is
 # a shard's number or a variant such as ".fp16", in either order, and of an index its ending.
-_STEM = {"safetensors": ("pytorch_model", "model"), "bin": ("model", "pytorch_model")}
+_STEM: dict[TargetFormat, tuple[str, str]] = {
+    "safetensors": ("pytorch_model", "model"),
+    "bin": ("model", "pytorch_model"),
+}
 _REST = r"(?:[.-](?!index\b)[\w-]+)*?"
 _INDEX = re.compile(r"(?P<stem>.+)\.(?:safetensors|bin)\.index(?P<variant>\.[\w-]+)?\.json")
 
@@ -37,7 +46,7 @@ def is_opened_by_name(path: str, *, weights: bool) -> bool:
     return _OPENED.fullmatch(name) is not None or (not weights and name.lower().endswith(_TORCH))
 
 
-def converted_name(name: str, to: str) -> str:
+def converted_name(name: str, to: TargetFormat) -> str:
     """The file name under which the weights of ``name`` are looked for in format ``to``.
 
     >>> converted_name("pytorch_model-00001-of-00002.bin", "safetensors"), converted_name("adapter_model.bin", "bin")
@@ -47,12 +56,12 @@ def converted_name(name: str, to: str) -> str:
     """
     if name.endswith(ENDINGS[to]):
         return name
-    other = "bin" if to == "safetensors" else "safetensors"
+    other: TargetFormat = "bin" if to == "safetensors" else "safetensors"
     ending = next((ending for ending in ENDINGS[other] if name.endswith(ending)), "")
     return _renamed_stem(name.removesuffix(ending), to) + ENDINGS[to][0]
 
 
-def converted_index(name: str, to: str) -> str:
+def converted_index(name: str, to: TargetFormat) -> str:
     """The file name of an index of the converted shards.
 
     >>> converted_index("pytorch_model.bin.index.json", "safetensors")
@@ -64,7 +73,7 @@ def converted_index(name: str, to: str) -> str:
     return f"{_renamed_stem(found['stem'], to)}{ENDINGS[to][0]}.index{found['variant'] or ''}.json"
 
 
-def _renamed_stem(stem: str, to: str) -> str:
+def _renamed_stem(stem: str, to: TargetFormat) -> str:
     old, new = _STEM[to]
     found = re.fullmatch(rf"{old}(?P<rest>{_REST})", stem)
     return f"{new}{found['rest']}" if found else stem

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpt_doctor.core.entries import KnownSize
-from ckpt_doctor.core.parts import ConfigFile, Part
+from ckpt_doctor.core.parts import Adapter, ConfigFile, Part
 from ckpt_doctor.formats import read_config
 from ckpt_doctor.knowledge.embeddings import rows_needed, vocabulary_size
 
@@ -47,7 +47,9 @@ def adapter_part(
     folder = contents.folders[directory]
     if folder.error is not None:
         # Nothing may be called absent where nobody could look.
-        return Part(name, "adapter", directory, files=(folder.as_unreadable_file(directory),), secondary=secondary)
+        return Part(
+            name, "adapter", directory, files=(folder.as_unreadable_file(directory),), adapter=Adapter(secondary)
+        )
     config_name = join(directory, CONFIG_NAME)
     config = contents.disk.config(folder.path / CONFIG_NAME, config_name) if CONFIG_NAME in folder.files else None
     # Where PEFT nested the adapter, a loader that knows nothing of it looks one folder higher.
@@ -62,14 +64,12 @@ def adapter_part(
         config=config,
         config_expected=config_name,
         required=not secondary,
-        secondary=secondary,
-        nested_from=nested_from,
-        base_config=_local_base_config(config, folder.path),
     )
-    size = vocabulary_size(part.base_config)
+    adapter = Adapter(secondary, nested_from, _local_base_config(config, folder.path))
+    size = vocabulary_size(adapter.base_config)
     if size is not None and TOKENIZER_CONFIG in folder.files and rows_needed(part, size) is not None:
-        return part._replace(tokenizer=read_tokenizer(folder.path))
-    return part
+        adapter = adapter._replace(tokenizer=read_tokenizer(folder.path))
+    return part._replace(adapter=adapter)
 
 
 def adapters_below(contents: Contents, directory: str, wanted: str, *, nesting_is_usual: bool) -> list[Part]:
@@ -123,7 +123,7 @@ def hidden_sizes(part: Part, dim: str) -> Iterator[KnownSize]:
     hidden = _adapter_input_size(part)
     if hidden is not None:
         yield KnownSize(dim, hidden, f"the {part.name}'s lora_A")
-    base = _hidden_size(part.base_config or {})
+    base = _hidden_size((part.adapter and part.adapter.base_config) or {})
     if base is not None:
         yield KnownSize(dim, base, f"hidden_size of the {part.name}'s base model")
 
@@ -132,7 +132,7 @@ def _adapter_input_size(part: Part) -> int | None:
     """The hidden size that a LoRA was trained on, where all its attention and MLP inputs agree on one."""
     widths = {
         tensor.shape[1]
-        for tensor in part.tensors
+        for tensor in part.loaded_tensors
         if len(tensor.shape) == 2
         and ".lora_A." in tensor.name
         and tensor.name.partition(".lora_A.")[0].rpartition(".")[2] in _READS_HIDDEN_STATE

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.entries import KnownSize
 from ckpt_doctor.core.layout import LayoutPart
-from ckpt_doctor.core.parts import Part
+from ckpt_doctor.core.parts import Adapter, Part
 
 from .adapters import adapter_part, adapters_below, hidden_sizes, holds_adapter, may_hold_adapter
 from .contents import Contents
@@ -64,7 +64,12 @@ def _without_repetition(parts: Iterable[Part]) -> Iterator[Part]:
 
 def _note_nesting(checkpoint: Checkpoint) -> Checkpoint:
     """Tell a lone adapter below the folder that was asked for that a loader would look in that folder."""
-    parts = tuple(part._replace(nested_from="..") if part.role == "adapter" else part for part in checkpoint.parts)
+    parts = tuple(
+        part._replace(adapter=(part.adapter or Adapter())._replace(nested_from=".."))
+        if part.role == "adapter"
+        else part
+        for part in checkpoint.parts
+    )
     return checkpoint._replace(parts=parts)
 
 

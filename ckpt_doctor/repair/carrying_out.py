@@ -124,7 +124,7 @@ def _refuse_changed(seen: Seen) -> None:
     """Raise where a file is not what it was when the plan was made."""
     for file, identity in seen.items():
         if Identity.of(Path(file)) != identity:
-            raise RepairError(f"{file} changed meanwhile: something is still writing it")
+            raise RepairError(f"{file} changed during the repair: another process is still writing it")
 
 
 def _refuse_different(path: Path, planned: Iterable[TensorInfo], written: Iterable[TensorInfo]) -> None:

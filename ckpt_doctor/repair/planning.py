@@ -215,7 +215,7 @@ def _useless(before: Plan, after: list[Diagnosis], finding: Finding) -> str | No
     """Why a step is not taken that does not help, or that brings back what was repaired."""
     for code in sorted({step.finding.code for step in before.steps}):
         if _count(after, code) > _count(before.diagnoses, code):
-            return f"it would bring {code} back"
+            return f"it would cause {code} again"
     assert finding.fix is not None
     if any(isinstance(action, Rewrite) and action.keeps for action in finding.fix.actions):
         return None  # the damaged file stays, and so does what is said about it

@@ -137,7 +137,7 @@ class Transaction:
         for path, staged in self._staged.items():
             now = Identity.of(self.base / path)
             if now != seen.get(path):
-                raise RepairError(f"{self.base / path} changed meanwhile: something else writes there")
+                raise RepairError(f"{self.base / path} changed during the repair: another process writes there")
             if now is not None and staged is not None:
                 keep_permissions(self.base / path, staged)
             after = None if staged is None else Identity.of(staged)
@@ -215,7 +215,9 @@ def roll_back(base: Path, folder: Path, journal: Journal) -> None:
         if parent.is_dir():
             sync_folder(parent)
     if foreign:
-        raise RepairError(f"{', '.join(foreign)} changed meanwhile and stays as it is; the originals are in {folder}")
+        raise RepairError(
+            f"{', '.join(foreign)} changed during the repair and was left alone; the originals are in {folder}"
+        )
     for name in reversed(journal.folders):
         with contextlib.suppress(OSError):
             (base / name).rmdir()  # only where it is empty

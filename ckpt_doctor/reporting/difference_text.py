@@ -34,7 +34,7 @@ def lines(difference: Difference, look: Presentation) -> Iterator[str]:
 
 
 def _side(name: str, side: Side, look: Presentation) -> Iterator[str]:
-    facts = [look.paint(f"{name}: {printable(side.path)}", "bold"), side.layout, counted(side.tensors, "tensor")]
+    facts = [look.paint(f"{name}: {printable(side.path)}", "bold"), side.layout, counted(side.tensor_count, "tensor")]
     formats = [", ".join(side.formats)] if side.formats else []
     first, *rest = joined([*facts, *formats], look.separator, look.width - 3)
     yield from (first, *(f"   {line}" for line in rest))

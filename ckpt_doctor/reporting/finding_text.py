@@ -55,10 +55,10 @@ def contents(checkpoint: Checkpoint) -> list[str]:
     totals = checkpoint.totals
     if not checkpoint.files:
         return ["no weight files"]
-    if not totals.tensors and checkpoint.not_judged:
+    if not totals.tensor_count and checkpoint.not_judged:
         return [counted(len(checkpoint.files), "file"), byte_size(sum(file.nbytes for file in checkpoint.files))]
     size = byte_size(totals.nbytes)
     if totals.unique_nbytes < totals.nbytes:
         size += f" ({byte_size(totals.unique_nbytes)} unique)"
-    tensors = counted(totals.tensors, "tensor")
+    tensors = counted(totals.tensor_count, "tensor")
     return [counted(len(checkpoint.files), "file"), tensors, f"{scaled(totals.parameters)} parameters", size]

@@ -53,7 +53,8 @@ class BasePathUnusable(Rule):
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts_with("adapter"):
             settings = part.config.data if part.config else None
-            if part.config is None or settings is None or part.base_config is not None:
+            found = part.adapter is not None and part.adapter.base_config is not None
+            if part.config is None or settings is None or found:
                 continue
             base = settings.get("base_model_name_or_path")
             if base is not None and (not isinstance(base, str) or (base and not _LOCAL.match(base))):

@@ -65,7 +65,7 @@ class DtypeSurprise(Rule):
     def _mixed(self, checkpoint: Checkpoint, part: Part, sizes: Counter[str]) -> Finding:
         (usual, most), (_, second), *_ = sizes.most_common()
         rare = sizes.most_common()[-1][0]
-        names = [tensor.name for tensor in part.tensors if tensor.dtype.name == rare]
+        names = [tensor.name for tensor in part.loaded_tensors if tensor.dtype.name == rare]
         amounts = ", ".join(f"{byte_size(size)} of {dtype}" for dtype, size in sizes.most_common())
         return self.finding(
             f"The adapter mixes dtypes: {amounts}; {rare} in {listed(names)}. Nothing to do if this is intended.",
@@ -102,7 +102,7 @@ class DtypeSurprise(Rule):
 
 def _bytes_by_dtype(part: Part) -> Counter[str]:
     sizes: Counter[str] = Counter()
-    for tensor in part.tensors:
+    for tensor in part.loaded_tensors:
         if tensor.dtype.name in _WIDE:
             sizes[tensor.dtype.name] += tensor.nbytes
     return sizes

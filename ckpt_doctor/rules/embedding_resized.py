@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
-from ckpt_doctor.core.parts import Tokenizer
+from ckpt_doctor.core.parts import Adapter, Tokenizer
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.embeddings import embedding_rows, makes_up, rows_needed, vocabulary_size
@@ -49,12 +49,13 @@ class EmbeddingResized(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts_with("adapter"):
-            size = vocabulary_size(part.base_config)
-            found = embedding_rows(part.tensors) if part.readable else {}
+            adapter = part.adapter or Adapter()
+            size = vocabulary_size(adapter.base_config)
+            found = embedding_rows(part.loaded_tensors) if part.readable else {}
             wanted = rows_needed(part, size) if part.readable and size is not None else None
             if size is None or wanted is None:
                 continue
-            tokenizer = part.tokenizer
+            tokenizer = adapter.tokenizer
             if tokenizer is not None and (tokenizer.length is None or makes_up(tokenizer.length, wanted, size, found)):
                 continue
             yield self.finding(
@@ -62,7 +63,7 @@ class EmbeddingResized(Rule):
                 path=part.preferred[0].path,
                 tensors=found,
                 evidence={"rows": wanted, "base": size, "tokenizer": None if tokenizer is None else tokenizer.length},
-                severity=Severity.WARNING if part.secondary else None,
+                severity=Severity.WARNING if adapter.secondary else None,
             )
 
 

@@ -49,7 +49,7 @@ class EmptyAdapter(Rule):
                 continue
             for file in part.files:
                 # One shard may hold nothing while another holds something, and a lone file may be about other things.
-                other_content = file.values if part.role == "file" else next(part.tensors, None)
+                other_content = file.values if part.role == "file" else next(part.loaded_tensors, None)
                 if file.readable and not file.tensors and not other_content:
                     yield self.finding(
                         f"The file is well-formed but contains no tensors ({file.nbytes:,} bytes). A loader that reads "

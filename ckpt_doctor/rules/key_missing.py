@@ -39,7 +39,7 @@ class KeyMissing(Rule):
         for part in checkpoint.parts:
             if not part.readable:
                 continue
-            present = {tensor.name for tensor in part.tensors}
+            present = {tensor.name for tensor in part.loaded_tensors}
             missing = [entry.name for entry in part.entries if entry.required and not entry.is_among(present)]
             if missing:
                 file = part.preferred[0]

@@ -60,7 +60,7 @@ class LayerGap(Rule):
             yield from self._adapter(view)
 
     def _whole_model(self, part: Part, config: Mapping[str, Any]) -> Iterator[Finding]:
-        stacks = _stacks(tensor.name for tensor in part.tensors)
+        stacks = _stacks(tensor.name for tensor in part.loaded_tensors)
         for stack, missing, count in _gaps(stacks, config):
             names = [f"{stack}.{index}" for index in missing]
             yield self.finding(
@@ -179,7 +179,7 @@ def _integer(config: Mapping[str, Any], key: str) -> int | None:
 
 def _uniform_layers(view: AdapterView) -> int | None:
     """The number of layers of the local base model, where each has the same modules and all are to be adapted."""
-    base = view.part.base_config
+    base = view.part.adapter and view.part.adapter.base_config
     if not base or base.get("model_type") not in _UNIFORM or not names_in(view.settings.get("target_modules")):
         return None
     kinds = base.get("layer_types") or []

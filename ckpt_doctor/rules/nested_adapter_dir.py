@@ -48,22 +48,22 @@ class NestedAdapterDir(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts_with("adapter"):
-            if part.nested_from is None or part.secondary or not part.files:
+            looked_in = None if part.adapter is None else part.adapter.nested_from
+            if looked_in is None or part.secondary or not part.files:
                 continue
-            outer = {"": "this folder", "..": "the folder above"}.get(part.nested_from, part.nested_from)
+            outer = {"": "this folder", "..": "the folder above"}.get(looked_in, looked_in)
             stem = part.expected_files[0].rpartition("/")[2].partition(".")[0]
             yield self.finding(
                 f"The adapter is in {part.directory or 'this folder'}: a loader given {outer} does not find it, "
                 f"because {outer} has no {stem}.*. Give the loader the inner folder, or copy its files one folder up.",
                 path=part.files[0].path,
-                evidence={"directory": part.directory, "looked_in": part.nested_from},
-                fix=self.repair(checkpoint, "copy the adapter one folder up", _hoisting(part), unsafe=True),
+                evidence={"directory": part.directory, "looked_in": looked_in},
+                fix=self.repair(checkpoint, "copy the adapter one folder up", _hoisting(part, looked_in), unsafe=True),
             )
 
 
-def _hoisting(part: Part) -> list[Copy]:
+def _hoisting(part: Part, outer: str) -> list[Copy]:
     paths = [file.path for file in part.files]
     if part.config is not None:
         paths.append(part.config.path)
-    outer = part.nested_from or ""
     return [Copy(path, posixpath.join(outer, posixpath.basename(path))) for path in paths]

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ckpt_doctor.analysis.sharding import is_whole
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.parts import Part
@@ -70,10 +71,10 @@ class QuantisedPartnerMissing(Rule):
         if checkpoint.kind.covers != "model":
             return
         for part in checkpoint.parts_with("model"):
-            if _is_whole(part):
+            if is_whole(part):
                 config = (part.config.data if part.config is not None else None) or {}
                 settings = settings_of(config)
-                weights = PackedWeights(part.tensors, settings)
+                weights = PackedWeights(part.loaded_tensors, settings)
                 yield from self._without_partner(part, weights)
                 yield from self._of_other_shape(part, weights)
                 yield from self._without_codes(part, weights)
@@ -180,18 +181,12 @@ class QuantisedPartnerMissing(Rule):
             )
 
 
-def _is_whole(part: Part) -> bool:
-    """Whether all shards are there and readable; else other rules tell what is missing."""
-    names = {file.path for file in part.files}
-    of_active = [index for index in part.indexes if index.shards.intersection(part.active)]
-    return part.readable and all(index.error is None and index.shards <= names for index in of_active)
-
-
 def _must_be_packed(part: Part, settings: Settings) -> bool:
     """Whether weights that are not packed cannot be what this method wrote."""
     given = settings.given
-    if settings.method not in _NEVER_PLAIN or not settings.uniform:
-        return False
+    config = (part.config.data if part.config is not None else None) or {}
+    if settings.method not in _NEVER_PLAIN or not settings.uniform or not config.get("model_type"):
+        return False  # other libraries than transformers read these settings in other ways
     if settings.method == "torchao":  # other formats hold its tensors as objects
         return all(file.is_safetensors for file in part.preferred)
     if settings.method != "compressed-tensors":

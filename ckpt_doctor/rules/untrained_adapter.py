@@ -56,7 +56,7 @@ class UntrainedAdapter(Rule):
         scans = _scans(part)
         if not zero_init or scans is None:
             return None
-        tensors = [tensor for tensor in part.tensors if tensor.numel]
+        tensors = [tensor for tensor in part.loaded_tensors if tensor.numel]
         judged = [tensor.name for tensor in tensors if _ends_in(tensor.name, zero_init)]
         if not judged or not all(scans[name].zero for name in judged):
             return None
@@ -95,7 +95,7 @@ def _initialisation(part: Part) -> tuple[str, str, tuple[str, ...]]:
 
     data = part.config.data if part.config is not None and part.config.data is not None else {}
     name = data.get("peft_type")
-    if name is None and any(".lora_B." in tensor.name for tensor in part.tensors):
+    if name is None and any(".lora_B." in tensor.name for tensor in part.loaded_tensors):
         name = "LORA"
     known = PEFT_TYPES.get(name) if isinstance(name, str) else None
     if known is None:
@@ -118,7 +118,7 @@ def _scans(part: Part) -> dict[str, TensorScan] | None:
         if file.scans is None:
             return None
         scans.update(file.scans)
-    return scans if all(tensor.name in scans for tensor in part.tensors if tensor.numel) else None
+    return scans if all(tensor.name in scans for tensor in part.loaded_tensors if tensor.numel) else None
 
 
 def _belongs_to(tensor: TensorInfo, prefix: str) -> bool:

@@ -102,6 +102,6 @@ def _conversion(part: Part, files: list[WeightFile], expected: TargetFormat) -> 
     return tuple(actions)
 
 
-def _renamed(path: str, better: Callable[[str, str], str], expected: str) -> str:
+def _renamed(path: str, better: Callable[[str, TargetFormat], str], expected: TargetFormat) -> str:
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}{better(name, expected)}"

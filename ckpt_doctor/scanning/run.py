@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from ckpt_doctor.analysis.tied_embeddings import tied_pair
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.defects import Defect, DefectKind
 from ckpt_doctor.core.parts import Part
@@ -38,10 +39,10 @@ def scan(
 
     The result equals ``checkpoint`` except for ``scans`` and further ``defects`` (checksums, I/O errors) of its files.
     ``progress`` is called from this thread with bytes done and bytes in all. ``wants_digest(file path, tensor name)``
-    adds tensors whose SHA-256 is needed; by default those whose name stands in several files of one part. ``threads``
-    is how many may read at once: by default, one for each core.
+    adds tensors whose SHA-256 is needed; by default those whose name stands in several files of one part, and two
+    matrices that the config ties. ``threads`` is how many may read at once: by default, one for each core.
     """
-    repeated = _repeated_names(checkpoint)
+    repeated = _repeated_names(checkpoint) | _tied(checkpoint)
     files = _by_path(checkpoint)
     total = bytes_to_scan(checkpoint)
     scanned: dict[str, WeightFile] = {}
@@ -74,6 +75,12 @@ def _repeated_names(checkpoint: Checkpoint) -> set[tuple[str, str]]:
             (file.path, tensor.name) for file in part.files for tensor in file.tensors if names[tensor.name] > 1
         )
     return found
+
+
+def _tied(checkpoint: Checkpoint) -> set[tuple[str, str]]:
+    """File and name of both matrices where a model holds two that its config ties."""
+    pairs = (tied_pair(part) for part in checkpoint.parts)
+    return {(place.file.path, place.tensor.name) for pair in pairs if pair is not None for place in pair}
 
 
 def _with_scans(part: Part, scanned: Mapping[str, WeightFile]) -> Part:

@@ -23,11 +23,12 @@ from ckpt_doctor.core.errors import CkptDoctorError, VerificationError
 from ckpt_doctor.runtime.processes import answers, how_it_ended, kill, receive, send, start
 
 from .hosting.isolation import said
-from .question import untold
 from .run import ended, verify
+from .stages import untold
 
 if TYPE_CHECKING:
-    from .question import Progress, Stage
+    from .question import Progress
+    from .stages import Stage
 
 _ANSWER, _PROGRESS = "answer", "progress"
 _FIRST = ("preparing", "the load")

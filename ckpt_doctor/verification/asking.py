@@ -63,7 +63,7 @@ def _known_loader(loader: str, checkpoint: Checkpoint, mode: Mode) -> UserCode:
     if found is None:
         raise VerificationError(
             f"--loader {loader} loads {_owner(loader)} checkpoints, and {checkpoint.path} is one of the layout "
-            f"{checkpoint.layout}: give another loader, or leave --loader out"
+            f"{checkpoint.layout}: give another loader, or omit --loader"
         )
     if mode == "keys":
         raise VerificationError(f"--mode keys runs no loader: judge --loader {loader} with --mode load")

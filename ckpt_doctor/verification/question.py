@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,16 +10,10 @@ from ckpt_doctor.core.coverage import Mode
 
 from .hosting.specs import ModelSpec, UserCode
 from .proof.evidence import Progress as Progress
-
-Stage = Callable[[str, str], None]
-"""Is called with what begins (``building``, ``loading``, ``judging``), and what that is done to or with."""
+from .stages import Stage, untold
 
 AUTO = "auto"
 """The value of ``--loader`` for the ecosystem's own loader."""
-
-
-def untold(kind: str, name: str) -> None:
-    """The stage of a load that nobody follows."""
 
 
 class Names(NamedTuple):

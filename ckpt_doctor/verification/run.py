@@ -11,20 +11,25 @@ from ckpt_doctor.core.errors import UnknownNameError
 from ckpt_doctor.runtime.dependencies import require
 
 from .asking import ask
+from .building import build
 from .hosting.isolation import surroundings_put_back
-from .judging import judge_keys, judge_load, not_run, process_ended
-from .loading import loaded
+from .judging import judge_keys, judge_load
+from .loading import load
 from .model.loads import planned
 from .opening import opened
 from .proof.safety import Safety
-from .question import AUTO, Names, Question, untold
+from .question import AUTO, Names, Question
+from .result import not_run, process_ended
+from .stages import untold
+from .values.marks import marked
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ckpt_doctor.core.layout import Layout
 
-    from .question import Progress, Stage
+    from .question import Progress
+    from .stages import Stage
 
 
 @surroundings_put_back()
@@ -68,11 +73,6 @@ def verify(
         progress=progress,
         stage=stage,
     )
-    return _answer(question)
-
-
-def _answer(question: Question) -> Coverage:
-    """Plan, load, judge."""
     safety = Safety(question.checkpoint)
     if safety.unsafe and (question.runs_known_code or not question.trusts):
         return not_run(question, safety)
@@ -80,8 +80,9 @@ def _answer(question: Question) -> Coverage:
     plan = planned(question)
     if question.mode == "keys":
         return judge_keys(question, plan, safety)
-    with loaded(question, plan) as load:
-        return judge_load(question, plan, safety, load)
+    built = build(question, plan)
+    with marked(built.model, question.checkpoint) as marks:
+        return judge_load(question, plan, safety, load(question, plan, built, marks))
 
 
 def ended(path: str, model: str | None, who: str, how: str, lines: list[str], **options: Any) -> Coverage:

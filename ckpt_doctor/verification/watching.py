@@ -11,13 +11,13 @@ from ckpt_doctor.core.coverage import Coverage
 from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.runtime.dependencies import require
 
-from .judging import coverage
 from .opening import opened
 from .proof.assess import assess
 from .proof.evidence import Evidence
 from .proof.safety import Safety
 from .question import Names, Question
-from .values.marks import Fates, Marks
+from .result import coverage
+from .values.marks import Fates, marked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,7 +55,7 @@ class LoadWatch:
     def __getattr__(self, name: str) -> Any:
         coverage = self.__dict__.get("coverage")
         if coverage is None:
-            raise VerificationError(f"the load is not over, or it failed: there is no {name} yet")
+            raise VerificationError(f"the load has not ended, or failed: there is no {name} yet")
         return getattr(coverage, name)
 
 
@@ -78,7 +78,7 @@ def watch_load(
     checkpoint = opened(path, layout, layouts)
     watch = LoadWatch()
     safety = Safety(checkpoint)
-    with Marks(model, checkpoint) as marks:
+    with marked(model, checkpoint) as marks:
         with marks.watched():
             yield watch
         safety.files.check()
@@ -89,7 +89,7 @@ def watch_load(
 def _refuse_others(model: object) -> None:
     if not isinstance(model, require("torch").nn.Module):
         raise VerificationError(
-            f"a {type(model).__name__} is no torch.nn.Module: give the model that the checkpoint is loaded into"
+            f"a {type(model).__name__} is not a torch.nn.Module: give the model that the checkpoint is loaded into"
         )
 
 

@@ -204,6 +204,7 @@ class TestStepSummary:
         assert "is a file of the checkpoint" in result.stderr
         assert config.read_bytes() == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("already", [0, 500_000, LIMIT - 1500])
     def test_a_long_report_is_cut_between_two_findings(
         self, summary: Path, monkeypatch: pytest.MonkeyPatch, already: int

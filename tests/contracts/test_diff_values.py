@@ -193,7 +193,7 @@ def test_big_endian_files(tmp_path: Path) -> None:
     files[1] = files[1]._replace(metadata={"byteorder": "big"})
     held = [Held(file, file.tensors[0], "float32", (3,)) for file in files]
     found = compare_values(tmp_path, tmp_path, [Both("part", "w", *held)], None)
-    assert (found.tensors, found.differing, found.problems) == (1, (), ())
+    assert (found.tensor_count, found.differing, found.problems) == (1, (), ())
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
@@ -258,7 +258,7 @@ def test_views_that_overlap_without_end_are_left(tmp_path: Path) -> None:
         held = Held(file, info, "int32", shape)
         both.append(Both("part", info.name, held, held))
     found = compare_values(tmp_path, tmp_path, both, None)
-    assert found.tensors == 1
+    assert found.tensor_count == 1
     (problem,) = found.problems
     assert (problem.tensors, "overlap so much" in problem.reason) == (("t0", "t1"), True)
 

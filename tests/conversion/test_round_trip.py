@@ -174,7 +174,7 @@ def test_shared_tensors_are_shared_again_after_dropping(tmp_path: Path) -> None:
     back = load(tmp_path / "b.bin")
     assert same(back, {"a": weight, "b": weight, "c": torch.ones(1)})
     assert back["a"].data_ptr() == back["b"].data_ptr()
-    assert result.files[0].tensors == 3
+    assert result.files[0].tensor_count == 3
 
 
 def test_a_foreign_file_becomes_a_plain_dictionary_and_says_what_it_leaves_out(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def test_the_action_says_that_nothing_is_installed(tmp_path: Path, monkeypatch: 
     assert "action.sh" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_action_writes_no_report_over_a_checkpoint(tmp_path: Path) -> None:
     shutil.copytree(HEALTHY / "weaver", tmp_path / "weaver")
     file = tmp_path / "weaver" / "weaver_lora" / "adapter_model.safetensors"
@@ -166,6 +167,7 @@ def test_inputs_of_the_action_are_data(tmp_path: Path) -> None:
         assert "command not found" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_action_takes_the_newest_and_further_options(tmp_path: Path) -> None:
     done, outputs = act(
         tmp_path, path=str(HEALTHY), latest="TRUE", args="  --deep\r\n\n--output-format=junit\n--output-file=x.xml\n"

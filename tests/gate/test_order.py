@@ -101,6 +101,7 @@ def test_the_order_is_one_order(paths: list[str], shuffled: random.Random) -> No
     assert list(newest_first(tree)) == first
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 def test_any_name_can_be_asked(name: str) -> None:
     counter_of(name)

@@ -67,6 +67,7 @@ def test_one_document(model: str) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_document_of_what_did_not_arrive(model: str) -> None:
     result = run("gate", model, *BUILD, f"{CODE}:forgets_the_bias", "--output-format", "json")
     document = json.loads(result.stdout)
@@ -106,6 +107,7 @@ def test_both_are_one_report_in_every_format(model: str, output_format: str, loa
         assert ("CKD001" in shown) != complete
 
 
+@pytest.mark.slow
 def test_several_formats_at_once(model: str, tmp_path: Path) -> None:
     files = [word for name in ("json", "sarif") for word in ("--output-format", name, "--output-file", name)]
     result = run("gate", model, *BUILD, f"{CODE}:forgets_the_bias", *files)

@@ -110,6 +110,7 @@ def test_a_process_that_dies_names_its_checkpoint(eager: None, how: str, said: s
     assert list(report.failing("never"))
 
 
+@pytest.mark.slow
 @NOT_WINDOWS
 def test_what_only_fails_beside_others_is_judged_alone(eager: None, tmp_path: Path) -> None:
     # As where memory suffices for one: it is killed the first time.
@@ -246,6 +247,7 @@ def test_processes_end_when_the_first_is_killed(tmp_path: Path) -> None:
     assert not [number for number in numbers if is_alive(number)]
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_from_the_current_directory(tmp_path: Path) -> None:
     for name in ("pickle", "json", "numpy", "ckpt_doctor", "signal", "encodings", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(9)\n")

@@ -205,6 +205,29 @@ def test_experts_of_two_kinds(tmp_path: Path) -> None:
     assert missing == lost
 
 
+def test_an_expert_that_no_token_reached(tmp_path: Path) -> None:
+    """Calibration measures the inputs of those experts that see any."""
+
+    def experts(state: dict[str, Any]) -> dict[str, Any]:
+        for layer in range(2):
+            for number in range(2):
+                name = f"model.layers.{layer}.mlp.experts.{number}.up_proj"
+                state |= KINDS["nvfp4"].write(name, 64, 32)
+        return state
+
+    folder = edit(model(tmp_path, "nvfp4"), experts)
+    unreached = "model.layers.1.mlp.experts.1.up_proj.input_global_scale"
+    edit(folder, lambda state: {k: v for k, v in state.items() if k != unreached})
+    assert not findings(folder)
+
+
+def test_other_libraries_read_settings_in_other_ways(tmp_path: Path) -> None:
+    given = dict(KINDS["bitsandbytes-nf4"].settings or {})
+    folder = configure(model(tmp_path), lambda config: config.update(quantization_config=given))
+    configure(folder, lambda config: config.update(model_type=None, _class_name="FluxTransformer2DModel"))
+    assert not findings(folder)
+
+
 def test_a_lost_shard_is_another_rules_matter(tmp_path: Path) -> None:
     import json
 

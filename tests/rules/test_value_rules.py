@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ckpt_doctor.core.defects import Defect, DefectKind
-from ckpt_doctor.core.parts import ConfigFile, Part
+from ckpt_doctor.core.parts import Adapter, ConfigFile, Part
 from ckpt_doctor.core.weight_file import TensorScan
 from ckpt_doctor.knowledge.peft_types import PEFT_TYPES
 from ckpt_doctor.rules.all_zero_tensor import AllZeroTensor
@@ -89,7 +89,9 @@ def test_other_trained_tensors_make_it_a_warning() -> None:
 
 
 def test_an_adapter_that_merely_lies_beside_is_a_warning() -> None:
-    assert severities(run(UntrainedAdapter, adapter(A, B, zero=(B,))._replace(secondary=True))) == ["warning"]
+    assert severities(run(UntrainedAdapter, adapter(A, B, zero=(B,))._replace(adapter=Adapter(secondary=True)))) == [
+        "warning"
+    ]
 
 
 @pytest.mark.parametrize(("active", "severity"), [(False, "note"), (True, "error"), (None, "error")])

@@ -94,6 +94,7 @@ def test_convert(tmp_path: Path, options: tuple[str, ...]) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"a.bin", "a.safetensors"}
 
 
+@pytest.mark.slow
 def test_convert_back(tmp_path: Path) -> None:
     save_file({"w": torch.ones(3)}, tmp_path / "a.safetensors")
     command("convert", tmp_path / "a.safetensors", "--to", "bin", code=0)

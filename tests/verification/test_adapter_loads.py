@@ -96,6 +96,7 @@ def test_each_damage_is_incomplete_and_named(variant: Variant, tmp_path: Path) -
         assert left_out.findings[0].tensors == tuple(sorted([name, *untold]))
 
 
+@pytest.mark.slow
 def test_values_that_are_only_kept_are_not_loaded(tmp_path: Path) -> None:
     adapter = next(item for item in SAVED if item.name == "lora-default")
     path, base, _ = save(adapter, tmp_path)
@@ -198,6 +199,7 @@ def test_an_adapter_that_is_idle(tmp_path: Path) -> None:
             assert said in coverage.findings[0].message
 
 
+@pytest.mark.slow
 def test_values_that_went_through_another_dtype(tmp_path: Path) -> None:
     path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
 
@@ -251,7 +253,7 @@ def test_what_a_loader_may_return(tmp_path: Path) -> None:
 
     coverage = verify(path, base, loader=never_runs)
     assert coverage.restored == 0
-    assert any("returned generator: the model that it was given is judged" in line for line in coverage.log)
+    assert any("returned generator: the model it was given is judged" in line for line in coverage.log)
 
 
 def experts_one_by_one(directory: Path) -> tuple[Path, Path]:
@@ -323,6 +325,7 @@ def test_an_adapter_that_nothing_applies_is_an_error_where_nobody_comes_after_th
     assert ([item.severity.value for item in in_program.findings], in_program.complete) == (["warning"], True)
 
 
+@pytest.mark.slow
 def test_an_adapter_that_some_layers_do_not_apply(tmp_path: Path) -> None:
     path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
 
@@ -337,6 +340,7 @@ def test_an_adapter_that_some_layers_do_not_apply(tmp_path: Path) -> None:
     assert "q_proj" in coverage.findings[0].message
 
 
+@pytest.mark.slow
 def test_a_combination_of_adapters(tmp_path: Path) -> None:
     path, base, _ = save(next(item for item in SAVED if item.name == "lora-default"), tmp_path)
 

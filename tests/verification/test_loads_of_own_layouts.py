@@ -63,6 +63,7 @@ def trained(*names: str) -> Any:
 
 
 class TestAdapterAndHead:
+    @pytest.mark.slow
     @pytest.mark.parametrize("mode", ["load", "forward"])
     def test_each_goes_where_it_belongs(self, checkpoint: Path, mode: str) -> None:
         coverage = judged(checkpoint, lambda: Agent("value_head", "other_head"), POLICY, HEAD, mode=mode)
@@ -74,6 +75,7 @@ class TestAdapterAndHead:
     def test_by_names_and_shapes_where_nothing_is_called_so(self, checkpoint: Path) -> None:
         assert judged(checkpoint, lambda: Agent("reward"), POLICY, HEAD).complete
 
+    @pytest.mark.slow
     def test_by_full_names(self, checkpoint: Path) -> None:
         file = checkpoint / "value_head.safetensors"
         save_file({f"value_head.{name}": value for name, value in load_file(file).items()}, file)
@@ -91,6 +93,7 @@ class TestAdapterAndHead:
 
         assert judged(checkpoint, build, POLICY, HEAD).complete
 
+    @pytest.mark.slow
     def test_a_bin_is_read_without_running_its_pickle(self, checkpoint: Path) -> None:
         torch.save({"weight": torch.randn(1, 32), "bias": torch.randn(1)}, checkpoint / "value_head.pt")
         part = HEAD._replace(paths=("value_head.pt",))
@@ -110,6 +113,7 @@ class TestDamage:
         assert not coverage.complete
         assert "CKD002" in codes(coverage)
 
+    @pytest.mark.slow
     def test_an_adapter_that_lost_a_tensor(self, checkpoint: Path) -> None:
         file = checkpoint / "policy" / "adapter_model.safetensors"
         state = load_file(file)
@@ -119,6 +123,7 @@ class TestDamage:
         assert not coverage.complete
         assert "CKD003" in codes(coverage)
 
+    @pytest.mark.slow
     def test_a_head_that_is_absent(self, checkpoint: Path) -> None:
         (checkpoint / "value_head.safetensors").unlink()
         coverage = judged(checkpoint, lambda: Agent("value_head"), POLICY, HEAD)
@@ -127,10 +132,12 @@ class TestDamage:
 
 
 class TestUnclear:
+    @pytest.mark.slow
     def test_two_modules_would_do(self, checkpoint: Path) -> None:
         with pytest.raises(VerificationError, match=r"fits into first and second: .*--loader FILE\.py:FUNCTION"):
             judged(checkpoint, lambda: Agent("first", "second"), POLICY, HEAD)
 
+    @pytest.mark.slow
     def test_none_would_do(self, checkpoint: Path) -> None:
         with pytest.raises(VerificationError, match=r"how to load an? agent .*no module that the value-head fits into"):
             judged(checkpoint, lambda: Agent(), POLICY, HEAD)
@@ -157,6 +164,7 @@ class TestUnclear:
         with pytest.raises(VerificationError, match=r"how to load a agent checkpoint \(policy adapter, value-head\)"):
             judged(checkpoint, str(tmp_path / "reference"), POLICY, HEAD)
 
+    @pytest.mark.slow
     def test_the_users_loader_may_have_a_base_model(self, checkpoint: Path, tmp_path: Path) -> None:
         qwen2(seed=3).save_pretrained(tmp_path / "reference")
 
@@ -167,6 +175,7 @@ class TestUnclear:
         assert coverage.restored == 8
 
 
+@pytest.mark.slow
 class TestOneBase:
     @pytest.fixture
     def adapters(self, tmp_path: Path) -> Path:
@@ -222,6 +231,7 @@ def two():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "damage", "code"),
     [

@@ -220,7 +220,7 @@ def test_what_cannot_be_marked_proves_nothing(saved: tuple[Two, Path]) -> None:
         model.second.weight = nn.Parameter(load_file(path)["second.weight"])
     found = next(item for item in watch.tensors if item.name == "second.stubborn")
     assert (found.status, watch.complete) == ("restored", True)
-    assert found.detail == "could not be marked: whether the load wrote it is not known"
+    assert found.detail == "could not be marked: it is unknown whether the load wrote it"
 
     save_file({"second.stubborn": torch.ones(2)}, path)
     with pytest.raises(ckpt_doctor.VerificationError, match="cannot be marked"), ckpt_doctor.watch_load(model, path):
@@ -268,7 +268,7 @@ def test_values_do_not_say_where_they_belong(tmp_path: Path) -> None:
         load_renamed(model, state, ("qk", "kq", "vv", "oo"))
     assert (watch.restored, watch.complete) == (2, False)
     detail = next(item.detail for item in watch.tensors if "q_proj" in item.name)
-    assert detail == "its values are in layers.0.attn.wk.weight, by whose name they need not belong there"
+    assert detail == "its values are in layers.0.attn.wk.weight, but the name does not show that they belong there"
     assert "values alone do not show" in watch.findings[0].message
 
 

@@ -273,7 +273,7 @@ def test_a_base_that_is_no_causal_language_model(weaver: Path) -> None:
 
 
 def test_other_checkpoints_are_refused() -> None:
-    with pytest.raises(VerificationError, match=r"is no MemGen checkpoint but one of the layout peft"):
+    with pytest.raises(VerificationError, match=r"is not a MemGen checkpoint: its layout is peft"):
         load(HEALTHY / "peft/lora_bin")
 
 

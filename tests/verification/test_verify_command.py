@@ -101,6 +101,7 @@ def test_sys_exit_is_a_finding() -> None:
     assert "sys.exit(3)" in result.stdout
 
 
+@pytest.mark.slow
 def test_what_a_loader_changes_is_put_back() -> None:
     before = (torch.get_default_dtype(), torch.is_grad_enabled(), Path.cwd(), logging.root.manager.disable)
     coverage = verify(WEAVER, BUILD, loader=loader("wrecks")[1], mode="forward")

@@ -175,6 +175,7 @@ def test_a_weaver_from_the_folder_that_the_evaluation_passes() -> None:
     assert (coverage.expected, coverage.restored, coverage.complete) == (14, 14, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["weaver", "trigger"])
 def test_the_weights_of_one_adapter_in_another(adapter: str) -> None:
     model = memgen.one_base_model()

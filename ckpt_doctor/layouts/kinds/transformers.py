@@ -29,7 +29,7 @@ def _lost_its_model(folder: Folder) -> bool:
 
 def _finished(checkpoint: Checkpoint) -> Checkpoint:
     # Only the names of its tensors tell a whole MemGen model from any other.
-    if is_whole_model(tensor.name for tensor in checkpoint.parts[0].tensors):
+    if is_whole_model(tensor.name for tensor in checkpoint.parts[0].loaded_tensors):
         return as_whole_model(checkpoint)
     sharded = any(part.indexes for part in checkpoint.parts)
     return checkpoint._replace(variant="transformers, sharded") if sharded else checkpoint

@@ -148,7 +148,7 @@ class PackedWeights:
             yield from (packed for packed in without if self._is_nested(packed))
         elif having and self.settings.uniform:
             alike = {packed.alike for packed in having}
-            yield from (packed for packed in without if packed.alike in alike)
+            yield from (item for item in without if item.alike in alike and not _is_unvisited(item, partner))
 
     def _is_of_method(self, partner: Partner) -> bool:
         # AutoAWQ's marlin kernel knows no zero points.
@@ -224,6 +224,12 @@ _CODES_OF = {
     ending: (*(form for scheme in SCHEMES if ending in _ENDINGS[scheme.title] for form in scheme.codes), ".compressed")
     for ending in _PARTNER_ENDINGS
 }
+
+
+def _is_unvisited(packed: Packed, partner: Partner) -> bool:
+    """Whether this may be an expert that no token of the calibration reached: nothing of its inputs was measured."""
+    measured = partner.endings[0].startswith((".input", ".activation", "_act"))
+    return measured and "expert" in packed.stem
 
 
 def _is_plain(tensor: TensorInfo) -> bool:

@@ -92,7 +92,7 @@ def model_spec(text: str) -> ModelSpec:
         return BaseModel(str(path.parent))
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise VerificationError(f"--model {text}: there is no config.json, so that it is no base model")
+            raise VerificationError(f"--model {text}: the folder has no config.json, so it is not a base model")
         return BaseModel(text)
     if path.exists() or text.endswith((".py", ".json", ".safetensors", ".bin")) or text.count("/") > 1 or not text:
         raise VerificationError(
@@ -140,7 +140,7 @@ def _code(text: str) -> UserCode | None:
             raise VerificationError(f"{text}: {home} has no {attribute}")
         value = getattr(value, word)
     if not callable(value):
-        raise VerificationError(f"{text}: {attribute} is no function")
+        raise VerificationError(f"{text}: {attribute} is not a function")
     return UserCode(text, value, module.__file__, tuple(outcome.lines), surroundings)
 
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.coverage import MEMGEN_UPSTREAM
 from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.layouts.adapters import hidden_sizes
 from ckpt_doctor.verification.model.bases import base_config
+from ckpt_doctor.verification.question import Question
 
 from .config import MemGenSettings
-from .names import ADAPTERS, adapter_of, is_lone_trigger, is_whole, read_by_a_loader
+from .contents import ADAPTERS, Adapter, Contents
 
 
 class Named(NamedTuple):
@@ -55,19 +56,42 @@ def named(settings: MemGenSettings, base: str | None, weaver_model: str | None, 
     )
 
 
-def find_bases(checkpoint: Checkpoint, asked: Named) -> Bases:
-    """The base models of ``checkpoint``. Raises ``VerificationError``, with what to give, where one is not known."""
-    return _Finder(checkpoint, asked).bases()
+def find_bases(contents: Contents, asked: Named) -> Bases:
+    """The base models of a checkpoint. Raises ``VerificationError``, with what to give, where one is not known."""
+    return _Finder(contents, asked).bases()
+
+
+def base_models(question: Question, contents: Contents, bases: Bases) -> list[str | None]:
+    """The base models of reasoner, weaver and trigger for ``build_model``; ``None`` where one shares another's."""
+    if contents.lone_trigger:
+        return [bases.reasoner, None, bases.trigger]
+    if question.ours and question.names.loader == MEMGEN_UPSTREAM:
+        return _apart(bases)
+    return _shared(bases, question.weaver_model, question.trigger_model)
+
+
+def _shared(bases: Bases, weaver_model: str | None, trigger_model: str | None) -> list[str | None]:
+    """The names for ``build_model``: two parts of one name share a model, except where the user named them apart."""
+    reasoner, weaver, trigger = bases.reasoner, bases.weaver, bases.trigger
+    own_weaver = weaver if weaver != reasoner or weaver_model is not None else None
+    own_trigger = trigger if trigger != weaver or trigger_model is not None else None
+    return [reasoner, own_weaver, own_trigger]
+
+
+def _apart(bases: Bases) -> list[str | None]:
+    """A model for each part even where two are the same by name, as upstream MemGen does."""
+    return [bases.reasoner, bases.weaver or bases.reasoner, bases.trigger or bases.reasoner]
 
 
 class _Finder:
-    def __init__(self, checkpoint: Checkpoint, asked: Named) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, contents: Contents, asked: Named) -> None:
+        self.contents = contents
+        self.checkpoint = contents.checkpoint
         self.asked = asked
         self.lines: list[str] = []
-        self.parts = {adapter_of(part): part for part in _adapters(checkpoint)}
+        self.parts = _asked_for(contents.adapters)
         self._sizes: dict[str, int | None] = {}
-        shapes = {read.tensor.name: read.tensor.shape for read in read_by_a_loader(checkpoint)}
+        shapes = {item.tensor.name: item.tensor.shape for item in contents.tensors.values()}
         inner, outer = _two(shapes.get("reasoner_to_weaver.weight", ()))
         head = _two(shapes.get("output_layer.weight", ()))[1]
         self.outer = outer
@@ -83,9 +107,9 @@ class _Finder:
     def bases(self) -> Bases:
         own = {name: self.own(name, part) for name, part in self.parts.items()}
         reasoner = self.asked.reasoner or self.reasoner(own)
-        if is_whole(self.checkpoint):
+        if self.contents.whole:
             return Bases(reasoner, self.asked.weaver, self.asked.trigger)
-        if is_lone_trigger(self.checkpoint):
+        if self.contents.lone_trigger:
             weaver = self.asked.weaver or reasoner
         else:
             weaver = self.asked.weaver or self.of_the_weaver(own.get("weaver"), reasoner)
@@ -112,13 +136,15 @@ class _Finder:
 
     def reasoner(self, own: dict[str, str | None]) -> str:
         """The reasoner's model where nobody named one: an adapter's own base that has its width."""
-        order = reversed(ADAPTERS) if is_lone_trigger(self.checkpoint) else ADAPTERS
+        order = reversed(ADAPTERS) if self.contents.lone_trigger else ADAPTERS
         candidates = [name for adapter in order if (name := own.get(adapter)) is not None]
         for name in candidates:
             if self.outer is None or self.size(name) == self.outer:
                 return name
         if not candidates:
-            raise VerificationError(f"{self.checkpoint.path} names no base model that is here: name one with --model")
+            raise VerificationError(
+                f"{self.checkpoint.path} names no base model that is on this machine: name one with --model"
+            )
         others = " and ".join(f"{name} ({self.size(name)})" for name in dict.fromkeys(candidates))
         raise VerificationError(
             f"the reasoner's model of {self.checkpoint.path} is not known: it has hidden size {self.outer}, and the "
@@ -139,7 +165,7 @@ class _Finder:
         )
 
     def of_the_trigger(self, own: str | None, reasoner: str, weaver: str) -> str:
-        lone = is_lone_trigger(self.checkpoint)
+        lone = self.contents.lone_trigger
         if lone and self.asked.given and self.fits("trigger", reasoner):
             return reasoner  # the one model that is needed, and the user named it
         if own is not None:
@@ -197,13 +223,13 @@ class _Finder:
         return self._sizes[name]
 
 
-def _adapters(checkpoint: Checkpoint) -> Iterator[Part]:
+def _asked_for(adapters: Iterable[Adapter]) -> dict[str, Part]:
     """The adapters by whose name MemGen knows them; of two of one name the one that was asked for."""
-    seen: set[str] = set()
-    for part in sorted(checkpoint.parts_with("adapter"), key=lambda part: part.secondary):
-        if adapter_of(part) in ADAPTERS and adapter_of(part) not in seen and (part.files or part.config):
-            seen.add(adapter_of(part))
-            yield part
+    found: dict[str, Part] = {}
+    for name, part in sorted(adapters, key=lambda adapter: adapter.part.secondary):
+        if name in ADAPTERS and (part.files or part.config):
+            found.setdefault(name, part)
+    return found
 
 
 def _two(shape: tuple[int, ...]) -> tuple[int | None, int | None]:

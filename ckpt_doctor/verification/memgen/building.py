@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
 
+from .components import components
 from .config import MemGenSettings, read_memgen_yaml
-from .lora import adapter_config
-from .names import adapter_of, components, is_lone_trigger, is_whole, read_by_a_loader
+from .contents import Contents, contents_of
+from .lora import adapter_configs
 from .own_loader import LoadLog, load, required, targets
 
 if TYPE_CHECKING:
@@ -68,10 +69,11 @@ def build_model(
     import torch
 
     if checkpoint.kind.loads != "memgen":
-        raise VerificationError(f"{checkpoint.path} is no MemGen checkpoint but one of the layout {checkpoint.layout}")
-    builder = _Builder(checkpoint, settings or MemGenSettings(), dtype or _dtype_of(base_config), trained_dtype)
+        raise VerificationError(f"{checkpoint.path} is not a MemGen checkpoint: its layout is {checkpoint.layout}")
+    contents = contents_of(checkpoint)
+    builder = _Builder(contents, settings or MemGenSettings(), dtype or _dtype_of(base_config), trained_dtype)
     with torch.device(device):
-        if is_lone_trigger(checkpoint):
+        if contents.lone_trigger:
             model = builder.lone_trigger(trigger_config or base_config)
         else:
             model = builder.whole(base_config, weaver_config, trigger_config)
@@ -83,22 +85,23 @@ class _Builder:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        contents: Contents,
         settings: MemGenSettings,
         dtype: torch.dtype,
         trained_dtype: torch.dtype | None,
     ) -> None:
-        self.checkpoint = checkpoint
+        self.contents = contents
         self.settings = settings
         self.dtype = dtype
         self.trained_dtype = trained_dtype
         self.notes: list[str] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.names: list[str] = []
-        for read in read_by_a_loader(checkpoint):
-            if read.part.role != "adapter":
-                self.names.append(read.tensor.name)
-                self.shapes[read.tensor.name.removeprefix("weaver.")] = read.tensor.shape
+        for item in contents.tensors.values():
+            if item.part.role != "adapter":
+                self.names.append(item.tensor.name)
+                self.shapes[item.tensor.name.removeprefix("weaver.")] = item.tensor.shape
+        self.configs = adapter_configs(contents, settings)
 
     def lone_trigger(self, base: Base) -> MemGenModel:
         from .model import MemGenModel
@@ -110,7 +113,7 @@ class _Builder:
     def whole(self, base: Base, weaver_base: Base | None, trigger_base: Base | None) -> MemGenModel:
         from .model import MemGenModel
 
-        if is_whole(self.checkpoint):
+        if self.contents.whole:
             # In a whole model the names tell who shared a model with whom, where the user does not.
             if not self._reasoner_is_adapted():
                 weaver_base = weaver_base or base
@@ -147,7 +150,7 @@ class _Builder:
 
         hidden = _hidden_size(language_model)
         # Whole models of older versions have no classifier; everywhere else the module is there, saved or not.
-        classified = not is_whole(self.checkpoint) or "trigger.output_layer.weight" in self.names
+        classified = not self.contents.whole or "trigger.output_layer.weight" in self.names
         trigger = MemGenTrigger(self.adapted(language_model, config, "trigger"), hidden if classified else None)
         return self._own_modules_cast(trigger)
 
@@ -159,16 +162,18 @@ class _Builder:
                 return None
             return self.trigger(weaver.model if base is None else self.language_model(base), config)
         except VerificationError as error:
-            if not any(part.secondary and adapter_of(part) == "trigger" for part in self.checkpoint.parts):
+            if not any(name == "trigger" and part.secondary for name, part in self.contents.adapters):
                 raise
             self.notes.append(f"the trigger's adapter beside the weaver's was left out: {error}")
             return None
 
     def config_of(self, adapter: str) -> PeftConfig | None:
-        config, note = adapter_config(self.checkpoint, adapter, self.settings)
-        if note is not None:
-            self.notes.append(note)
-        return config
+        known = self.configs[adapter]
+        if known.error is not None:
+            raise known.error
+        if known.note is not None:
+            self.notes.append(known.note)
+        return known.config
 
     def language_model(self, base: Base) -> nn.Module:
         """A causal language model of this configuration with random weights, or the one that is given."""
@@ -194,9 +199,8 @@ class _Builder:
         from peft import PeftModel, get_peft_model
 
         if config is None:
-            raise VerificationError(
-                f"{self.checkpoint.path} does not say what its {adapter} adapter looks like: no tensors, no config"
-            )
+            path = self.contents.checkpoint.path
+            raise VerificationError(f"{path} does not say what its {adapter} adapter looks like: no tensors, no config")
         try:
             if isinstance(language_model, PeftModel):
                 adapted = language_model
@@ -218,12 +222,12 @@ class _Builder:
         asked = getattr(self.settings, f"{bank}_latents_len")
         if asked is not None:
             return int(asked)
-        for part in self.checkpoint.parts_with("model"):
+        for part in self.contents.checkpoint.parts_with("model"):
             if part.config is not None and part.config.data is not None:
                 recorded = part.config.data.get(f"{bank}_latents_len")
                 if isinstance(recorded, int) and recorded >= 0:
                     return recorded
-        for known in self.checkpoint.known_sizes:
+        for known in self.contents.checkpoint.known_sizes:
             if known.dim == f"{bank} latents length":
                 return known.size
         shape = self.shapes.get(f"{bank}_query_latents", ())
@@ -244,8 +248,9 @@ class _Builder:
     def _refuse_a_weaver_of_another_size(self, hidden: int) -> None:
         shape = self.shapes.get("reasoner_to_weaver.weight", ())
         if len(shape) == 2 and shape[1] == hidden != shape[0]:
+            path = self.contents.checkpoint.path
             raise VerificationError(
-                f"the weaver of {self.checkpoint.path} has hidden size {shape[0]} and the reasoner's model {hidden}: "
+                f"the weaver of {path} has hidden size {shape[0]} and the reasoner's model {hidden}: "
                 "name the weaver's model too, with --weaver-model"
             )
 

@@ -49,7 +49,7 @@ def read_memgen_yaml(path: Path) -> MemGenSettings:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise VerificationError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
-        raise VerificationError(f"{path} is no MemGen configuration: its top level is not a mapping")
+        raise VerificationError(f"{path} is not a MemGen configuration: its top level is not a mapping")
     return _Reader(path).settings(document)
 
 
@@ -67,7 +67,7 @@ class _Reader:
         model = self.mapping(document, "model", "model") or {}
         name = self.text(model, "model_name", "model.model_name")
         if name is None:
-            raise VerificationError(f"{self.path} is no MemGen configuration: it has no model.model_name")
+            raise VerificationError(f"{self.path} is not a MemGen configuration: it has no model.model_name")
         sections = {part: self.section(document, model, part) for part in ("weaver", "trigger")}
         weaver, trigger = sections["weaver"], sections["trigger"]
         prompt, inference = (

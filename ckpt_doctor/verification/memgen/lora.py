@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
 from ckpt_doctor.core.parts import Part
 
 from .config import MemGenSettings
-from .names import adapter_of, is_whole, lora_shape
+from .contents import ADAPTERS, Contents
+from .names import lora_shape
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -24,37 +24,58 @@ _IGNORED = ("megatron_config", "auto_mapping", "base_model_name_or_path", "revis
 _REFUSED_TYPES = ("XLORA", "ADAPTION_PROMPT")
 
 
-def adapter_config(
-    checkpoint: Checkpoint, adapter: str, settings: MemGenSettings
-) -> tuple[PeftConfig | None, str | None]:
-    """The configuration of ``weaver`` or ``trigger``, and a note where some of it had to be assumed.
+class AdapterConfig(NamedTuple):
+    """The configuration of an adapter, and a ``note`` where some of it had to be assumed; or why there can be none.
 
-    ``None`` where neither the checkpoint nor the user knows of such an adapter. What the user says wins: an evaluation
-    builds its model from that, whatever was trained. Raises ``VerificationError``.
+    Both are ``None`` where neither the checkpoint nor the user knows of such an adapter.
+    """
+
+    config: PeftConfig | None = None
+    note: str | None = None
+    error: VerificationError | None = None
+
+
+def adapter_configs(contents: Contents, settings: MemGenSettings) -> Mapping[str, AdapterConfig]:
+    """The configurations of ``weaver`` and ``trigger``, or of a lone trigger, by these names."""
+    names = ("trigger",) if contents.lone_trigger else ADAPTERS
+    return {name: _attempted(contents, name, settings) for name in names}
+
+
+def _attempted(contents: Contents, adapter: str, settings: MemGenSettings) -> AdapterConfig:
+    try:
+        return AdapterConfig(*adapter_config(contents, adapter, settings))
+    except VerificationError as error:  # a trigger beside a weaver may do without
+        return AdapterConfig(error=error)
+
+
+def adapter_config(contents: Contents, adapter: str, settings: MemGenSettings) -> tuple[PeftConfig | None, str | None]:
+    """The configuration and the note of an :class:`AdapterConfig`. Raises ``VerificationError``.
+
+    What the user says wins: an evaluation builds its model from that, whatever was trained.
     """
     asked = settings.weaver_lora if adapter == "weaver" else settings.trigger_lora
-    part = next((part for part in checkpoint.parts_with("adapter") if adapter_of(part) == adapter), None)
+    part = next((part for name, part in contents.adapters if name == adapter), None)
     if part is not None and asked is None and part.config is not None and part.config.data is not None:
         return _peft_config(part.config.data, part.config.path), None
-    if asked is not None and (part is not None or is_whole(checkpoint)):
+    if asked is not None and (part is not None or contents.whole):
         return _peft_config({**_USUAL_LORA, **asked, "peft_type": "LORA"}, f"lora_config of the {adapter}"), None
-    return _from_tensors(checkpoint, part, adapter)
+    return _from_tensors(contents, part, adapter)
 
 
-def _from_tensors(checkpoint: Checkpoint, part: Part | None, adapter: str) -> tuple[PeftConfig | None, str | None]:
+def _from_tensors(contents: Contents, part: Part | None, adapter: str) -> tuple[PeftConfig | None, str | None]:
     recorded: Mapping[str, Any] = {}
     if part is None:
-        part = next(checkpoint.parts_with("model"), None)
+        part = next(contents.checkpoint.parts_with("model"), None)
         config = part.config.data if part and part.config and part.config.data else {}
         lora = config.get(f"{adapter}_lora_config")
         recorded = lora if isinstance(lora, dict) else {}
     if part is None:
         return None, None
-    shape = lora_shape(part.tensors, adapter)
+    shape = lora_shape(part.loaded_tensors, adapter)
     if shape is None:
         if part.role != "adapter" or (not part.required and not part.files):
             return None, None
-        note = f"neither tensors nor a configuration of the {adapter} adapter are there: MemGen's defaults were taken"
+        note = f"the {adapter} adapter has neither tensors nor a configuration: MemGen's defaults were used"
         return _peft_config({**_USUAL_LORA, "peft_type": "LORA"}, "MemGen's default LoRA"), note
     rank = shape.usual_rank
     data = {
@@ -68,7 +89,9 @@ def _from_tensors(checkpoint: Checkpoint, part: Part | None, adapter: str) -> tu
         "use_dora": shape.dora,
     }
     assumed = "" if "lora_alpha" in recorded else f", and lora_alpha was assumed to be {rank}"
-    note = f"without a configuration of the {adapter} adapter, its rank and modules were read off the tensors{assumed}"
+    note = (
+        f"without a configuration of the {adapter} adapter, its rank and modules were taken from the tensors{assumed}"
+    )
     return _peft_config(data, f"the {adapter} adapter"), note
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import counted, shape
 from ckpt_doctor.runtime.dependencies import require
 
-from .names import adapter_of, is_whole, read_by_a_loader
+from .contents import Key, adapter_of, contents_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,9 +26,6 @@ _OF_THE_WEAVER = ("prompt_", "inference_")
 _OF_THE_TRIGGER = ("output_layer.",)
 _PROBLEMS_SHOWN = 5
 
-Key = tuple[str, str]
-"""File, relative to the checkpoint, and tensor name."""
-
 
 class LoadLog(NamedTuple):
     """What :func:`load` did: the files it read, the number of tensors it put into the model, and what it noticed."""
@@ -35,6 +33,13 @@ class LoadLog(NamedTuple):
     files: tuple[str, ...]
     restored: int
     warnings: tuple[str, ...] = ()
+
+
+def into(model: Any, checkpoint: Checkpoint) -> Any:
+    """Load every part into ``model``, which bears MemGen's names, by the loader of this package."""
+    for line in load(model, checkpoint).warnings:
+        logging.getLogger(__name__).warning(line)
+    return model
 
 
 def load(model: MemGenModel, checkpoint: Checkpoint) -> LoadLog:
@@ -103,17 +108,17 @@ def targets(model: MemGenModel, checkpoint: Checkpoint) -> Mapping[Key, str | No
     live = _live(model)
     by_part: dict[str, Mapping[str, Any]] = {}
     found: dict[Key, str | None] = {}
-    for read in read_by_a_loader(checkpoint):
-        part = read.part
+    for key, item in contents_of(checkpoint).tensors.items():
+        part = item.part
         if part.role == "adapter":
             if part.secondary and _adapted(model, part) is None:
                 continue
             if part.name not in by_part:
                 by_part[part.name] = _adapter_parameters(model, part, everything=True)
-            value = by_part[part.name].get(read.tensor.name)
+            value = by_part[part.name].get(item.tensor.name)
         else:
-            value = live.get(_in_the_model(read.tensor.name, part))
-        found[read.key] = None if value is None else canonical[id(value)]
+            value = live.get(_in_the_model(item.tensor.name, part))
+        found[key] = None if value is None else canonical[id(value)]
     return found
 
 
@@ -123,7 +128,7 @@ def required(model: MemGenModel, checkpoint: Checkpoint) -> tuple[str, ...]:
     All of a whole model; else those of the adapters that were asked for, the projections and the query latents, and in
     the upstream layout also norms, scales and the trigger's classifier.
     """
-    if is_whole(checkpoint):
+    if contents_of(checkpoint).whole:
         return tuple(name for name, _ in model.named_parameters())
     wanted: set[int] = set()
     keeps_head = any(checkpoint.parts_with("trigger-head"))
@@ -275,10 +280,10 @@ def _misfit(name: str, saved: tuple[int, ...], live: tuple[int, ...]) -> str:
     text = f"{name} is {shape(saved)} in the checkpoint and {shape(live)} in the model"
     if name.endswith("_query_latents") and len(saved) == len(live) == 2 and saved[0] != live[0]:
         bank = "prompt" if "prompt_" in name else "inference"
-        return f"{text}: {bank}_latents_len is configured as {live[0]}, and was {saved[0]} in training"
+        return f"{text}: {bank}_latents_len is configured as {live[0]}, but was {saved[0]} in training"
     rank = _rank(name, saved), _rank(name, live)
     if None not in rank and rank[0] != rank[1]:
-        return f"{text}: the rank is configured as {rank[1]}, and was {rank[0]} in training"
+        return f"{text}: the rank is configured as {rank[1]}, but was {rank[0]} in training"
     return f"{text}: the hidden size is another, and so is the base model"
 
 

@@ -18,8 +18,8 @@ from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.wording import shape
 
 from .config import MemGenSettings
+from .contents import ADAPTERS, adapter_of, contents_of
 from .lora import adapter_config
-from .names import ADAPTERS, adapter_of
 
 _LOG = logging.getLogger(__name__)
 _BANKS = ("prompt", "inference")
@@ -78,7 +78,7 @@ def _adapted_once_more(owner: Any, checkpoint: Checkpoint, adapter: str) -> None
         # PEFT would look for it on the hub before it says so.
         raise ValueError(f"Can't find 'adapter_config.json' at '{folder}'")
     config: Any
-    config, _ = adapter_config(checkpoint, adapter, MemGenSettings())
+    config, _ = adapter_config(contents_of(checkpoint), adapter, MemGenSettings())
     if hasattr(config, "init_lora_weights"):
         config.init_lora_weights = False
     inner = owner.model.base_model
@@ -93,7 +93,7 @@ def _tell_names(model: Any, part: Part, adapter: str, inner: str) -> None:
     from peft import get_peft_model_state_dict
 
     asked = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
-    saved = {tensor.name for tensor in part.tensors}
+    saved = {tensor.name for tensor in part.loaded_tensors}
     absent = [name for name in asked if name not in saved]
     if absent:
         _LOG.warning(

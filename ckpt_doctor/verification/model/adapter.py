@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.errors import VerificationError
@@ -19,6 +19,12 @@ from .bases import adapted_config, attempted, hollow_model, real_model, resized
 from .choosing import choose, none_fits
 from .growing import growth
 from .plan import Load, Plan
+
+NamedFolder: TypeAlias = tuple[str, Path]
+"""The name of an adapter, and the folder that it lies in."""
+
+_NAME = "default"
+"""How PEFT calls an adapter that nobody named."""
 
 
 def plan(question: Question) -> Plan:
@@ -42,13 +48,10 @@ def plan(question: Question) -> Plan:
         resized(model, [part])
         return model
 
-    def hollow() -> Any:
-        return hollow_adapter(lambda: enlarged(hollow_model(config, choice.kind)), checkpoint)
-
     return Plan(
         base,
         build,
-        hollow,
+        lambda: hollow(lambda: enlarged(hollow_model(config, choice.kind)), _only(checkpoint)),
         lambda model: into(enlarged(model), checkpoint),
         model_class=choice.report,
         departures=tuple(filter(None, (widened, grown.line if grown is not None and grown.happens else None))),
@@ -80,41 +83,64 @@ def load_into_own(model: Any, folder: Path, name: str) -> None:
     peft.set_peft_model_state_dict(model, weights, adapter_name=name)
 
 
-def hollow_adapter(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
-    """The adapter of ``checkpoint`` around the base on the meta device that ``build`` makes.
+def hollow(build: Callable[[], Any], adapters: Sequence[NamedFolder]) -> Any:
+    """The base on the meta device that ``build`` makes, with these adapters in it: each its name and its folder.
 
     Raises ``VerificationError`` for the few types of adapters that are computed from the base's weights.
     """
-    torch, peft = require("torch"), require("peft")
-    folder = str(checkpoint.root / asked_part(checkpoint).directory)
-    config = peft.PeftConfig.from_pretrained(folder)
+    if not adapters:
+        return build()
+    *earlier, (name, folder) = adapters
+    config = require("peft").PeftConfig.from_pretrained(str(folder))
     config.inference_mode = True  # as PeftModel.from_pretrained does
     ranks = getattr(config, "rank_pattern", None) if config.peft_type == "ADALORA" else None
+    model = _around(lambda: hollow(build, earlier), name, config)
+    _with_pruned_ranks(model, name, config, ranks or {})
+    return model
+
+
+def _around(build: Callable[[], Any], name: str, config: Any) -> Any:
+    """One more adapter around what ``build`` makes."""
+    torch = require("torch")
     # MonteCLoRA makes no sampler on the meta device, and saves one.
     context = contextlib.nullcontext() if getattr(config, "monteclora_config", None) else torch.device("meta")
     try:
         with context:
-            model = peft.get_peft_model(build(), copy.deepcopy(config))
+            return _added(build(), name, copy.deepcopy(config))
     except (NotImplementedError, RuntimeError):
         # Some compute small tensors of their own while they are built: then the adapter alone gets memory.
         try:
-            model = peft.get_peft_model(build(), config)
+            return _added(build(), name, config)
         except (NotImplementedError, RuntimeError) as error:
             raise VerificationError(
                 f"a {config.peft_type.value} adapter is computed from the weights of its base, which --mode keys does "
                 f"not have ({' '.join(str(error).split())[:200]}): use --mode load"
             ) from None
-    for name, kept in (ranks or {}).items():
-        # What AdaLoRA does with the masks of its pruned ranks, without the values that it would keep.
-        words = name.split(".")
-        layer = model.base_model.model.get_submodule(".".join(words[: -2 if "default" in words else -1]))
-        layer.update_layer("default", sum(kept), config.lora_alpha, config=config)
+
+
+def _added(model: Any, name: str, config: Any) -> Any:
+    peft = require("peft")
+    if not isinstance(model, peft.PeftModel):
+        return peft.get_peft_model(model, config, adapter_name=name)
+    model.add_adapter(name, config)
     return model
+
+
+def _with_pruned_ranks(model: Any, adapter: str, config: Any, ranks: Mapping[str, Any]) -> None:
+    """What AdaLoRA does with the masks of its pruned ranks, without the values that it would keep."""
+    for name, kept in ranks.items():
+        words = name.split(".")
+        layer = model.base_model.model.get_submodule(".".join(words[: -2 if adapter in words else -1]))
+        layer.update_layer(adapter, sum(kept), config.lora_alpha, config=config)
+
+
+def _only(checkpoint: Checkpoint) -> tuple[NamedFolder]:
+    return ((_NAME, checkpoint.root / asked_part(checkpoint).directory),)
 
 
 def _hollow_of_users(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
     model = build()
-    return model if hasattr(model, "peft_config") else hollow_adapter(build, checkpoint)
+    return model if hasattr(model, "peft_config") else hollow(build, _only(checkpoint))
 
 
 def _reference(question: Question, prepared: Plan) -> Callable[[], Any] | None:

@@ -28,7 +28,7 @@ def named_base(question: Question) -> str:
         name = base_of(part)
         if name is not None and (Path(name) / "config.json").is_file():
             return name
-    raise VerificationError(f"{checkpoint.path} names no base model that is here: name one with --model")
+    raise VerificationError(f"{checkpoint.path} names no base model that is on this machine: name one with --model")
 
 
 def base_of(part: Part) -> str | None:

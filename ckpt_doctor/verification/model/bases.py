@@ -68,7 +68,7 @@ def attempted(name: str, call: Callable[[], Any]) -> Any:
         raise outcome.error
     file = Path(name) / "config.json"
     if Path(name).is_dir():
-        where = f"{file if file.is_file() else name} is no model that transformers can build"
+        where = f"{file if file.is_file() else name} is not a model that transformers can build"
     else:
         where = f"{name} is not a local folder, and transformers cannot build a model from this hub id"
     raise VerificationError(
@@ -158,7 +158,7 @@ def fitting_class(config: Any, part: Part) -> Any:
     for chosen in named_classes(config):
         return chosen
     transformers = require("transformers")
-    names = {tensor.name for tensor in part.tensors}
+    names = {tensor.name for tensor in part.loaded_tensors}
     best, most = model_class(config), -1
     for kind in _KINDS:
         chosen = getattr(transformers, kind)
@@ -183,14 +183,14 @@ def adapted_config(name: str, part: Part) -> tuple[Any, str | None, str | None]:
         line = (
             f"num_labels set to {labels}, as in the adapter's classifier: the base's config gives {config.num_labels}"
         )
-        line += f", and whoever loads this adapter has to pass num_labels={labels} as well"
+        line += f": pass num_labels={labels} as well"
         config.num_labels = labels
     return config, task if isinstance(task, str) else None, line
 
 
 def _labels(part: Part) -> int | None:
-    keys = parse_all((tensor.name for tensor in part.tensors), None)
-    for tensor, key in zip(part.tensors, keys, strict=True):
+    keys = parse_all((tensor.name for tensor in part.loaded_tensors), None)
+    for tensor, key in zip(part.loaded_tensors, keys, strict=True):
         words = tensor.name.split(".")
         # What an adapter trains beside a classifier has the shape of its rank. RoBERTa's head has a hidden layer
         # before the output.
@@ -206,7 +206,7 @@ def resized(model: Any, parts: Iterable[Part]) -> str | None:
     rows = {
         tensor.shape[0]
         for part in parts
-        for tensor in part.tensors
+        for tensor in part.loaded_tensors
         if len(tensor.shape) == 2 and _ends_with_one_of(names, tensor.name)
     }
     if len(rows) != 1 or not names:

@@ -177,7 +177,7 @@ def adapted_paths(part: Part) -> list[str]:
     kind = PEFT_TYPES.get(peft_type) if isinstance(peft_type, str) else None
     if kind is not None and kind.prompt_learning:
         return []
-    keys = parse_all((tensor.name for tensor in part.tensors), kind)
+    keys = parse_all((tensor.name for tensor in part.loaded_tensors), kind)
     paths = (
         key.module if key.parameter is not None else key.module.rpartition(".")[0] for key in keys if not key.shared
     )

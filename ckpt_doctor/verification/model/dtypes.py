@@ -16,5 +16,5 @@ def torch_dtype(info: TensorInfo) -> torch.dtype:
 
     dtype = getattr(torch, info.dtype.name, None)
     if not isinstance(dtype, torch.dtype):
-        raise ValueError(f"this torch has no dtype {info.dtype.name}")
+        raise ValueError(f"this torch version has no dtype {info.dtype.name}")
     return dtype

@@ -58,7 +58,7 @@ class Growth(NamedTuple):
 
 def growth(model: Any, part: Part, folder: Path) -> Growth | None:
     """What the embedding of ``model`` would have to become for the adapter in ``part``; ``None`` where it fits."""
-    found = embedding_rows(part.tensors)
+    found = embedding_rows(part.loaded_tensors)
     base = _rows(model)
     wanted = rows_needed(part, base) if base is not None else None
     if base is None or wanted is None or (found and _fit(model, found)):

@@ -34,7 +34,7 @@ def hosts(model: nn.Module, checkpoint: Checkpoint) -> list[Host]:
     Raises ``VerificationError`` where no module, or more than one, would do for a part.
     """
     parts = parts_to_load(checkpoint)
-    found = [_host(model, checkpoint, part) for part in parts if part.role != "adapter" and any(part.tensors)]
+    found = [_host(model, checkpoint, part) for part in parts if part.role != "adapter" and any(part.loaded_tensors)]
     adapters = [_adapters_host(model, checkpoint, part) for part in parts if part.role == "adapter"]
     found.sort(key=lambda host: host.part.role != "model")
     # What is put around the model itself would change the paths of all others.
@@ -73,7 +73,7 @@ def _host(model: nn.Module, checkpoint: Checkpoint, part: Part) -> Host:
         models = [path for path, _ in outermost(model, is_transformers)]
         if models:
             return Host(part, _the_one(checkpoint, part, _preferred(models, part)))
-    shapes = {tensor.name: tuple(tensor.shape) for tensor in part.tensors}
+    shapes = {tensor.name: tuple(tensor.shape) for tensor in part.loaded_tensors}
     # Many models call one of their modules "model".
     named = [] if part.role == "model" else _named(model, part)
     fitting = [path for path in named or _paths(model) if _shapes(model.get_submodule(path)) == shapes]
@@ -90,7 +90,7 @@ def _host(model: nn.Module, checkpoint: Checkpoint, part: Part) -> Host:
 def _named_host(checkpoint: Checkpoint, part: Part, named: list[str]) -> Host:
     """The module that is called as the part, though it does not fit: loading shows in what it differs."""
     path = _the_one(checkpoint, part, named)
-    full = all(tensor.name.startswith(f"{path}.") for tensor in part.tensors)
+    full = all(tensor.name.startswith(f"{path}.") for tensor in part.loaded_tensors)
     return Host(part, "" if full else path, partly=full)
 
 

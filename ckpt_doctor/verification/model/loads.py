@@ -36,5 +36,5 @@ def planned(question: Question) -> Plan:
         return plan_of_users_model(spec, question.checkpoint, load)
     if isinstance(spec, MemGenConfig) and not load.reads_yaml:
         path = question.checkpoint.path
-        raise VerificationError(f"{path} is no MemGen checkpoint: name a base model instead of {spec.path}")
+        raise VerificationError(f"{path} is not a MemGen checkpoint: name a base model instead of {spec.path}")
     return load.plan(question)

@@ -12,7 +12,7 @@ from ckpt_doctor.verification.question import Question
 from . import adapter, state_dict
 from .asked import base_of, named_base
 from .bases import adapted_config, attempted, hollow_model, new_model, real_model
-from .choosing import Choice, choose, none_fits
+from .choosing import choose, none_fits
 from .hosts import Host, adapter_name, awaited_parts, hosts, parts_to_load, refusal
 from .plan import Load, Plan
 from .pretrained import load_pretrained
@@ -117,7 +117,10 @@ def _on_one_base(question: Question, whole: Part | None, adapters: list[Part]) -
     return Plan(
         base,
         lambda: real_model(base, config, choice.kind) if whole is None else new_model(config, choice.kind),
-        lambda: _hollow(checkpoint, adapters, config, choice),
+        lambda: adapter.hollow(
+            lambda: hollow_model(config, choice.kind),
+            [(adapter_name(part), checkpoint.root / part.directory) for part in adapters],
+        ),
         load,
         # PEFT puts a prefix before the names of the model that it adapts.
         exact=whole is None,
@@ -126,21 +129,6 @@ def _on_one_base(question: Question, whole: Part | None, adapters: list[Part]) -
         departures=() if widened is None else (widened,),
         advice=lambda: none_fits(choice),
     )
-
-
-def _hollow(checkpoint: Checkpoint, adapters: list[Part], config: Any, choice: Choice) -> Any:
-    """The base on the meta device with all adapters in it."""
-    torch, peft = require("torch"), require("peft")
-    model = hollow_model(config, choice.kind)
-    with torch.device("meta"):
-        for part in adapters:
-            settings = peft.PeftConfig.from_pretrained(str(checkpoint.root / part.directory))
-            settings.inference_mode = True  # as PeftModel.from_pretrained does
-            if isinstance(model, peft.PeftModel):
-                model.add_adapter(adapter_name(part), settings)
-            else:
-                model = peft.get_peft_model(model, settings, adapter_name=adapter_name(part))
-    return model
 
 
 LOAD = Load(plan, into, refuse=_refuse, switches=_run_in_turn)

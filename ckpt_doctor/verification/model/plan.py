@@ -54,6 +54,11 @@ Loader = Callable[[Any, Checkpoint], Any]
 """Loads a checkpoint into a model and returns the model that holds it."""
 
 
+def always(_: Checkpoint) -> bool:
+    """For what all checkpoints of a kind do."""
+    return True
+
+
 def _never(_: Checkpoint) -> bool:
     return False
 

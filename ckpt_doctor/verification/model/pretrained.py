@@ -32,8 +32,8 @@ def plan(question: Question) -> Plan:
     quantised = quantiser(config)
     if quantised and question.mode != "keys" and quantised != "fp8":
         raise VerificationError(
-            f"{checkpoint.path} is quantised ({quantised}): its values are packed again on loading, so that they "
-            "cannot be compared. --mode keys compares names and shapes. An adapter on a quantised base can be "
+            f"{checkpoint.path} is quantised ({quantised}): loading packs its values again, so they cannot "
+            "be compared. --mode keys compares names and shapes. An adapter on a quantised base can be "
             "verified; so can your own model and loader"
         )
     plain = without_quantiser(config)
@@ -75,7 +75,7 @@ def _variant(part: Part) -> str | None:
 
 def _fitting_elsewhere(config: Any, kinds: Callable[[], Iterator[Any]], part: Part, taken: Any) -> str:
     """The class of this config that has every tensor of a whole model, where the one that was ``taken`` has not."""
-    shapes = {tensor.name: tuple(tensor.shape) for tensor in part.tensors}
+    shapes = {tensor.name: tuple(tensor.shape) for tensor in part.loaded_tensors}
     if _fits(config, taken, shapes) is not None:
         return ""  # it is not for want of a class
     name = next(filter(None, (_fits(config, kind, shapes) for kind in kinds())), None)

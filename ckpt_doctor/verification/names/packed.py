@@ -61,9 +61,9 @@ def _weights(model: nn.Module, part: PartMatch, names: Iterable[str]) -> dict[st
 
 def lacks(part: Part, settings: Mapping[str, Any]) -> dict[str, str]:
     """Codes without what they have to be multiplied by, and the name of that, as far as the quantiser needs it."""
-    names = {tensor.name for tensor in part.tensors}
+    names = {tensor.name for tensor in part.loaded_tensors}
     found = {}
-    for tensor in part.tensors:
+    for tensor in part.loaded_tensors:
         wanted = next((item for item in partners(tensor, settings) if item not in names), None)
         begun = wanted is not None and wanted.endswith("*") and any(name.startswith(wanted[:-1]) for name in names)
         if wanted is not None and not begun:

@@ -39,7 +39,7 @@ class Edit(NamedTuple):
         elif not self.removed:
             what = f"with `{new}` put in"
         else:
-            what = f"with `{new}` in place of `{old}`"
+            what = f"with `{new}` instead of `{old}`"
         return f"All {self.total:,} {noun} match {what}: {self.example[0]} -> {self.example[1]}."
 
     def for_peft(self) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -25,10 +24,11 @@ from .idle import is_applied
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 _THREADS = 2
 _WORTH_THREADS = 1 << 26  # bytes of a part
-_UNPROVEN = "could not be marked: whether the load wrote it is not known"
+_UNPROVEN = "could not be marked: it is unknown whether the load wrote it"
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,6 @@ def judged_by_name(evidence: Evidence, matches: list[PartMatch]) -> list[JudgedP
     """The parts with their rows. Of adapters that fit equally well, the one that holds the values is taken."""
     advance = _counter(evidence, sum(item.tensor.nbytes for match in matches for item in match.tensors))
     return [_best(evidence, match, advance) for match in matches]
-
-
-def judge_offloaded(evidence: Evidence, rows: list[Row]) -> None:
-    """Judge again, in place, what is on the meta device in the model and kept for it elsewhere."""
-    unmarked = replace(evidence, fates=None)
-    with TensorReader(evidence.checkpoint.root) as reader:
-        for row in rows:
-            if row.target is None or not row.target.whole or row.target.value().device.type != "meta":
-                continue
-            kept = offloaded(evidence.model, row.target.name)
-            if kept is None or tuple(kept.shape) != row.target.shape:
-                continue
-            found = _row(unmarked, reader, row.wanted, replace(row.target, value=partial(_same, kept)))
-            row.verdict, row.status, row.detail = found.verdict, found.status, found.detail
 
 
 def is_unproven(row: Row, fates: Fates | None) -> bool:
@@ -131,25 +117,29 @@ def _row(evidence: Evidence, reader: TensorReader, item: Wanted, target: Target 
         return Row(item, target, Verdict.DIFFERENT if evidence.values else None, MISMATCHED, misfit)
     if not evidence.values:
         return Row(item, target, None, RESTORED)
-    return _by_values(reader, item, target, evidence.fates)
+    return _by_values(evidence, reader, item, target)
 
 
 def _misfit(item: Wanted, target: Target) -> str:
     """Why the parameter cannot hold the tensor, if so."""
-    if is_quantised(item, target):
+    if is_quantised(item.tensor, target):
         there = str(target.dtype).removeprefix("torch.")
-        return f"the parameter is quantised ({there}): what it holds cannot be compared"
+        return f"the parameter is quantised ({there}): its values cannot be compared"
     if target.shape != item.tensor.shape:
         return f"{shape(item.tensor.shape)} in the checkpoint, {shape(target.shape)} in the model"
     return ""
 
 
-def _by_values(reader: TensorReader, item: Wanted, target: Target, fates: Fates | None) -> Row:
+def _by_values(evidence: Evidence, reader: TensorReader, item: Wanted, target: Target) -> Row:
+    fates = evidence.fates
     untouched = fates.untouched(target) if fates is not None else None
     if untouched:
         return Row(item, target, Verdict.DIFFERENT, MISSING, "the load did not write to the parameter")
+    live = target.value()
+    kept = _kept_elsewhere(evidence.model, target, live)
+    if kept is not None:
+        live, fates = kept, None  # no mark can stand there
     try:
-        live = target.value()
         verdict, dtypes = compare(reader, item.file.path, item.tensor, live, computed=target.computed)
     except OSError as error:
         return Row(item, target, Verdict.DIFFERENT, MISSING, f"cannot be read: {error}")
@@ -167,5 +157,7 @@ def _by_values(reader: TensorReader, item: Wanted, target: Target, fates: Fates 
     return row
 
 
-def _same(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
+def _kept_elsewhere(model: nn.Module, target: Target, live: torch.Tensor) -> torch.Tensor | None:
+    """The values of what is on the meta device in the model, where they are kept for it outside of it."""
+    kept = offloaded(model, target.name) if target.whole and live.device.type == "meta" else None
+    return kept if kept is not None and tuple(kept.shape) == target.shape else None

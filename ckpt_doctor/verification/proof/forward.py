@@ -37,7 +37,7 @@ def forward_findings(
     unjudged: list[str] = []
     passes = list(_passes(model, frozenset(parameters)))
     if not passes:
-        unjudged.append("the config of the model names no kind of input that random numbers can be made for")
+        unjudged.append("random input cannot be made for the kinds of input that the config names")
     for name, tries in passes:
         outcome, bare = _run_in_eval_mode(model, tries)
         if outcome.error is None:

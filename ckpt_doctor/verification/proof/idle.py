@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_doctor.core.findings import Finding
 from ckpt_doctor.rules.adapter_without_effect import AdapterWithoutEffect
-from ckpt_doctor.verification.model.loads import load_of
-
-from .evidence import Evidence
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,18 +19,15 @@ _SWITCH_ON = "model.enable_adapter_layers()"
 _OF_COMBINATIONS = ("r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "inference_mode")
 
 
-def idle_adapters(evidence: Evidence, matches: Iterable[PartMatch]) -> Iterator[Finding]:
+def idle_adapters(model: nn.Module, matches: Iterable[PartMatch], *, switches: bool, severe: bool) -> Iterator[Finding]:
     """CKD006: the adapters that no layer of the model applies as it stands, or not all of those that have them.
 
-    A MemGen switches between its two adapters while it runs, so that there only one that is off is idle. Where the
-    load is ``final``, an idle adapter of PEFT is an error: nothing comes after it that could still activate it.
+    A model that ``switches`` between its adapters while it runs has an idle one only where that is off. It is
+    ``severe`` where nothing comes after the load that could still activate the adapter.
     """
-    load = load_of(evidence.checkpoint)
-    switches = load.switches(evidence.checkpoint)
-    severe = evidence.final and load.must_be_active
     for match in matches:
         if match.naming.adapter is not None and not match.part.secondary:
-            yield from _idle(evidence.model, match, switches=switches, severe=severe)
+            yield from _idle(model, match, switches=switches, severe=severe)
 
 
 def _idle(model: nn.Module, match: PartMatch, *, switches: bool, severe: bool) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ It takes the memory of a second model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ from ckpt_doctor.verification.model.live import LiveModel, Target, plain_name
 from ckpt_doctor.verification.values.comparing import Verdict
 from ckpt_doctor.verification.values.row import Row
 
-from .evidence import Reference
+from .by_name import JudgedPart
+from .evidence import Evidence, Reference
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,18 @@ _PREFIX = "base_model.model."
 _TOLERANCE = {"bfloat16": 2**-7, "float16": 2**-9, "float32": 1e-5, "float64": 1e-5}
 
 
-def find_merged(loaded: LiveModel, folder: str, rows: list[Row], reference: Reference) -> str | None:
+def find_merged(evidence: Evidence, parts: Iterable[JudgedPart]) -> Iterator[str]:
+    """Complete the rows of merged adapters, in place; yields why that could not be tried."""
+    for part in parts:
+        if evidence.reference is None or not part.match.unadapted or part.arrived == len(part.rows):
+            continue
+        folder = str(evidence.checkpoint.root / part.match.part.directory)
+        unknown = _find(evidence.live, folder, part.rows, evidence.reference)
+        if unknown is not None:
+            yield unknown
+
+
+def _find(loaded: LiveModel, folder: str, rows: list[Row], reference: Reference) -> str | None:
     """Complete the ``rows`` of one adapter in place; returns why that could not be tried, if so.
 
     ``folder`` is the adapter's.
@@ -44,7 +56,7 @@ def find_merged(loaded: LiveModel, folder: str, rows: list[Row], reference: Refe
         if isinstance(outcome.error, (AttributeError, NotImplementedError)):
             return None  # PEFT cannot merge this type of adapter, and so no loader did
         if outcome.error is not None:
-            return f"whether the adapter was merged cannot be told: merging it here ended with {outcome.failure}"
+            return f"it is unknown whether the adapter was merged: merging it here ended with {outcome.failure}"
         modules, base, merged = outcome.result
         for prefix in _prefixes(live, base):
             inner = {name.removeprefix(prefix): value for name, value in live.items() if name.startswith(prefix)}

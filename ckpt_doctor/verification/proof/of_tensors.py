@@ -62,7 +62,7 @@ def _loss(evidence: Evidence, match: PartMatch, lost: Sequence[Row]) -> Loss:
         lost[0].wanted.file.path,
         _names(lost),
         untouched=sum(bool(is_untouched(row, evidence.fates)) for row in lost),
-        quantised=sum(row.target is not None and is_quantised(row.wanted, row.target) for row in lost),
+        quantised=sum(row.target is not None and is_quantised(row.wanted.tensor, row.target) for row in lost),
         elsewhere=[(row.wanted.tensor.name, row.found_in) for row in lost if row.found_in],
         unadapted=match.unadapted,
         reason=_common_reason(lost),

@@ -29,7 +29,7 @@ class _Unchanged:
             if now != before:
                 what = "was removed" if now is None else "changed"
                 raise VerificationError(
-                    f"the checkpoint is no longer what it was before the load: {path} {what} meanwhile. Restore it, "
+                    f"the checkpoint changed during the load: {path} {what} meanwhile. Restore it, "
                     "let the loader only read it, and run again"
                 )
 
@@ -38,9 +38,9 @@ class Safety:
     """What the files of a checkpoint show before a load: findings, and the state that they are in."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
+        self.files = _Unchanged(checkpoint)
         errors = [item for item in diagnose(checkpoint).findings if item.severity is Severity.ERROR]
         self.unsafe = [item for item in errors if item.code.startswith(_UNSAFE)]
         """The findings that a loader could run code by, or fall over."""
         self.broken = [item for item in errors if item.code.startswith(_BROKEN)]
         """The findings that say that the list of tensors may be short."""
-        self.files = _Unchanged(checkpoint)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .spots import Index, can_be_marked, indices
+from .elements import Index, can_be_marked, indices
 
 if TYPE_CHECKING:
     import torch

@@ -47,7 +47,7 @@ def judge_codes(rows: Iterable[Row], settings: Mapping[str, Any], reader: Tensor
         scale = scales[id(row)]
         if scale is None:
             if (scaled and _is_quantised_here(row, settings)) or stretched:
-                _lose(row, f"{CODES}, and their scale is not in the checkpoint: they mean nothing without it")
+                _lose(row, f"{CODES}, but their scale is not in the checkpoint: they mean nothing without it")
         else:
             _judge_scaled(row, scale, reader if values else None)
 

@@ -66,7 +66,7 @@ def by_content(live: LiveModel, checkpoint: Checkpoint, rows: list[Row]) -> None
             info = row.wanted.tensor
             if not _is_named_for(info.name, name, free[tuple(info.shape)]):
                 row.found_in = name
-                row.detail = f"its values are in {name}, by whose name they need not belong there"
+                row.detail = f"its values are in {name}, but the name does not show that they belong there"
                 continue
             row.target = direct(name, tensors[name], trained=name in live.parameters)
             row.verdict = found.verdict

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint
@@ -22,7 +22,8 @@ from ckpt_doctor.verification.model.live import Target, plain_name
 from ckpt_doctor.verification.names.wanted import wanted
 
 from .births import Births
-from .spots import Key, Spot, are_alike, can_be_marked, indices, number_in, owners, spots
+from .elements import are_alike, can_be_marked, indices, number_in
+from .spots import Key, Spot, owners, spots
 
 if TYPE_CHECKING:
     import torch
@@ -77,31 +78,49 @@ class Fates(NamedTuple):
         return (_STANDS in seen or _OVERWRITTEN not in seen) if seen else None
 
 
-class Marks:
-    """The marks of one load. When this context manager ends, whatever happened, the model has its own values again.
+@contextmanager
+def marked(model: nn.Module | None, checkpoint: Checkpoint) -> Iterator[Marks]:
+    """The marks of one load. When the block ends, whatever happened, the model has its own values again.
 
     Without a ``model`` the load makes its own.
     """
+    shapes = {tuple(item.tensor.shape) for items in wanted(checkpoint).values() for item in items}
+    marks = Marks(model, shapes)
+    try:  # also while marks are placed: Ctrl-C may come then
+        if model is not None:
+            # No name for the spots: they hold tensors that the load may replace.
+            marks.place(spots(model, checkpoint))
+        yield marks
+    finally:
+        marks.lift()
 
-    def __init__(self, model: nn.Module | None, checkpoint: Checkpoint) -> None:
+
+class Marks:
+    """Places marks in one model, watches the load, says what became of the marks, and lifts them.
+
+    ``shapes`` are those of the checkpoint's tensors.
+    """
+
+    def __init__(self, model: nn.Module | None, shapes: Iterable[tuple[int, ...]]) -> None:
         self._models = [model] if model is not None else []
         self._given = model
-        self._checkpoint = checkpoint
         self._marks: list[_Mark] = []
-        shapes = {tuple(item.tensor.shape) for items in wanted(checkpoint).values() for item in items}
         self._births = Births(shapes)
         self._refused: dict[Key, weakref.ref[torch.Tensor]] = {}
 
-    def __enter__(self) -> Marks:
-        try:
-            self._place()
-        except BaseException:  # Ctrl-C above all
-            self.lift()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.lift()
+    def place(self, chosen: Iterable[Spot]) -> None:
+        """Mark each of the ``chosen`` spots where what it holds is not mark enough."""
+        for spot in chosen:
+            number = _number(spot)
+            owner = weakref.ref(spot.owner)
+            # First, so that whoever interrupts this gets it lifted.
+            self._marks.append(_Mark(spot.name, owner, tuple(spot.owner.shape), spot.at, spot.before, number))
+            if number is not None:
+                try:
+                    _write(spot.owner.data[spot.at], number)
+                except (RuntimeError, TypeError):  # a tensor of a class with ideas of its own
+                    self._marks.pop()
+                    self._refused |= dict.fromkeys(spot.keys, owner)
 
     def watched(self) -> AbstractContextManager[None]:
         """The load itself must happen within this block."""
@@ -135,19 +154,6 @@ class Marks:
                 _write(element, mark.before)
         self._marks.clear()
         self._models = [] if self._given is None else [self._given]
-
-    def _place(self) -> None:
-        for spot in spots(self._given, self._checkpoint) if self._given is not None else ():
-            number = _number(spot)
-            owner = weakref.ref(spot.owner)
-            # First, so that whoever interrupts this gets it lifted.
-            self._marks.append(_Mark(spot.name, owner, tuple(spot.owner.shape), spot.at, spot.before, number))
-            if number is not None:
-                try:
-                    _write(spot.owner.data[spot.at], number)
-                except (RuntimeError, TypeError):  # a tensor of a class with ideas of its own
-                    self._marks.pop()
-                    self._refused |= dict.fromkeys(spot.keys, owner)
 
     def _elements(self) -> Iterator[tuple[_Mark, torch.Tensor, torch.Tensor]]:
         """Each mark with every tensor that it may be in by now, and the element there.

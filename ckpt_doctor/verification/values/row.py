@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ckpt_doctor.core.coverage import CAST, RESTORED, Status
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.verification.model.live import Target
 from ckpt_doctor.verification.names.wanted import Wanted
 
@@ -36,12 +37,12 @@ class Row:
     @property
     def has_other_shape(self) -> bool:
         """Whether the parameter has another shape, for another reason than that it is quantised."""
-        if self.target is None or is_quantised(self.wanted, self.target):
+        if self.target is None or is_quantised(self.wanted.tensor, self.target):
             return False
         return self.target.shape != self.wanted.tensor.shape
 
 
-def is_quantised(wanted: Wanted, target: Target) -> bool:
+def is_quantised(saved: TensorInfo, target: Target) -> bool:
     """Whether the parameter holds packed integers where the checkpoint has floating point numbers."""
     integers = not target.dtype.is_floating_point and not target.dtype.is_complex
-    return integers and wanted.tensor.dtype.name.startswith(("float", "bfloat"))
+    return integers and saved.dtype.name.startswith(("float", "bfloat"))

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckpt_doctor.core.checkpoint import Checkpoint
+from ckpt_doctor.core.weight_file import TensorInfo
 from ckpt_doctor.verification.model.live import LiveModel, Target, direct, place
-from ckpt_doctor.verification.names.matching import match
-from ckpt_doctor.verification.names.wanted import Wanted
+from ckpt_doctor.verification.names.matching import PartMatch, match
 
 from .content import MOST, free_names
-from .reading import TensorReader
+from .elements import Index, are_alike, can_be_marked, indices, saved_elements
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_ALIKE = 0.25  # relative: values that a cast through a narrow dtype could make the same
-_TINY, _HUGE = 1e-4, 400.0  # and those that it could make zero, or infinite
-
 Key = tuple[str, str]
 """File and tensor of the checkpoint."""
-
-Index = tuple[int, ...]
 
 
 class Spot(NamedTuple):
@@ -41,48 +35,65 @@ class Spot(NamedTuple):
     saved: list[torch.Tensor | None]
 
 
+class _Place(NamedTuple):
+    """A target that the tensor ``key`` may be for, and may have the shape of; ``guessed`` where no name says so."""
+
+    key: Key
+    target: Target
+    guessed: bool = False
+
+
 def spots(model: nn.Module, checkpoint: Checkpoint) -> list[Spot]:
     """The first element, the middle one and the last of every place in ``model`` that ``checkpoint`` has values for."""
-    named = dict(owners(model))
-    live = LiveModel(model)
+    live, named = LiveModel(model), dict(owners(model))
     matches = match(live, checkpoint)
-    rivals = [[part, *part.rivals] for part in matches]
-    targets = [target for group in rivals for item in group for target in item.targets.values()]
-    free = free_names(live, {place(item.value()) for item in targets if not item.computed})
+    tensors = ((item.file.path, item.tensor) for part in matches for item in part.tensors)
+    saved = saved_elements(checkpoint.root, tensors)
     found: dict[int, Spot] = {}
-    with TensorReader(checkpoint.root) as reader:
-        for group in rivals:
-            lost = sum(all(item.tensor.name not in one.targets for one in group) for item in group[0].tensors)
-            for item in group[0].tensors:
-                saved = _saved(reader, item)
-                here = [one.targets[item.tensor.name] for one in group if item.tensor.name in one.targets]
-                new = [spot for target in here for spot in _of_target(item, target, named, saved)]
-                if not here:
-                    # PEFT moves a module that it copies under one more word, and may save both.
-                    moved = _moved_from(item, named)
-                    if moved is not None:
-                        new += _of_target(item, direct(moved, named[moved].detach()), named, saved)
-                if not here and lost <= MOST:
-                    # A name that says nothing: what holds its values already could be taken for the place of it.
-                    for name in free.get(tuple(item.tensor.shape), ()):
-                        guess = list(_of_target(item, direct(name, named[name].detach()), named, saved))
-                        new += guess if all(_could_be_the_same(spot) for spot in guess) else []
-                for spot in new:
-                    first = found.setdefault(spot.owner[spot.at].data_ptr(), spot)
-                    if first is not spot:
-                        first.keys.extend(spot.keys)
-                        first.saved.extend(spot.saved)
+    for key, target, guessed in _places(live, named, matches):
+        new = list(_of_target(key, target, named, saved[key]))
+        if guessed and not all(_could_be_the_same(spot) for spot in new):
+            continue
+        for spot in new:
+            first = found.setdefault(spot.owner[spot.at].data_ptr(), spot)
+            if first is not spot:
+                first.keys.extend(spot.keys)
+                first.saved.extend(spot.saved)
     return list(found.values())
 
 
-def _moved_from(item: Wanted, named: Mapping[str, torch.Tensor]) -> str | None:
+def _places(live: LiveModel, named: Mapping[str, torch.Tensor], matches: list[PartMatch]) -> Iterator[_Place]:
+    """Where the tensors may belong: by their names, under the name before PEFT moved a module, or by a guess."""
+    rivals = [[part, *part.rivals] for part in matches]
+    targets = [target for group in rivals for item in group for target in item.targets.values()]
+    free = free_names(live, {place(item.value()) for item in targets if not item.computed})
+    for group in rivals:
+        lost = sum(all(item.tensor.name not in one.targets for one in group) for item in group[0].tensors)
+        for item in group[0].tensors:
+            tensor = item.tensor
+            key = (item.file.path, tensor.name)
+            here = [one.targets[tensor.name] for one in group if tensor.name in one.targets]
+            for target in here:
+                if target.computed or target.shape == tuple(tensor.shape):  # what has another one cannot be loaded
+                    yield _Place(key, target)
+            # PEFT moves a module that it copies under one more word, and may save both.
+            moved = None if here else _moved_from(tensor, named)
+            if moved is not None:
+                yield _Place(key, direct(moved, named[moved].detach()))
+            if not here and lost <= MOST:
+                # A name that says nothing: what holds its values already could be taken for the place of it.
+                for name in free.get(tuple(tensor.shape), ()):
+                    yield _Place(key, direct(name, named[name].detach()), guessed=True)
+
+
+def _moved_from(tensor: TensorInfo, named: Mapping[str, torch.Tensor]) -> str | None:
     """What the parameter of a module that PEFT keeps as ``original_module`` is called before that."""
-    words = item.tensor.name.split(".")
+    words = tensor.name.split(".")
     if "original_module" not in words:
         return None
     words.remove("original_module")
     names = (".".join(words[start:]) for start in range(len(words)))
-    return next((name for name in names if name in named and named[name].shape == item.tensor.shape), None)
+    return next((name for name in names if name in named and named[name].shape == tensor.shape), None)
 
 
 def owners(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -91,59 +102,13 @@ def owners(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from model.named_buffers(remove_duplicate=False)
 
 
-def can_be_marked(tensor: torch.Tensor) -> bool:
-    """Whether it has elements, and memory for them."""
-    import torch
-
-    if torch.nn.parameter.is_lazy(tensor):  # its shape comes with the first forward pass
-        return False
-    if tensor.device.type == "meta" or tensor.layout is not torch.strided or tensor.is_quantized:
-        return False
-    return tensor.numel() > 0
-
-
-def indices(shape: tuple[int, ...]) -> set[Index]:
-    """The first, the middle and the last index of a tensor of this shape."""
-    return {
-        tuple(0 for _ in shape),
-        tuple(size // 2 for size in shape),
-        tuple(size - 1 for size in shape),
-    }
-
-
-def number_in(element: torch.Tensor) -> Any:
-    """The element as a number; of floats of one byte, which have no arithmetic, that byte."""
-    import torch
-
-    packed = element.element_size() == 1 and element.is_floating_point()
-    return (element.view(torch.uint8) if packed else element).item()
-
-
-def are_alike(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Whether two elements of one dtype are the same, or could be after casts."""
-    one, other = number_in(first), number_in(second)
-    if not first.is_floating_point() and not first.is_complex():
-        return bool(one == other)
-    if first.element_size() == 1:
-        return bool(abs(one - other) <= 1)
-    if one == other or (one != one and other != other):
-        return True
-    small, large = sorted((abs(one), abs(other)))
-    if large < _TINY or (small > _HUGE and math.isinf(large)):
-        return True
-    return math.isfinite(large) and abs(one - other) <= _ALIKE * large
-
-
 def _of_target(
-    item: Wanted, target: Target, named: Mapping[str, torch.Tensor], saved: Mapping[Index, torch.Tensor]
+    key: Key, target: Target, named: Mapping[str, torch.Tensor], saved: Mapping[Index, torch.Tensor]
 ) -> Iterator[Spot]:
     """The spots of ``target``, by the parameters that they are in.
 
-    What is ``computed`` from several of them shows a mark in any one. What has another shape cannot be loaded.
+    What is ``computed`` from several of them shows a mark in any one.
     """
-    key = (item.file.path, item.tensor.name)
-    if not target.computed and target.shape != tuple(item.tensor.shape):
-        return
     for name in target.names:
         owner = named.get(name)
         if owner is None:
@@ -157,16 +122,6 @@ def _of_target(
             offset = int(element.storage_offset() - owner.storage_offset())
             value = None if value is None else value.to(element.dtype).to(element.device)
             yield Spot(name, owner, _unravelled(owner, offset), element.clone(), [key], [value])
-
-
-def _saved(reader: TensorReader, item: Wanted) -> dict[Index, torch.Tensor]:
-    info = item.tensor
-    if not info.numel:
-        return {}
-    try:
-        return {index: reader.element(item.file.path, info, index) for index in indices(tuple(info.shape))}
-    except (OSError, ValueError):  # the comparison after the load will say so
-        return {}
 
 
 def _could_be_the_same(spot: Spot) -> bool:

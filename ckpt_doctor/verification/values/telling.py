@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .marks import Fates
 
-UNTOLD = "all its values are equal, as in a new model: afterwards nobody can tell whether a load wrote them"
+UNTOLD = "all its values are equal, as in a new model: it is unknown whether a load wrote them"
 _ALONE = "a new model holds the same values, and nothing else of {} arrived"
 
 

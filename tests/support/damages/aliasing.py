@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from support.damages.edits import (
     ADAPTER_BIN,
+    edit_tensors,
     load,
+    renamed,
     save,
 )
 from support.damages.record import Damage, recorder
@@ -40,3 +43,14 @@ def transposed(path: Path) -> None:
     weight = state["reasoner_to_weaver"]["weight"]
     state["reasoner_to_weaver"]["weight"] = weight.detach().t().contiguous().t()
     save(state, path / "projections.pt")
+
+
+@damage("CKD404", "transformers/tied_safetensors", severity="warning")
+def the_output_matrix_is_kept(path: Path) -> None:
+    edit_tensors(path / "model.safetensors", renamed("model.embed_tokens.weight", "lm_head.weight"))
+
+
+@damage("CKD406", "transformers/single_safetensors", deep=True)
+def two_matrices_that_the_config_ties(path: Path) -> None:
+    config = path / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": True}))

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from support.damages.edits import edit_tensors, local_base, projections, settings, tensors, written
-from support.damages.record import Damage
+from support.damages.record import Damage, Harm
 
 LORA, DORA, WEAVER = "peft/lora", "peft/dora", "weaver_safetensors/weaver"
+MODEL = "transformers/single_safetensors"
 ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+
+
+def settings_of_the_model(**values: Any) -> Harm:
+    """Add these to the ``config.json``, which says ``rope_parameters`` of type ``default`` with a base of 10,000."""
+
+    def harm(path: Path) -> None:
+        config = path / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), **values}))
+
+    return harm
 
 
 def resized_embedding(path: Path) -> None:
@@ -66,9 +79,11 @@ DAMAGES = [
     Damage("CKD506", "config cut off", LORA, written(CONFIG, '{"peft_type": "LO')),
     Damage("CKD506", "not an adapter's config", LORA, written(CONFIG, '{"model_type": "qwen2"}')),
     Damage("CKD506", "unknown type", LORA, settings(peft_type="LORAA")),
-    Damage("CKD506", "model config cut off", "transformers/single_safetensors", written("config.json", '{"model')),
+    Damage("CKD506", "model config cut off", MODEL, written("config.json", '{"model')),
     Damage("CKD507", "unknown key", LORA, settings(lora_gamma=3), "warning"),
     Damage("CKD508", "a path of another machine", LORA, settings(base_model_name_or_path="/home/trainer/qwen"), "note"),
     Damage("CKD509", "mixed dtypes", LORA, tensors(ADAPTER, half_in_bfloat16), "note"),
+    Damage("CKD514", "another base", MODEL, settings_of_the_model(rope_theta=1e6), "warning"),
+    Damage("CKD514", "a scaling for one reader", MODEL, settings_of_the_model(rope_scaling=YARN), "warning"),
     Damage("CKD518", "an embedding with more rows than the base", LORA, resized_embedding),
 ]
