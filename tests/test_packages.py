@@ -120,7 +120,7 @@ def test_the_installed_program_runs(python: Path, tmp_path: Path) -> None:
     code = "import json, sys, importlib.util as u; print(json.dumps([n for n in sys.argv[1:] if u.find_spec(n)]))"
     names = ["torch", "safetensors", "peft", "transformers", "ckpt_doctor"]
     found = subprocess.run(
-        [python, "-c", code, *names], cwd=tmp_path, env=bare(), capture_output=True, text=True, check=True
+        [python, "-c", code, *names], cwd=tmp_path, env=bare(), capture_output=True, text=True, check=True, timeout=60
     )
     assert json.loads(found.stdout) == ["ckpt_doctor"]
     weaver = REPOSITORY / "fixtures" / "failures" / "both" / "weaver"
@@ -139,7 +139,8 @@ def test_the_installed_program_runs(python: Path, tmp_path: Path) -> None:
 
 
 def test_the_source_package_holds_what_is_committed(sdist: Path) -> None:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
     if listed.returncode:
         pytest.skip("this is no clone")
     packed = {path.relative_to(sdist).as_posix() for path in sdist.rglob("*") if not path.is_dir()}

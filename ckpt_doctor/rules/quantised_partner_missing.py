@@ -54,8 +54,8 @@ class QuantisedPartnerMissing(Rule):
     `model.layers.1.mlp.down_proj.weight` is float8, and `model.layers.1.mlp.down_proj.weight_scale_inv` is in no shard.
 
     ## What to do
-    Take the file from where the model was published, or quantise the model again. Where only the config is wrong, put
-    the `quantization_config` back, or remove it from a model whose weights were dequantised.
+    Take the file from where the model was published, or quantise the model again. If only the config is wrong, put the
+    `quantization_config` back, or remove it from a model whose weights were dequantised.
 
     ## References
     vllm-project/vllm#54444, vllm-project/vllm#57108
@@ -94,7 +94,7 @@ class QuantisedPartnerMissing(Rule):
             outcome = _MILD if mild else _outcome(scheme, weights.settings)
             yield self.finding(
                 f"{counted(len(codes), 'packed weight')} ({scheme.title}) of {len(_of(weights, scheme)):,} "
-                f"{'lacks' if len(codes) == 1 else 'lack'} what the codes need: {first.name} is not there for "
+                f"cannot be decoded: {first.name} is missing for "
                 f"{first.packed.codes.name}{_more(lacks)}. {outcome} {_AGAIN}",
                 path=_path(part, first.packed.codes.name),
                 tensors=codes,
@@ -132,7 +132,7 @@ class QuantisedPartnerMissing(Rule):
             codes, names = next(iter(orphans.items()))
             yield self.finding(
                 f"{counted(len(orphans), 'packed weight')} {'is' if len(orphans) == 1 else 'are'} absent, and only "
-                f"what belongs beside {'it' if len(orphans) == 1 else 'them'} is there: {listed(names)} without "
+                f"their scales are there: {listed(names)} without "
                 f"{codes}. A loader starts {'this weight' if len(orphans) == 1 else 'these weights'} at random, or "
                 f"raises. {_AGAIN}",
                 path=_path(part, names[0]),

@@ -13,7 +13,7 @@ from ._kit.rule import Rule
 
 
 class TiedKeyDropped(Rule):
-    """Of two tied matrices the file holds the output matrix, under whose name not every loader looks.
+    """The file holds the output matrix of two tied ones: not every loader looks under its name.
 
     ## What it does
     Looks for a model whose `config.json` says `"tie_word_embeddings": true` and whose files hold `lm_head.weight` and

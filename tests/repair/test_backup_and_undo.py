@@ -111,7 +111,7 @@ def test_a_file_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
         return planned
 
     monkeypatch.setattr(run, "plan", slow)
-    with pytest.raises(RepairError, match=r"config\.json changed meanwhile"):
+    with pytest.raises(RepairError, match=r"config\.json changed during the repair"):
         fix(model)
     assert not own_files(tmp_path)
     assert "module." in (model / "model.safetensors.index.json").read_text()
@@ -128,7 +128,7 @@ def test_a_file_that_appears_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
         return planned
 
     monkeypatch.setattr(run, "plan", slow)
-    with pytest.raises(RepairError, match="meanwhile"):
+    with pytest.raises(RepairError, match="during the repair"):
         fix(here)
     assert target.read_bytes() == b"somebody else's"
     assert (here / "weaver_lora" / "adapter_model.bin").exists()

@@ -43,7 +43,7 @@ def test_a_config_that_no_model_can_be_made_of(change: Any, mode: str, llama: Pa
     text = config.read_text()
     config.write_text(json.dumps({**json.loads(text), **change} if isinstance(change, dict) else change))
     try:
-        with pytest.raises(VerificationError, match=rf"^{re.escape(str(config))} is no model .*--model"):
+        with pytest.raises(VerificationError, match=rf"^{re.escape(str(config))} is not a model .*--model"):
             verify(llama, mode=mode)
     finally:
         config.write_text(text)
@@ -76,9 +76,9 @@ def test_variants_of_every_name(variant: str, size: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("model", [None, {}, nn.Linear], ids=["none", "dict", "class"])
 def test_what_is_no_model(model: Any, llama: Path) -> None:
-    with pytest.raises(VerificationError, match=r"no torch\.nn\.Module"):
+    with pytest.raises(VerificationError, match=r"not a torch\.nn\.Module"):
         ckpt_doctor.load_coverage(model, llama)
-    with pytest.raises(VerificationError, match=r"no torch\.nn\.Module"), ckpt_doctor.watch_load(model, llama):
+    with pytest.raises(VerificationError, match=r"not a torch\.nn\.Module"), ckpt_doctor.watch_load(model, llama):
         pass
 
 

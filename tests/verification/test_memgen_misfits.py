@@ -79,13 +79,13 @@ def edit_bin(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def test_latents_of_another_length(weaver: Path) -> None:
-    with pytest.raises(IncompleteLoadError, match=r"prompt_latents_len is configured as 4, and was 8 in training"):
+    with pytest.raises(IncompleteLoadError, match=r"prompt_latents_len is configured as 4, but was 8 in training"):
         load(weaver, settings=MemGenSettings(prompt_latents_len=4))
 
 
 def test_latents_of_another_length_than_config_json_says(upstream: Path) -> None:
     edit_json(upstream / "config.json", inference_latents_len=16)
-    with pytest.raises(IncompleteLoadError, match=r"inference_latents_len is configured as 16, and was 8"):
+    with pytest.raises(IncompleteLoadError, match=r"inference_latents_len is configured as 16, but was 8"):
         load(upstream)
 
 
@@ -136,7 +136,7 @@ def test_a_base_whose_layers_have_other_names(weaver: Path) -> None:
 
 
 def test_another_rank(weaver: Path) -> None:
-    with pytest.raises(IncompleteLoadError, match=r"the rank is configured as 16, and was 4 in training"):
+    with pytest.raises(IncompleteLoadError, match=r"the rank is configured as 16, but was 4 in training"):
         load(weaver, settings=MemGenSettings(weaver_lora={"lora_alpha": 32}))
 
 
@@ -171,7 +171,7 @@ def test_no_adapter_config(weaver: Path, text: str | None) -> None:
     path.unlink() if text is None else path.write_text(text)
     model, log = load(weaver)
     assert log.restored == 14
-    assert any("read off the tensors" in warning for warning in log.warnings)
+    assert any("taken from the tensors" in warning for warning in log.warnings)
     assert model.weaver.model.peft_config["weaver"].r == 4
 
 
