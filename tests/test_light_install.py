@@ -68,6 +68,7 @@ def test_every_command_is_run() -> None:
     assert {arguments[0] for arguments, _ in RUNS} == set(COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "code"), RUNS, ids=[" ".join(run[0][:4]) for run in RUNS])
 def test_a_command(here: Path, arguments: list[str], code: int) -> None:
     done = python(here, "-m", "ckpt_doctor", *arguments)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "ckpt_doctor"
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -30,6 +32,7 @@ def test_the_first_file_to_read_lies_in_the_room() -> None:
         assert target == f"ckpt_doctor/{room.strip('`')}/{name}"
 
 
+@pytest.mark.slow
 def test_no_room_imports_from_a_later_one() -> None:
     from test_architecture import FILES, imports_of, room_of
 

@@ -14,6 +14,7 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
+@pytest.mark.slow
 def test_generated_pages_are_up_to_date() -> None:
     command = [sys.executable, str(REPOSITORY / "scripts" / "generate_docs.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

@@ -47,6 +47,7 @@ def test_messages_are_plain(damage: Damage, tmp_path: Path) -> None:
     assert_plain(words_of(damage.inspect(tmp_path).findings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", LOAD_DAMAGES, ids=str)
 def test_messages_about_loads_are_plain(damage: LoadDamage, tmp_path: Path) -> None:
     assert_plain(words_of(damage.findings(tmp_path)))

@@ -306,5 +306,5 @@ def test_a_load_that_changes_the_checkpoint_cannot_be_judged(
         verify(path, Two, loader=loader)
     shutil.copy(original, path)
     model = Two()
-    with pytest.raises(ckpt_doctor.VerificationError, match="during the repair"), ckpt_doctor.watch_load(model, path):
+    with pytest.raises(ckpt_doctor.VerificationError, match="meanwhile"), ckpt_doctor.watch_load(model, path):
         loader(model, str(path))
