@@ -46,6 +46,8 @@ class Topic(Enum):
     """A contract that the checkpoint was held against."""
     UNREAD = 11
     """Something that is, or may hold, weights and was not read."""
+    MODELS = 14
+    """The weights of a model that are no adapter."""
 
 
 class Listing(NamedTuple):
@@ -93,7 +95,7 @@ TABLE = (
     Listing("CKD114", "default-load-refuses", Topic.TORCH),
     Listing("CKD115", "no-tensors", Topic.ALWAYS),
     Listing("CKD116", "tensor-without-values", Topic.TORCH),
-    Listing("CKD201", "weights-format-mismatch", Topic.ALWAYS),
+    Listing("CKD201", "weights-format-mismatch", Topic.FOLDERS),
     Listing("CKD202", "side-file-missing", Topic.SIDE_FILES),
     Listing("CKD203", "nested-adapter-dir", Topic.ADAPTERS),
     Listing("CKD204", "bin-and-safetensors", Topic.SEVERAL_FILES),
@@ -102,7 +104,7 @@ TABLE = (
     Listing("CKD207", "adapter-and-model-mixed", Topic.ADAPTERS),
     Listing("CKD208", "save-interrupted", Topic.ALWAYS),
     Listing("CKD209", "two-sets-of-weights", Topic.SEVERAL_FILES),
-    Listing("CKD213", "model-config-missing", Topic.FOLDERS),
+    Listing("CKD213", "model-config-missing", Topic.MODELS),
     Listing("CKD301", "key-missing", Topic.SIDE_FILES),
     Listing("CKD302", "adapter-pair-incomplete", Topic.ADAPTERS),
     Listing("CKD303", "layer-gap", Topic.FOLDERS),
@@ -114,22 +116,22 @@ TABLE = (
     Listing("CKD309", "base-weights-in-adapter", Topic.ADAPTERS),
     Listing("CKD310", "modules-to-save-missing", Topic.ADAPTERS),
     Listing("CKD311", "unexpected-key", Topic.SIDE_FILES),
-    Listing("CKD314", "quantised-partner-missing", Topic.FOLDERS),
+    Listing("CKD314", "quantised-partner-missing", Topic.MODELS),
     Listing("CKD401", "shared-storage", Topic.TORCH),
     Listing("CKD402", "view-of-larger-storage", Topic.TORCH),
     Listing("CKD403", "non-contiguous", Topic.TORCH),
-    Listing("CKD404", "tied-key-dropped", Topic.FOLDERS),
+    Listing("CKD404", "tied-key-dropped", Topic.MODELS),
     Listing("CKD406", "tie-flag-contradicts", Topic.SCANS),
     Listing("CKD501", "rank-mismatch", Topic.ADAPTERS),
-    Listing("CKD502", "zero-size-tensor", Topic.ALWAYS),
+    Listing("CKD502", "zero-size-tensor", Topic.FOLDERS),
     Listing("CKD503", "empty-adapter", Topic.ALWAYS),
     Listing("CKD504", "side-file-shape-mismatch", Topic.SIDE_FILES),
     Listing("CKD505", "dora-magnitude-mismatch", Topic.ADAPTERS),
     Listing("CKD506", "config-unreadable", Topic.FOLDERS),
     Listing("CKD507", "config-unknown-keys", Topic.ADAPTERS),
     Listing("CKD508", "base-path-unusable", Topic.ADAPTERS),
-    Listing("CKD509", "dtype-surprise", Topic.ALWAYS),
-    Listing("CKD514", "rope-forms-disagree", Topic.FOLDERS),
+    Listing("CKD509", "dtype-surprise", Topic.FOLDERS),
+    Listing("CKD514", "rope-forms-disagree", Topic.MODELS),
     Listing("CKD518", "embedding-resized", Topic.ADAPTERS),
     Listing("CKD601", "non-finite", Topic.SCANS),
     Listing("CKD602", "untrained-adapter", Topic.SCANS),
@@ -180,6 +182,7 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
         Topic.LOADS: False,
         Topic.UNREAD: bool(checkpoint.unread) or any(file.defects for file in files),
         Topic.CONTRACTS: checkpoint.comparison is not None,
+        Topic.MODELS: any(checkpoint.parts_with("model")),
     }
     return {topic for topic, there in found.items() if there}
 

@@ -14,8 +14,8 @@ from ckpt_doctor.core.weight_file import Refusal, WeightFile
 from ckpt_doctor.core.wording import counted, listed
 from ckpt_doctor.knowledge.packages import package_of
 
-from ._kit.repairs import left_out_of_plain, plain_only
 from ._kit.rule import Rule
+from ._kit.salvage import left_out_of_plain, plain_only
 
 # What somebody must not load at all, or cannot read, is the subject of another rule.
 _OTHER_RULES = (

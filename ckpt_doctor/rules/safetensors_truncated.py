@@ -8,8 +8,8 @@ from ckpt_doctor.core.findings import Fix, Severity
 from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import WeightFile
 
-from ._kit.repairs import salvaging
 from ._kit.rule import DefectRule
+from ._kit.salvage import salvaging
 
 
 class SafetensorsTruncated(DefectRule):

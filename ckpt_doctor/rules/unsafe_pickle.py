@@ -11,8 +11,8 @@ from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import WeightFile
 from ckpt_doctor.core.wording import listed
 
-from ._kit.repairs import left_out_of_plain, plain_only
 from ._kit.rule import DefectRule
+from ._kit.salvage import left_out_of_plain, plain_only
 
 # Not in the standard library of every Python, or not of it at all, but able to run what a pickle says.
 _NEVER_HARMLESS = frozenset(
