@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .architecture import Architecture
 from .nothing import NOTHING
 from .weight_file import TensorInfo, WeightFile
 
@@ -45,9 +46,14 @@ class ShardIndex(NamedTuple):
 
 
 class Tokenizer(NamedTuple):
-    """A tokenizer beside an adapter. ``length`` is the number of its tokens, or ``None`` where that is not known."""
+    """A tokenizer beside an adapter or a model.
+
+    ``length`` is the number of its tokens, and ``highest`` the highest number that a token of those that were added to
+    it has; ``None`` where that is not known.
+    """
 
     length: int | None
+    highest: int | None = None
 
 
 class Part(NamedTuple):
@@ -63,7 +69,8 @@ class Part(NamedTuple):
     adapter that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists all.
     ``nested_from`` is the folder where a loader would look, if the unit lies in a folder below that one.
     ``base_config`` is the ``config.json`` of an adapter's base model, where that is a local folder. ``tokenizer`` is
-    the one beside an adapter whose embedding has other rows than that base.
+    the one beside a model, or beside an adapter whose embedding has other rows than that base.
+    ``architecture`` is there once a whole model was held against its config.
     """
 
     name: str
@@ -82,6 +89,7 @@ class Part(NamedTuple):
     nested_from: str | None = None
     base_config: Mapping[str, Any] | None = None
     tokenizer: Tokenizer | None = None
+    architecture: Architecture | None = None
 
     @property
     def preferred(self) -> tuple[WeightFile, ...]:
