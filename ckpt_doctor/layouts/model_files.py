@@ -9,6 +9,8 @@ from ckpt_doctor.core.parts import Part, ShardIndex
 
 from .folder import Folder
 from .reading import CheckpointReader, join
+from .tokenizer import CONFIG_NAME as TOKENIZER_CONFIG
+from .tokenizer import read_added
 
 # transformers calls its files model.safetensors and pytorch_model.bin, diffusers diffusion_pytorch_model.*; either may
 # have a variant (".fp16"). Any other stem belongs to a model only if an index names it.
@@ -57,6 +59,7 @@ def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:
             names.setdefault(unit, []).append(name)
     config = reader.config(join(directory, "config.json"))
     expected = join(directory, "config.json") if _was_written_with_config(folder) else None
+    tokenizer = read_added(folder.path) if folder.has_file(TOKENIZER_CONFIG) else None
     parts = []
     for unit, found_names in sorted(names.items()):
         listed = {shard for index in indexes.get(unit, ()) for shard in index.shards}
@@ -74,6 +77,7 @@ def model_parts(reader: CheckpointReader, directory: str = "") -> list[Part]:
                 config=config,
                 config_expected=expected,
                 indexes=tuple(indexes.get(unit, ())),
+                tokenizer=tokenizer,
             )
         )
     return parts

@@ -105,7 +105,8 @@ class Expressions:
 
     def _singles(self) -> None:
         every = [atom for atoms in self._sections.values() for atom in atoms]
-        for expression, row in every:
+        # A field says more than the length of a list, which older configs do not have.
+        for expression, row in sorted(every, key=lambda atom: not isinstance(atom[0], str)):
             self._add(expression, row)
         for expression, row in every:
             for number in (2, 3, 4, 6, 8):

@@ -16,7 +16,7 @@ Point = tuple[int, tuple[int, ...]]
 
 _SURE = 3
 """In how many configs something must be there, and in how many absent, for a condition to be known."""
-_MOST_PAIRS = 160
+_MOST_PAIRS = 400
 
 
 class Presence:
@@ -52,7 +52,7 @@ class Presence:
         return self._triple(containing, wanted)
 
     def _triple(self, containing: list[tuple[Condition, int]], wanted: int) -> Condition:
-        for (one, x), (two, y), (three, z) in combinations(containing[:40], 3):
+        for (one, x), (two, y), (three, z) in combinations(containing[:60], 3):
             if x & y & z == wanted:
                 return ["and", one, two, three]
         return None

@@ -138,6 +138,8 @@ class Variation:
             return choose((1, 2, value))
         if "head" in name and not re.search(r"dim|size|_v$", name):
             return choose((1, 2)) if re.search(r"kv|key_value|group", name) else choose((4, 8))
+        if re.search(r"(step|period|freq|frequency|interval|every)$", name) and value < 16:
+            return choose((1, 2, 3, max(value, 1)))
         if value >= 16 and self._shared is not None and self._random.random() < 0.6:
             return self._shared
         if value >= 16:

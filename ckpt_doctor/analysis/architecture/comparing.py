@@ -15,7 +15,7 @@ from ckpt_doctor.core.weight_file import TensorInfo
 from .expected import Expected, Match, Row, expected, key_of
 from .segments import segment_off
 
-_PLAIN = frozenset(("F64", "F32", "F16", "BF16"))
+_PLAIN = frozenset(("float64", "float32", "float16", "bfloat16"))
 _MOST_UNMATCHED = 1000
 _MOST_PLACES = 200_000
 """How many places are looked at for one kind of tensor: a config may state any number of layers."""
