@@ -68,20 +68,19 @@ def main() -> int:
 
 def _outcomes(names: list[str], configs: int, seed: str, jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
+        _quiet()
         yield from (check(name, configs, seed) for name in names)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=_quiet) as pool:
         for done in as_completed([pool.submit(check, name, configs, seed) for name in names]):
             yield done.result()
 
 
 def check(name: str, configs: int = 3, seed: str = "1") -> Outcome:
     """Save models of one type from random configs, and inspect them whole and damaged."""
-    from architectures.observing import CannotBuild, build, config_of, leave_values_alone, to_json
+    from architectures.observing import CannotBuild, build, config_of, to_json
     from architectures.varying import Variation
 
-    _quiet()
-    leave_values_alone()
     kind = _types()[name]
     outcome = Outcome(name, Counter(), [])
     for cls in kind.classes:
@@ -119,7 +118,9 @@ def _types() -> dict[str, Any]:
 def _quiet() -> None:
     import torch
     import transformers
+    from architectures.observing import leave_values_alone
 
+    leave_values_alone()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     transformers.logging.set_verbosity(50)

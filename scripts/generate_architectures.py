@@ -11,6 +11,7 @@ there, so that a run with another version of transformers shows what that versio
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -105,23 +106,19 @@ def _made(names: list[str], jobs: int) -> Iterator[Made]:
 
 def make_one(name: str) -> Made:
     """The table of one type."""
-    import gc
-
     from architectures.catalogue import model_types
     from architectures.observing import CannotBuild
+    from architectures.refining import refined
     from architectures.serial import as_data, text_of
     from architectures.tables import make
 
     global _TYPES
     if _TYPES is None:
         _TYPES = model_types()[0]
-        # Models are thrown away by the thousand, and what is imported stays.
-        gc.freeze()
-        gc.disable()
     gc.collect()
     try:
         table = make(_TYPES[name])
-        return Made(name, text_of(as_data(table)), "", table.refused)
+        return Made(name, text_of(refined(as_data(table), _TYPES[name])), "", table.refused)
     except CannotBuild as error:
         return Made(name, None, str(error), {})
     except Exception as error:
@@ -141,6 +138,9 @@ def _quiet() -> None:
 
     torch.set_num_threads(1)
     leave_values_alone()
+    # Models are thrown away by the thousand, and what is imported stays.
+    gc.freeze()
+    gc.disable()
     transformers.logging.set_verbosity(50)
 
 

@@ -8,6 +8,7 @@ from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.policy import Policy
 from ckpt_doctor.core.wording import counted, listed
+from ckpt_doctor.knowledge.embeddings import OUTPUT_EMBEDDINGS
 
 from ._kit.model_view import ModelView, absent, judged_models
 from ._kit.rule import Rule
@@ -60,10 +61,12 @@ class HeadMissing(Rule):
             if others
             else ""
         )
+        tied = all(name.endswith(OUTPUT_EMBEDDINGS) for item in gone for name in item.names)
+        flag = f" If the embeddings are tied, set `tie_word_embeddings` to true in {model.config}." if tied else ""
         yield self.finding(
             f"The head of {model.fit.cls} is not there: {absent(gone)} in no file.{instead} from_pretrained makes a "
             "new head of random values. Give the tensors the names of the class, or name the class that was saved in "
-            f"{model.config}.",
+            f"{model.config}.{flag}",
             path=model.path,
             tensors=[name for item in gone for name in item.names],
             evidence={"class": model.fit.cls, "unknown": others[:20]},

@@ -17,8 +17,6 @@ from .segments import segment_off
 
 _PLAIN = frozenset(("float64", "float32", "float16", "bfloat16"))
 _MOST_UNMATCHED = 1000
-_MOST_PLACES = 200_000
-"""How many places are looked at for one kind of tensor: a config may state any number of layers."""
 
 
 def with_architectures(checkpoint: Checkpoint) -> Checkpoint:
@@ -68,7 +66,10 @@ def compared(wanted: Expected, tensors: Iterable[tuple[str, TensorInfo]]) -> Arc
     if fits and not found.older:
         layers = tuple(_missing_layers(wanted, found))
         gone = {(layer.stack, index) for layer in layers for index in layer.indices}
-        missing = [item for row in wanted.rows if (item := _missing(wanted, row, found, gone)) is not None]
+        # Of a list of which more layers are absent than are listed, nothing else is said.
+        cut = {layer.stack for layer in layers if layer.total > len(layer.indices)}
+        rows = [row for row in wanted.rows if _stack(row.name) not in cut]
+        missing = [item for row in rows if (item := _missing(wanted, row, found, gone)) is not None]
     return Architecture(
         cls=wanted.cls,
         matched=found.number,
@@ -87,10 +88,9 @@ def _matched(wanted: Expected, tensors: Iterable[tuple[str, TensorInfo]]) -> _Ma
     unmatched: list[str] = []
     tied: set[str] = set()
     misshapen: list[Misshapen] = []
-    confirmed: set[str] = set()
     older = False
     prefixed = count = 0
-    shapes: dict[str, tuple[int | None, ...] | None] = {}
+    shapes = _Shapes(wanted)
     for path, tensor in tensors:
         match = wanted.match(tensor.name)
         if match is None:
@@ -105,42 +105,42 @@ def _matched(wanted: Expected, tensors: Iterable[tuple[str, TensorInfo]]) -> _Ma
             continue
         count += 1
         places.setdefault(match.row.name, set()).add(match.place)
-        wrong = _wrong_shape(wanted, match, path, tensor, shapes, confirmed)
+        wrong = shapes.wrong(match, path, tensor)
         if wrong is not None:
             misshapen.append(wrong)
     bare = 2 * prefixed > count
-    wrong_shapes, fitting = tuple(misshapen), frozenset(confirmed)
+    wrong_shapes, fitting = tuple(misshapen), frozenset(shapes.confirmed)
     return _Matched(places, wrong_shapes, fitting, tuple(unmatched), frozenset(tied), older, bare, count)
 
 
-def _wrong_shape(
-    wanted: Expected,
-    match: Match,
-    path: str,
-    tensor: TensorInfo,
-    shapes: dict[str, tuple[int | None, ...] | None],
-    confirmed: set[str],
-) -> Misshapen | None:
-    row = match.row
-    if row.name not in shapes or row.local:
-        shapes[row.name] = wanted.shape(match)
-    shape = shapes[row.name]
-    # Packed weights have shapes of their own.
-    if shape is None or row.shape is None or tensor.dtype.name not in _PLAIN:
-        return None
-    fields = [(dim, size) for dim, size in zip(row.shape, tensor.shape, strict=False) if isinstance(dim, str)]
-    if len(shape) == len(tensor.shape) and all(a is None or a == b for a, b in zip(shape, tensor.shape, strict=True)):
-        confirmed.update(field for field, _ in fields)
-        return None
-    different = [
-        (field, size) for field, size in fields if wanted.settings.number(field) != size
-    ] if len(shape) == len(tensor.shape) else []  # fmt: skip
-    field, size = different[0] if len(different) == 1 and _differing(shape, tensor.shape) == 1 else (None, None)
-    return Misshapen(tensor.name, path, tensor.shape, shape, field, size, row.head)
+class _Shapes:
+    """The expected shapes of one class: most rows have one for all layers."""
 
+    def __init__(self, wanted: Expected) -> None:
+        self._wanted = wanted
+        self._known: dict[str, tuple[int | None, ...] | None] = {}
+        self.confirmed: set[str] = set()
 
-def _differing(expected_shape: tuple[int | None, ...], shape: tuple[int, ...]) -> int:
-    return sum(a is not None and a != b for a, b in zip(expected_shape, shape, strict=True))
+    def wrong(self, match: Match, path: str, tensor: TensorInfo) -> Misshapen | None:
+        """What is wrong with the shape of a tensor, if anything surely is."""
+        row = match.row
+        new = row.name not in self._known or row.local
+        shape = self._wanted.shape(match) if new else self._known[row.name]
+        self._known[row.name] = shape
+        if shape == tensor.shape and not new:
+            return None
+        # Packed weights have shapes of their own.
+        if shape is None or tensor.dtype.name not in _PLAIN:
+            return None
+        sizes = list(zip(row.shape or (), shape, tensor.shape, strict=False))
+        different = [(dim, size) for dim, wanted, size in sizes if wanted is not None and wanted != size]
+        if len(shape) == len(tensor.shape) and not different:
+            self.confirmed.update(dim for dim, _, _ in sizes if isinstance(dim, str))
+            return None
+        field, size = different[0] if len(shape) == len(tensor.shape) and len(different) == 1 else (None, None)
+        if not isinstance(field, str):
+            field = size = None
+        return Misshapen(tensor.name, path, tensor.shape, shape, field, size, row.head)
 
 
 # --- what is missing ------------------------------------------------------------------------------------------
@@ -150,13 +150,14 @@ def _missing(
     wanted: Expected, row: Row, found: _Matched, gone: set[tuple[str, int]]
 ) -> MissingTensors | None:  # fmt: skip
     present = found.places.get(row.name, set())
-    if wanted.count(row) == len(present) or _held_by_tied(wanted, row, found):
+    number = wanted.count(row)
+    if number == 0 or (number == len(present) and _in_range(wanted, row, present)):
+        return None
+    if _held_by_tied(wanted, row, found):
         return None
     stack = _stack(row.name)
     absent = (
-        place
-        for place in islice(wanted.required(row), _MOST_PLACES)
-        if place not in present and not (place and (stack, place[0]) in gone)
+        place for place in wanted.required(row) if place not in present and not (place and (stack, place[0]) in gone)
     )
     first = list(islice(absent, MAX_TENSORS))
     if not first:
@@ -164,6 +165,13 @@ def _missing(
     count = len(first) + sum(1 for _ in absent)
     names = tuple(map(row.named, first))
     return MissingTensors(row.name, names, count, row.head, len(row.axes) > 1 and "expert" in row.name)
+
+
+def _in_range(wanted: Expected, row: Row, present: set[tuple[int, ...]]) -> bool:
+    """Whether no index is beyond what its list has: some files hold a layer more, for the prediction of more tokens."""
+    lengths = [wanted.settings.number(axis) for axis in row.axes]
+    highest = [max(indices) for indices in zip(*present, strict=True)] if row.axes and present else []
+    return all(length is not None and index < length for index, length in zip(highest, lengths, strict=False))
 
 
 def _held_by_tied(wanted: Expected, row: Row, found: _Matched) -> bool:

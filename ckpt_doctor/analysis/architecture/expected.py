@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from ckpt_doctor.knowledge.architectures import old_names, table_of
@@ -27,12 +28,15 @@ _HEADS = frozenset(
 _LOCAL = frozenset(("of", "<<", "kind", "below", "among", "every", "index"))
 _DEEPEST = 4
 _LONGEST_INDEX = 9  # digits
+_MOST_PLACES = 50_000
+"""How many places are looked at for one kind of tensor. The largest models have 20,000."""
 
 
 class Row(NamedTuple):
     """A kind of tensor. ``name`` has a ``*`` for each index of a layer, and ``axes`` the number of layers for each.
 
-    ``head`` says that it is no part of the base model. ``shape`` is ``None`` where nothing is known about it.
+    ``shape`` is ``None`` where nothing is known about it. ``head`` says that it is no part of the base model, ``local``
+    that its shape depends on the layer.
     """
 
     name: str
@@ -40,11 +44,7 @@ class Row(NamedTuple):
     shape: tuple[Expression | None, ...] | None
     condition: Condition
     head: bool = False
-
-    @property
-    def local(self) -> bool:
-        """Whether its shape depends on the layer."""
-        return any(_is_local(dim) for dim in self.shape or ())
+    local: bool = False
 
     def named(self, place: Sequence[int]) -> str:
         """The name in the layer at ``place``."""
@@ -83,8 +83,10 @@ class Expected:
 
     def match(self, name: str) -> Match | None:
         """The row that a name belongs to, if it has exactly this name."""
-        for row in self._by_key.get(key_of(name), ()):
-            place = _place(row.name, name)
+        key = key_of(name)
+        for row in self._by_key.get(key, ()):
+            # Most patterns have no number of their own, and a large model has 90,000 names.
+            place = _numbers(name) if row.name == key else _place(row.name, name)
             if place is not None:
                 return Match(row, place)
         return None
@@ -119,17 +121,19 @@ class Expected:
     def required(self, row: Row) -> Iterator[tuple[int, ...]]:
         """Every place at which a row's tensor must be, in order; nothing where that is not certain.
 
-        An iterator, because a config may state any number of layers.
+        It ends after some ten thousand places, needed or not, because a config may state any number of layers.
         """
-        if row.condition is not None and None not in row.axes:
-            yield from self._places(row, ())
+        if row.condition is None or None in row.axes:
+            return
+        for place in islice(self._places(row, ()), _MOST_PLACES):
+            if holds(row.condition, self.settings, place):
+                yield place
 
     def _places(self, row: Row, place: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         if len(place) == len(row.axes):
-            if holds(row.condition, self.settings, place):
-                yield place
+            yield place
             return
-        for index in range(self.settings.number(row.axes[len(place)], place) or 0):
+        for index in range(min(self.settings.number(row.axes[len(place)], place) or 0, _MOST_PLACES)):
             yield from self._places(row, (*place, index))
 
     def count(self, row: Row) -> int | None:
@@ -167,9 +171,13 @@ def table_for(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     table = table_of(model_type)
     if table is None:
         return None
-    fixed = table.get("fixed", {})
+    return table if guarded(config, table) else None
+
+
+def guarded(config: Mapping[str, Any], table: Mapping[str, Any]) -> bool:
+    """Whether all settings that the table was made with one value of have that value."""
     plain = Settings(config)
-    return table if all(_was_tried(plain.given(path), values) for path, values in fixed.items()) else None
+    return all(_was_tried(plain.given(path), values) for path, values in table.get("fixed", {}).items())
 
 
 def settings_for(config: Mapping[str, Any], table: Mapping[str, Any]) -> Settings:
@@ -200,7 +208,8 @@ def _was_tried(value: Any, allowed: Sequence[Any]) -> bool:
         return True
     for item in allowed:
         if isinstance(item, Mapping):
-            if isinstance(value, list) and _is_like(value, item):
+            # A list that is null is made by the config class, like one that is absent.
+            if value is None or (isinstance(value, list) and _is_like(value, item)):
                 return True
         elif value == item and isinstance(value, bool) == isinstance(item, bool):
             return True
@@ -228,7 +237,8 @@ def _rows(table: Mapping[str, Any], cls: str, depth: int = 0) -> Iterator[Row]:
             if name not in without:
                 yield row._replace(name=name)
     for name, axes, shape, condition in data["rows"]:
-        yield Row(name, tuple(axes), None if shape is None else tuple(shape), condition)
+        local = any(map(_is_local, shape or ()))
+        yield Row(name, tuple(axes), None if shape is None else tuple(shape), condition, local=local)
 
 
 def _tied(table: Mapping[str, Any], cls: str) -> Mapping[str, Sequence[str]]:
@@ -245,6 +255,11 @@ def _is_head(name: str, prefix: str) -> bool:
     if prefix:
         return not name.startswith(f"{prefix}.")
     return any(word in _HEADS for word in name.split("."))
+
+
+def _numbers(name: str) -> tuple[int, ...] | None:
+    words = _NUMBER.findall(name)
+    return None if any(len(word) > _LONGEST_INDEX for word in words) else tuple(map(int, words))
 
 
 def _place(pattern: str, name: str) -> tuple[int, ...] | None:
