@@ -68,7 +68,7 @@ class Part(NamedTuple):
     ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie. ``secondary`` marks an
     adapter that merely lies beside the one that was asked for. ``complete_entries`` says that ``entries`` lists all.
     ``nested_from`` is the folder where a loader would look, if the unit lies in a folder below that one.
-    ``base_config`` is the ``config.json`` of an adapter's base model, where that is a local folder. ``tokenizer`` is
+    ``base_config`` is the ``config.json`` of an adapter's base model, where that is on this machine. ``tokenizer`` is
     the one beside a model, or beside an adapter whose embedding has other rows than that base.
     ``architecture`` is there once a whole model was held against its config.
     """

@@ -13,6 +13,7 @@ from ckpt_doctor.formats import read_config
 from ckpt_doctor.knowledge.embeddings import rows_needed, vocabulary_size
 
 from .folder import Folder
+from .hub_cache import cached_file
 from .reading import CheckpointReader, join
 from .tokenizer import CONFIG_NAME as TOKENIZER_CONFIG
 from .tokenizer import read_tokenizer
@@ -106,7 +107,8 @@ def _local_base_config(config: ConfigFile | None, directory: Path) -> Mapping[st
         # os.path.isfile says no to what is no path at all (too long, odd characters), where Path.is_file raises.
         if os.path.isfile(file):  # noqa: PTH113
             return read_config(file, str(file)).data
-    return None
+    cached = cached_file(base, (config.data or {}).get("revision") if config else None, "config.json")
+    return None if cached is None else read_config(cached, str(cached)).data
 
 
 # Modules whose input is the hidden state, by the name they bear in today's causal language models.
