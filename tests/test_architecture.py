@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "ckpt_doctor"
 ABOVE_ALL = {"__init__", "__main__"}
 # Each file of the first room, in the order in which they may import each other.
 CORE = (
-    *("nothing", "version", "envelope", "wording", "dtypes", "defects", "weight_file", "entries", "layout", "parts"),
+    *("nothing", "version", "envelope", "wording", "dtypes", "defects", "weight_file", "entries", "layout"),
+    *("architecture", "parts"),
     *("comparison", "checkpoint", "contract", "actions", "findings", "results", "difference"),
     *("errors", "coverage", "judgement", "path_ignores", "policy"),
 )

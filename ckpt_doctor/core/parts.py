@@ -9,7 +9,9 @@ from .nothing import NOTHING
 from .weight_file import TensorInfo, WeightFile
 
 if TYPE_CHECKING:
-    from .entries import Entry  # a lone file needs none
+    # A lone file needs none of these.
+    from .architecture import Architecture
+    from .entries import Entry
 
 
 class ConfigFile(NamedTuple):
@@ -49,9 +51,14 @@ class ShardIndex(NamedTuple):
 
 
 class Tokenizer(NamedTuple):
-    """A tokenizer beside an adapter. ``length`` is the number of its tokens, or ``None`` where that is not known."""
+    """A tokenizer beside an adapter or a model.
+
+    ``length`` is the number of its tokens, and ``highest`` the highest number that a token of those that were added to
+    it has; ``None`` where that is not known.
+    """
 
     length: int | None
+    highest: int | None = None
 
 
 class Adapter(NamedTuple):
@@ -59,14 +66,12 @@ class Adapter(NamedTuple):
 
     ``secondary`` marks one that merely lies beside the adapter that was asked for. ``nested_from`` is the folder where
     a loader would look, if the adapter lies in a folder below that one. ``base_config`` is the ``config.json`` of its
-    base model, where that is a local folder. ``tokenizer`` is the one beside an adapter whose embedding has other rows
-    than that base.
+    base model, where that is on this machine.
     """
 
     secondary: bool = False
     nested_from: str | None = None
     base_config: Mapping[str, Any] | None = None
-    tokenizer: Tokenizer | None = None
 
 
 class Part(NamedTuple):
@@ -79,7 +84,9 @@ class Part(NamedTuple):
     ecosystem's own loader would read. ``expected_files`` are the names,
     relative to the checkpoint, under which a loader would look for them, the preferred one first. ``config`` is the
     ``adapter_config.json`` or ``config.json``, and ``config_expected`` where one must lie.
-    ``complete_entries`` says that ``entries`` lists all. ``adapter`` is what only an adapter of a folder has.
+    ``complete_entries`` says that ``entries`` lists all. ``tokenizer`` is the one beside a model, or beside an adapter
+    whose embedding has other rows than its base. ``adapter`` is what only an adapter of a folder has, and
+    ``architecture`` is there once a whole model was held against its config.
     """
 
     name: str
@@ -94,7 +101,9 @@ class Part(NamedTuple):
     entries: tuple[Entry, ...] = ()
     complete_entries: bool = False
     required: bool = True
+    tokenizer: Tokenizer | None = None
     adapter: Adapter | None = None
+    architecture: Architecture | None = None
 
     @property
     def secondary(self) -> bool:

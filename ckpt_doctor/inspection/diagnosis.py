@@ -46,6 +46,11 @@ def judge_one(
 
 def diagnose(checkpoint: Checkpoint, policy: Policy = _DEFAULT) -> Diagnosis:
     """Judge one checkpoint that was read already."""
+    if checkpoint.kind.covers == "model":
+        # Nothing else pays for reading a table.
+        from ckpt_doctor.analysis.architecture.comparing import with_architectures
+
+        checkpoint = with_architectures(checkpoint)
     findings: list[Finding] = []
     for rule in rules_for(checkpoint):
         selected = policy.runs(rule.code, rule.name)

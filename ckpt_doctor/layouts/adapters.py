@@ -14,6 +14,7 @@ from ckpt_doctor.knowledge.embeddings import rows_needed, vocabulary_size
 
 from .contents import Contents
 from .disk import Folder
+from .hub_cache import cached_file
 from .names import join
 from .tokenizer import CONFIG_NAME as TOKENIZER_CONFIG
 from .tokenizer import read_tokenizer
@@ -68,7 +69,7 @@ def adapter_part(
     adapter = Adapter(secondary, nested_from, _local_base_config(config, folder.path))
     size = vocabulary_size(adapter.base_config)
     if size is not None and TOKENIZER_CONFIG in folder.files and rows_needed(part, size) is not None:
-        adapter = adapter._replace(tokenizer=read_tokenizer(folder.path))
+        part = part._replace(tokenizer=read_tokenizer(folder.path))
     return part._replace(adapter=adapter)
 
 
@@ -111,7 +112,8 @@ def _local_base_config(config: ConfigFile | None, directory: Path) -> Mapping[st
         # os.path.isfile says no to what is no path at all (too long, odd characters), where Path.is_file raises.
         if os.path.isfile(file):  # noqa: PTH113
             return read_config(file, str(file)).data
-    return None
+    cached = cached_file(base, (config.data or {}).get("revision") if config else None, "config.json")
+    return None if cached is None else read_config(cached, str(cached)).data
 
 
 # Modules whose input is the hidden state, by the name they bear in today's causal language models.

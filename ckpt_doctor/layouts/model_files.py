@@ -10,6 +10,8 @@ from ckpt_doctor.core.parts import Part, ShardIndex
 from .contents import Contents
 from .disk import Folder
 from .names import join
+from .tokenizer import CONFIG_NAME as TOKENIZER_CONFIG
+from .tokenizer import read_added
 
 # transformers calls its files model.safetensors and pytorch_model.bin, diffusers diffusion_pytorch_model.*; either may
 # have a variant (".fp16"). Any other stem belongs to a model only if an index names it.
@@ -60,6 +62,7 @@ def model_parts(contents: Contents, directory: str = "") -> list[Part]:
     config_name = join(directory, _CONFIG)
     config = contents.disk.config(folder.path / _CONFIG, config_name) if _CONFIG in folder.files else None
     expected = config_name if _was_written_with_config(folder) else None
+    tokenizer = read_added(folder.path) if TOKENIZER_CONFIG in folder.files else None
     parts = []
     for unit, found_names in sorted(names.items()):
         listed = {shard for index in indexes.get(unit, ()) for shard in index.shards}
@@ -77,6 +80,7 @@ def model_parts(contents: Contents, directory: str = "") -> list[Part]:
                 config=config,
                 config_expected=expected,
                 indexes=tuple(indexes.get(unit, ())),
+                tokenizer=tokenizer,
             )
         )
     return parts

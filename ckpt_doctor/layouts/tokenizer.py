@@ -27,6 +27,23 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer(len(known) if later <= known else None)
 
 
+def read_added(folder: Path) -> Tokenizer:
+    """What the small files of the tokenizer in ``folder`` say: the highest number of an added token.
+
+    ``tokenizer.json`` itself is left alone, because reading a large vocabulary takes longer than all the rest.
+    """
+    config = read_json(folder / CONFIG_NAME, _LIMIT).data
+    decoder = config.get("added_tokens_decoder") if isinstance(config, dict) else None
+    older = read_json(folder / "added_tokens.json", _LIMIT).data
+    numbers = [int(key) for key in (decoder if isinstance(decoder, dict) else ()) if _is_number(key)]
+    numbers += [value for value in (older.values() if isinstance(older, dict) else ()) if type(value) is int]
+    return Tokenizer(None, max(numbers, default=None))
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
+
+
 def _vocabulary(model: Any) -> set[str]:
     """The tokens of a model of the tokenizers library: a dictionary, or for Unigram a list of pairs."""
     words = model.get("vocab") if isinstance(model, dict) else None

@@ -46,6 +46,10 @@ class Topic(Enum):
     """A contract that the checkpoint was held against."""
     UNREAD = 11
     """Something that is, or may hold, weights and was not read."""
+    ARCHITECTURES = 12
+    """A whole model that was held against its config."""
+    SHAPES = 13
+    """Such a model, or an adapter."""
     MODELS = 14
     """The weights of a model that are no adapter."""
 
@@ -117,6 +121,11 @@ TABLE = (
     Listing("CKD310", "modules-to-save-missing", Topic.ADAPTERS),
     Listing("CKD311", "unexpected-key", Topic.SIDE_FILES),
     Listing("CKD314", "quantised-partner-missing", Topic.MODELS),
+    Listing("CKD315", "adapter-module-not-in-base", Topic.ADAPTERS),
+    Listing("CKD316", "head-missing", Topic.ARCHITECTURES),
+    Listing("CKD317", "experts-incomplete", Topic.ARCHITECTURES),
+    Listing("CKD318", "path-segment-off", Topic.ARCHITECTURES),
+    Listing("CKD320", "parameter-missing", Topic.ARCHITECTURES),
     Listing("CKD401", "shared-storage", Topic.TORCH),
     Listing("CKD402", "view-of-larger-storage", Topic.TORCH),
     Listing("CKD403", "non-contiguous", Topic.TORCH),
@@ -131,6 +140,8 @@ TABLE = (
     Listing("CKD507", "config-unknown-keys", Topic.ADAPTERS),
     Listing("CKD508", "base-path-unusable", Topic.ADAPTERS),
     Listing("CKD509", "dtype-surprise", Topic.FOLDERS),
+    Listing("CKD510", "tokenizer-exceeds-embedding", Topic.ARCHITECTURES),
+    Listing("CKD513", "shape-contradicts-config", Topic.SHAPES),
     Listing("CKD514", "rope-forms-disagree", Topic.MODELS),
     Listing("CKD518", "embedding-resized", Topic.ADAPTERS),
     Listing("CKD601", "non-finite", Topic.SCANS),
@@ -169,11 +180,13 @@ def rules_for(checkpoint: Checkpoint) -> Iterator[type[Rule]]:
 
 def _topics(checkpoint: Checkpoint) -> set[Topic]:
     files = checkpoint.files
+    adapters = any(part.role == "adapter" for part in checkpoint.parts)
+    architectures = any(part.architecture is not None for part in checkpoint.parts)
     found = {
         Topic.ALWAYS: True,
         Topic.DEFECTS: any(file.defects for file in files),
         Topic.TORCH: any(file.is_torch_save for file in files),
-        Topic.ADAPTERS: any(checkpoint.parts_with("adapter")),
+        Topic.ADAPTERS: adapters,
         Topic.SIDE_FILES: any(part.beside or part.entries for part in checkpoint.parts),
         Topic.FOLDERS: checkpoint.kind.grain != "file",
         Topic.SEVERAL_FILES: any(len(part.files) > 1 for part in checkpoint.parts),
@@ -182,6 +195,8 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
         Topic.LOADS: False,
         Topic.UNREAD: bool(checkpoint.unread) or any(file.defects for file in files),
         Topic.CONTRACTS: checkpoint.comparison is not None,
+        Topic.ARCHITECTURES: architectures,
+        Topic.SHAPES: architectures or adapters,
         Topic.MODELS: any(checkpoint.parts_with("model")),
     }
     return {topic for topic, there in found.items() if there}

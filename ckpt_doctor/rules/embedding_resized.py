@@ -55,7 +55,7 @@ class EmbeddingResized(Rule):
             wanted = rows_needed(part, size) if part.readable and size is not None else None
             if size is None or wanted is None:
                 continue
-            tokenizer = adapter.tokenizer
+            tokenizer = part.tokenizer
             if tokenizer is not None and (tokenizer.length is None or makes_up(tokenizer.length, wanted, size, found)):
                 continue
             yield self.finding(

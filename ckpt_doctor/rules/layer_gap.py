@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ckpt_doctor.core.architecture import Architecture
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.parts import Part
@@ -31,7 +32,8 @@ class LayerGap(Rule):
     """Layers in the middle, or at the end, are missing.
 
     ## What it does
-    In a whole model, compares the layers in the file with the number that `config.json` states. In an adapter, looks
+    In a whole model, compares the layers in the file with the number that `config.json` states: by what the class in
+    `architectures` has in each layer where that is known, else by the names. In an adapter, looks
     for layers on which a module that is adapted elsewhere is not. For adapters it is an error only where the
     `config.json` of a local base model shows layers that are all alike and the adapter's configuration restricts
     nothing (`layers_to_transform`, a regular expression, `exclude_modules`); otherwise it is a note.
@@ -54,23 +56,33 @@ class LayerGap(Rule):
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
         for part in checkpoint.parts_with("model"):
-            if checkpoint.kind.covers == "model" and part.config and part.config.data and _is_whole(part):
+            if part.architecture is not None:
+                yield from self._known_model(part, part.architecture)
+            elif checkpoint.kind.covers == "model" and part.config and part.config.data and _is_whole(part):
                 yield from self._whole_model(part, part.config.data)
         for view in adapters(checkpoint):
             yield from self._adapter(view)
 
+    def _known_model(self, part: Part, fit: Architecture) -> Iterator[Finding]:
+        for found in fit.layers:
+            yield self._absent(part, found.stack, list(found.indices), found.layers, found.total)
+
     def _whole_model(self, part: Part, config: Mapping[str, Any]) -> Iterator[Finding]:
         stacks = _stacks(tensor.name for tensor in part.loaded_tensors)
-        for stack, missing, count in _gaps(stacks, config):
-            names = [f"{stack}.{index}" for index in missing]
-            yield self.finding(
-                f"{counted(len(missing), 'layer')} of {count} {'is' if len(missing) == 1 else 'are'} missing: "
-                f"{listed(names)}. {'It stays' if len(missing) == 1 else 'They stay'} at random initialisation. Look "
-                "for a lost shard, or save the model again.",
-                path=part.preferred[0].path,
-                tensors=names,
-                evidence={"stack": stack, "missing": missing[:50], "layers": count},
-            )
+        for stack, missing, layers in _gaps(stacks, config):
+            yield self._absent(part, stack, missing, layers, len(missing))
+
+    def _absent(self, part: Part, stack: str, missing: list[int], layers: int, count: int) -> Finding:
+        names = [f"{stack}.{index}" for index in missing]
+        rest = f" and {count - 3:,} more" if count > 3 else ""
+        return self.finding(
+            f"{counted(count, 'layer')} of {layers:,} {'is' if count == 1 else 'are'} missing: "
+            f"{', '.join(names[:3])}{rest}. {'It stays' if count == 1 else 'They stay'} at random initialisation. Look "
+            "for a lost shard, or save the model again.",
+            path=part.preferred[0].path,
+            tensors=names,
+            evidence={"stack": stack, "missing": missing[:50], "layers": layers},
+        )
 
     def _adapter(self, view: AdapterView) -> Iterator[Finding]:
         seen: dict[tuple[str, str], set[int]] = {}
