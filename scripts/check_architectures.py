@@ -187,7 +187,7 @@ def _damages(
     part = next(part for part in checkpoint.parts if part.architecture is not None)
     wanted = expected((part.config.data if part.config is not None else None) or {})
     assert wanted is not None
-    names = sorted(tensor.name for tensor in part.tensors)
+    names = sorted(tensor.name for tensor in part.loaded_tensors)
     sure = [
         name for name in names if (match := wanted.match(name)) is not None and match.row.condition is not None
     ]  # fmt: skip

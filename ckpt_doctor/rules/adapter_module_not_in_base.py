@@ -19,13 +19,13 @@ class AdapterModuleNotInBase(Rule):
     """The adapter holds weights for modules that its base model does not have.
 
     ## What it does
-    Where `base_model_name_or_path` leads to a `config.json` on this machine, compares the path of each adapted module
-    with the modules of every class that the base's type has. Bases of a type that is not known, with code of their own
-    or quantised are not judged.
+    If `base_model_name_or_path` leads to a `config.json` on this machine, compares the path of each adapted module
+    with the modules of every class that the base's type has. Bases of an unknown type, with custom code or quantised
+    are not judged.
 
     ## Why is this bad?
-    PEFT drops tensors for which the model has no module without a word: the adapter loads, and part of it, or all, has
-    no effect.
+    PEFT silently drops tensors for which the model has no module: the adapter loads, but part of it, or all, has no
+    effect.
 
     ## Example
     `base_model.model.model.layers.40.self_attn.q_proj.lora_A.weight` on a base of 32 layers, or
@@ -62,7 +62,7 @@ class AdapterModuleNotInBase(Rule):
             yield self.finding(
                 f"{counted(len(outside), 'module')} of {len(modules):,} in the adapter "
                 f"{'is' if len(outside) == 1 else 'are'} not in its base by the base's config.json "
-                f"({known.model_type}): {listed(outside)}. PEFT drops their weights without a word. "
+                f"({known.model_type}): {listed(outside)}. PEFT silently drops their weights. "
                 + (f"The base has {near}. " if near else "")
                 + "Load the adapter onto the model that it was trained on.",
                 path=view.file.path,

@@ -64,7 +64,7 @@ class HeadMissing(Rule):
         tied = all(name.endswith(OUTPUT_EMBEDDINGS) for item in gone for name in item.names)
         flag = f" If the embeddings are tied, set `tie_word_embeddings` to true in {model.config}." if tied else ""
         yield self.finding(
-            f"The head of {model.fit.cls} is not there: {absent(gone)} in no file.{instead} from_pretrained makes a "
+            f"The head of {model.fit.cls} is missing: {absent(gone)} in no file.{instead} from_pretrained makes a "
             "new head of random values. Give the tensors the names of the class, or name the class that was saved in "
             f"{model.config}.{flag}",
             path=model.path,

@@ -21,8 +21,8 @@ class PathSegmentOff(Rule):
     """Every name has one part of its path too much, or too little, for the class in `architectures`.
 
     ## What it does
-    Where most names in a whole model are not those of its class, tries whether all would be with one part of the path
-    taken out or put in, such as `language_model`. Names that transformers converts by itself are left alone.
+    If most names in a whole model are not those of its class, tests if all names fit once one part of the path is
+    removed or inserted, such as `language_model`. Names that transformers converts by itself are left alone.
 
     ## Why is this bad?
     `from_pretrained` matches none of the tensors, logs a long list of unused and newly initialised weights, and returns

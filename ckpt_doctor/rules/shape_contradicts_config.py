@@ -24,9 +24,9 @@ class ShapeContradictsConfig(Rule):
     """A tensor has another shape than `config.json` gives it.
 
     ## What it does
-    Computes the shape of each tensor of a whole transformers model from `config.json` and compares. Of an adapter whose
-    base has its `config.json` on this machine, compares the inputs of `lora_A` and the outputs of `lora_B` with those
-    of the base's module. Only plain floating-point tensors are judged: packed ones have shapes of their own.
+    Computes the shape of each tensor of a whole transformers model from `config.json` and compares. For an adapter
+    whose base has its `config.json` on this machine, compares the inputs of `lora_A` and the outputs of `lora_B` with
+    those of the base's module. Only plain floating-point tensors are judged: packed ones have other shapes.
 
     ## Why is this bad?
     `from_pretrained` raises `size mismatch`, or with `ignore_mismatched_sizes` fills the tensor with random values.
@@ -104,8 +104,8 @@ class ShapeContradictsConfig(Rule):
         if wrong:
             yield self.finding(
                 f"{counted(len(wrong), 'module')} of the base {'has' if len(wrong) == 1 else 'have'} other sizes by "
-                f"its config.json: {listed(wrong.values(), 2)}. PEFT refuses the adapter: load it onto the model that "
-                "it was trained on.",
+                f"its config.json: {listed(wrong.values(), 2)}. PEFT refuses the adapter: load it onto the model it "
+                "was trained on.",
                 path=view.file.path,
                 tensors=wrong,
             )

@@ -140,7 +140,7 @@ def test_an_absurd_number_of_layers_is_counted_and_not_listed(tmp_path: Path) ->
     path = copied(tmp_path)
     edit_json(path / "config.json", lambda config: config.update(num_hidden_layers=10**12))
     (message,) = errors(path)
-    assert "999,999,999,998 layers of 1,000,000,000,000 are absent: model.layers.2," in message
+    assert "999,999,999,998 layers of 1,000,000,000,000 are missing: model.layers.2," in message
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_base_model_saved_by_itself_is_healthy(tmp_path: Path) -> None:
 def test_a_tied_matrix_may_lie_under_either_name(tmp_path: Path) -> None:
     path = copied(tmp_path, HEALTHY / "transformers" / "tied_safetensors")
     edit_tensors(path / "model.safetensors", renamed("model.embed_tokens", "lm_head"))
-    assert not codes(path)
+    assert codes(path) == {"CKD404"}  # a warning about readers of version 4; no table misses the other matrix
 
 
 def test_fused_experts_are_another_form_and_not_missing() -> None:
