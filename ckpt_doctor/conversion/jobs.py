@@ -153,9 +153,9 @@ class _Work:
                 self.jobs.indexes.append(IndexJob(index, self.root / index.path, target, listed_jobs))
 
     def _is_ready(self, file: WeightFile) -> bool:
-        """Whether a file has the wanted format and a name that says so."""
+        """True if a file has the wanted format and a name that says so."""
         named = file.path.endswith(ENDINGS[self.to])
-        # What cannot be read is judged by its name, so that one that is to be converted is refused with the reason.
+        # What cannot be read is judged by its name, so one that is to be converted is refused with the reason.
         return named and (not file.is_known or (file.is_safetensors) == (self.to == "safetensors"))
 
     def take_along(self, checkpoint: Checkpoint) -> None:
@@ -200,7 +200,7 @@ def _refuse_incomplete(checkpoint: Checkpoint, part: Part, files: Iterable[Weigh
 
 
 def _ties_embeddings(checkpoint: Checkpoint, part: Part) -> bool:
-    """Whether this is a whole transformers model whose ``config.json`` says that its embeddings are tied."""
+    """True if this is a whole transformers model whose ``config.json`` says that its embeddings are tied."""
     config = part.config.data if part.config is not None else None
     if checkpoint.kind.covers != "model" or part.role != "model" or config is None:
         return False
