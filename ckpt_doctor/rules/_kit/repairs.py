@@ -1,4 +1,4 @@
-"""What the fixes of several rules have in common, as actions: names changed with their index, indexes built anew."""
+"""The common part of the fixes of several rules, as actions: names changed with their index, indexes built anew."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def left_out_of_plain(file: WeightFile) -> dict[str, str]:
 def salvaging(checkpoint: Checkpoint, file: WeightFile) -> tuple[Action, ...]:
     """Write the tensors of a cut file that are whole into a file beside it; nothing if there are none, or it is there.
 
-    A name of its own, so that no loader takes what is incomplete for the whole.
+    A name of its own, so no loader takes what is incomplete for the whole.
     """
     target = f"{file.path}.salvaged.safetensors"
     taken = {item.path for item in checkpoint.files} | {other.path for other in checkpoint.others}
