@@ -58,7 +58,7 @@ Entry = Moved | Document | Rewritten
 
 @dataclass
 class Draft(Disk):
-    """The file system with some entries put instead of what is there; ``None`` stands for a file that goes.
+    """The file system with some entries replaced; ``None`` means that the file is removed.
 
     Keys are absolute paths. ``known`` holds weight files that were read, and scanned, before; ``renamed`` tells where a
     file that goes has its successor.
