@@ -9,8 +9,8 @@ from ckpt_doctor.core.weight_file import TensorInfo, WeightFile
 
 from .sharding import is_whole
 
-# Of decoders alone: an encoder and a decoder share a third one.
-_INPUTS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+# T5 and its like share one matrix between encoder, decoder and head.
+_INPUTS = ("shared.weight", "embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 _WORDS_OF_INPUTS = ("embed", "wte", "shared", "token")
 _OUTPUTS = ("lm_head.weight", "embed_out.weight")
 

@@ -28,7 +28,7 @@ class Held(NamedTuple):
 
     @property
     def digest(self) -> str | None:
-        """Hex SHA-256 of its values, or ``None`` where nobody computed it or the stored bytes are not the values."""
+        """Hex SHA-256 of its values, or ``None`` if nobody computed it or the stored bytes are not the values."""
         scan = (self.file.scans or {}).get(self.tensor.name)
         return None if scan is None or self.tensor.pending else scan.digest
 
@@ -54,7 +54,7 @@ class Both(NamedTuple):
 class Contents(NamedTuple):
     """The tensors of a part by name, as its loader would read them.
 
-    ``unread`` says why that may not be all, and ``config`` is ``None`` where ``unread_config`` says why.
+    ``unread`` says why that may not be all, and ``config`` is ``None`` if ``unread_config`` says why.
     """
 
     part: Part
@@ -132,7 +132,7 @@ def _config(part: Part) -> tuple[Mapping[str, Any] | None, str | None]:
 
 
 def is_plain(value: object, depth: int = MAX_NESTING) -> bool:
-    """Whether a value can stand in a contract: JSON, with finite numbers, nested no deeper than a setting is.
+    """True if a value can stand in a contract: JSON, with finite numbers, nested no deeper than a setting is.
 
     >>> is_plain({"q_proj": [1, 2]}), is_plain(float("nan"))
     (True, False)
@@ -144,7 +144,7 @@ def is_plain(value: object, depth: int = MAX_NESTING) -> bool:
 
 
 def changed(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Name and both values of every setting that is not the same; ``None`` where there is none.
+    """Name and both values of every setting that is not the same; ``None`` if there is none.
 
     >>> list(changed({"r": 8, "bias": "all"}, {"r": 8.0}))
     [('bias', 'all', None)]
@@ -155,7 +155,7 @@ def changed(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tup
 
 
 def loaded_parts(checkpoint: Checkpoint, *, secondary: bool = False) -> Iterator[Contents]:
-    """The parts that an evaluation reads; ``secondary`` adds the adapters that merely lie beside."""
+    """The parts that an evaluation reads; ``secondary`` adds the adapters that are next to."""
     for part in checkpoint.parts:
         if not part.auxiliary and (secondary or not part.secondary):
             yield contents_of(part)
@@ -164,7 +164,7 @@ def loaded_parts(checkpoint: Checkpoint, *, secondary: bool = False) -> Iterator
 def pair_up(
     first: Sequence[tuple[str, str]], second: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[int | None, int | None]]:
-    """Positions of what belongs together, each part given by role and name; ``None`` where nothing does.
+    """Positions of what belongs together, each part given by role and name; ``None`` if nothing does.
 
     The same role and name come first. Where only one of a role is left on each side they belong together (an adapter
     is named after its layout), and so do a lone file and the only part that is left: a file may be anything.

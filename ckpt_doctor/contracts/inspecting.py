@@ -32,7 +32,7 @@ class HeldAgainst(NamedTuple):
         return cls(contract, contract.valued)
 
     def wants_digest(self, file: str, name: str) -> bool:
-        """Whether the contract pins the values of this tensor."""
+        """True if the contract pins the values of this tensor."""
         return name in self.valued
 
     def compared(self, checkpoint: Checkpoint) -> Checkpoint:

@@ -28,7 +28,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def read_contract(path: str | os.PathLike[str]) -> Contract:
-    """The contract in the file at ``path``. Raises ``ContractError`` where it is none that can be held against."""
+    """The contract in the file at ``path``. Raises ``ContractError`` if it is none that can be held against."""
     found = read_json(Path(path), MAX_NBYTES)
     name = os.fspath(path)
     if found.error is not None:
@@ -120,7 +120,7 @@ def _dtype(data: Mapping[str, Any], where: str) -> str:
 
 
 def _files(info: Any) -> dict[str, str]:
-    """What the part was made from; it binds to nothing, so that whatever is not understood is left out."""
+    """What the part was made from; it binds to nothing, so whatever is not understood is left out."""
     files = info.get("files") if isinstance(info, dict) else None
     return dict(_named(files)) if isinstance(files, dict) else {}
 

@@ -38,7 +38,7 @@ Job = Callable[[Readers, Stopped], None]
 
 
 def obstacle(held: Held) -> str | None:
-    """Why the values of a tensor cannot be read from its file, as a clause about it; ``None`` where they can."""
+    """Why the values of a tensor cannot be read from its file, as a clause about it; ``None`` if they can."""
     tensor = held.tensor
     if tensor.pending:
         return f"torch's {' and '.join(tensor.pending)} is set: the stored bytes are not the values"
@@ -53,7 +53,7 @@ def obstacle(held: Held) -> str | None:
 
 
 def comparable(first: Held, second: Held) -> bool:
-    """Whether elements of these two dtypes can be told to be equal."""
+    """True if elements of these two dtypes can be told to be equal."""
     if first.dtype == second.dtype:
         return True
     whole = all(BY_NAME[held.dtype].bits % 8 == 0 for held in (first, second))
@@ -79,7 +79,7 @@ class TensorPair:
 
     @property
     def done(self) -> bool:
-        """Whether every job has come to its end."""
+        """True if every job has come to its end."""
         return self._left == 0
 
     @property

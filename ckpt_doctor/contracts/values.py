@@ -92,7 +92,7 @@ def _obstacles(item: Both) -> Iterator[Problem]:
 
 
 def _in_file_order(group: Iterable[_Work]) -> list[_Work]:
-    """In the order in which the tensors lie in the first file, so that a cold disk is read from front to back."""
+    """In the order in which the tensors lie in the first file, so a cold disk is read from front to back."""
     return sorted(group, key=lambda work: work.pair.first.tensor.byte_range or (0, 0))
 
 

@@ -72,7 +72,7 @@ def _jobs(placed: Iterable[tuple[Slot, int]], records: Sequence[Record], gather:
 
 
 class _Desk:
-    """What one thread works with: both files, and a buffer for each."""
+    """The resources of one thread: both files, and a buffer for each."""
 
     def __init__(self, source: int, target: int, report: Read, stop: threading.Event) -> None:
         self.source = source
@@ -82,7 +82,7 @@ class _Desk:
         self.ours, self.theirs = bytearray(_BLOCK), bytearray(_BLOCK)
 
     def equal(self, nbytes: int) -> bool:
-        """Whether the first ``nbytes`` of both buffers are the same."""
+        """True if the first ``nbytes`` of both buffers are the same."""
         # Comparing slices copies them; comparing views of them would go element by element.
         return self.ours == self.theirs if nbytes == _BLOCK else self.ours[:nbytes] == self.theirs[:nbytes]
 

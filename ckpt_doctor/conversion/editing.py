@@ -38,7 +38,7 @@ class Edit:
 
     @property
     def bare(self) -> bool:
-        """Whether nothing but the tensors is kept."""
+        """True if nothing but the tensors is kept."""
         return bool(self.despite) and not self.plain
 
     def casts(self, file: WeightFile) -> dict[str, DType]:

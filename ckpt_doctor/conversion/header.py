@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 
 def entry_of(tensor: TensorInfo, cast: DType | None = None) -> Entry | None:
-    """How safetensors describes a tensor, cast to another dtype or not; ``None`` where it has no dtype for it."""
+    """How safetensors describes a tensor, cast to another dtype or not; ``None`` if it has no dtype for it."""
     dtype, shape = unpacked(cast or tensor.dtype, tensor.shape)
     code = dtype.safetensors
     return None if code is None else Entry(tensor, code, shape, (cast or tensor.dtype).nbytes(tensor.numel), cast)

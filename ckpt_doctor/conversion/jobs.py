@@ -126,8 +126,9 @@ class _Work:
         rest = [file for file in part.files if not self._is_ready(file)]
         if not part.files:
             raise ConversionError(f"{checkpoint.path}: the {part.name} has no weights")
-        if not rest or (ready and self.target != self.root):
-            # What a loader prefers is there; elsewhere it is all that is needed, if it is all there.
+        if ready and rest and self.target != self.root:
+            ready, rest = self._read_here(part, ready, rest)
+        if not rest:
             if self.target != self.root:
                 _refuse_incomplete(checkpoint, part, ready)
                 # Not mere copies: they are opened like what is converted, which refuses the damaged and the hostile.
@@ -152,10 +153,25 @@ class _Work:
                 listed_jobs = {path: by_path[path] for path in with_siblings(part, shards) if path in by_path}
                 self.jobs.indexes.append(IndexJob(index, self.root / index.path, target, listed_jobs))
 
+    def _read_here(
+        self, part: Part, ready: list[WeightFile], rest: list[WeightFile]
+    ) -> tuple[list[WeightFile], list[WeightFile]]:
+        """Of two sets of weights, the files that a loader reads. Only these belong in the other folder."""
+        read = {file.path for file in part.preferred}
+        self.settled |= {file.path for file in part.files}
+        converted = [file for file in rest if file.path in read]
+        if not converted:
+            return ready, []
+        copied = [file for file in ready if file.path in read]
+        self.jobs.files += [Job(self.root / file.path, self.target / file.path, True) for file in copied]
+        if not copied:
+            self.settled |= {index.path for index in part.indexes if ending_of(index) in ENDINGS[self.to]}
+        return copied, converted
+
     def _is_ready(self, file: WeightFile) -> bool:
-        """Whether a file has the wanted format and a name that says so."""
+        """True if a file has the wanted format and a name that says so."""
         named = file.path.endswith(ENDINGS[self.to])
-        # What cannot be read is judged by its name, so that one that is to be converted is refused with the reason.
+        # What cannot be read is judged by its name, so one that is to be converted is refused with the reason.
         return named and (not file.is_known or (file.is_safetensors) == (self.to == "safetensors"))
 
     def take_along(self, checkpoint: Checkpoint) -> None:
@@ -200,7 +216,7 @@ def _refuse_incomplete(checkpoint: Checkpoint, part: Part, files: Iterable[Weigh
 
 
 def _ties_embeddings(checkpoint: Checkpoint, part: Part) -> bool:
-    """Whether this is a whole transformers model whose ``config.json`` says that its embeddings are tied."""
+    """True if this is a whole transformers model whose ``config.json`` says that its embeddings are tied."""
     config = part.config.data if part.config is not None else None
     if checkpoint.kind.covers != "model" or part.role != "model" or config is None:
         return False

@@ -1,4 +1,4 @@
-"""What a conversion did, as plain values."""
+"""The result of a conversion, as plain values."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def pickled(state: Any) -> tuple[bytes, list[NewStorage]]:
     """The pickle of a state dict, and its storages; the key of each is its place in the list.
 
     A state dict holds plain values, :class:`NewTensor`, :class:`NewParameter` and :class:`TorchDType`, in dictionaries,
-    ordered dictionaries, lists and tuples. Raises ``ConversionError`` where it is nested too deep.
+    ordered dictionaries, lists and tuples. Raises ``ConversionError`` if it is nested too deep.
     """
     pickler = _Pickler()
     pickler.out += b"\x80\x02"

@@ -38,7 +38,7 @@ def state_tensors(file: WeightFile) -> WeightFile:
 
 
 def plain_object(root: Any, file: WeightFile) -> Plain:
-    """The plain form of the object ``root`` that ``file`` holds. Raises ``ConversionError`` where it has none."""
+    """The plain form of the object ``root`` that ``file`` holds. Raises ``ConversionError`` if it has none."""
     kept = state_tensors(file)
     walk = _Walk(kept)
     tree = walk.plain(root, (), 0)
@@ -152,7 +152,7 @@ class _Walk:
         return _dict_node(root)
 
     def value(self, node: OpaqueNode, path: _Path, depth: int) -> Any:
-        """What an object of a known class stands for, if that is plain."""
+        """The text that an object of a known class stands for, if that is plain."""
         name = node.type_name
         args = next((part for label, part in node.parts if label == "args" and type(part) is tuple), ())
         if name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"):

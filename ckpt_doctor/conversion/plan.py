@@ -55,7 +55,7 @@ def refuse_defects(file: WeightFile, despite: Collection[DefectKind] = ()) -> No
     """
     defects = [defect for defect in file.defects if defect.kind not in despite]
     if defects:
-        # What endangers the reader comes before what is merely broken.
+        # What endangers the reader comes before what is broken.
         worst = min(defects, key=_rank)
         code = _CODES.get(worst.kind)
         more = f" ({counted(len(defects) - 1, 'more problem')}: see `inspect`)" if len(defects) > 1 else ""
@@ -118,7 +118,7 @@ def refuse_big_endian(file: WeightFile) -> None:
 def read_root(source: Source, file: WeightFile, *, even_plain: bool = False) -> Any:
     """The object in a torch file, as nodes; :data:`PLAIN` for one dictionary of tensors, unless ``even_plain``.
 
-    Raises ``ConversionError`` where there is none to be had.
+    Raises ``ConversionError`` if there is none to be had.
     """
     from ckpt_doctor.formats.pickle_values import PickleError
     from ckpt_doctor.formats.torch_tree import read_tree

@@ -45,7 +45,7 @@ def convert(
 ) -> Conversion:
     """Convert one weight file, or every adapter and model weight file of a checkpoint with its index.
 
-    ``to`` is ``safetensors`` or ``bin``. Without ``target`` the new files lie beside the old ones, which stay; with it
+    ``to`` is ``safetensors`` or ``bin``. Without ``target`` the new files are next to the old ones, which stay; with it
     a file gets that name, and a checkpoint becomes a whole one in that folder. ``shared`` says what becomes of
     tensors that share bytes: ``clone``, ``drop`` or ``error``; ``None`` means ``clone``, and ``drop`` for the tied
     embeddings of a whole transformers model. ``check`` compares every tensor with its source, and the source with its
@@ -183,7 +183,7 @@ def _permissions(status: os.stat_result) -> int:
 
 
 def _is_done(item: Opened) -> bool:
-    """Whether the file has the wanted format and the wanted name already."""
+    """True if the file has the wanted format and the wanted name already."""
     return item.plan is None and os.path.abspath(item.job.source) == os.path.abspath(item.job.target)
 
 

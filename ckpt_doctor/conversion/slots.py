@@ -45,7 +45,7 @@ def slot_of(tensor: TensorInfo, cast: DType | None = None) -> Slot:
 
     ``cast`` is the dtype that its values are cast to, if any.
 
-    Raises ``ConversionError`` where those bytes are not the values.
+    Raises ``ConversionError`` if those bytes are not the values.
     """
     nbytes = tensor.nbytes
     if nbytes == 0:

@@ -97,7 +97,7 @@ class Staging:
     def create(self, target: Path, *, mode: int) -> Staged:
         """An empty temporary for ``target``, with the permissions ``mode`` as far as the umask allows them.
 
-        Raises ``ConversionError`` where the target must not be written, and ``OSError``.
+        Raises ``ConversionError`` if the target must not be written, and ``OSError``.
         """
         check_target(target, overwrite=self._overwrite)
         folder = target.parent / OWN_FOLDER
@@ -225,7 +225,7 @@ def _temporaries(folder: Path) -> Iterator[Path]:
 
 
 def _open_new(folder: Path, target: Path, mode: int) -> Staged | None:
-    """A new locked file in ``folder``, or ``None`` where somebody removed it or the folder before it was locked."""
+    """A new locked file in ``folder``, or ``None`` if somebody removed it or the folder before it was locked."""
     temporary = folder / f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}"
     try:
         descriptor = open_new(temporary, mode)

@@ -49,7 +49,7 @@ class Flattened:
 def flatten(root: Any, tensor_names: Collection[str], *, drop: bool) -> Flattened:
     """Take apart the object that a torch file holds; ``tensor_names`` are those that the file lists.
 
-    Raises ``ConversionError`` where a name would stand for two things, where a tensor lies inside an object that was
+    Raises ``ConversionError`` if a name would stand for two things, where a tensor lies inside an object that was
     not built, and for values that JSON cannot hold unless ``drop`` is set.
     """
     walk = _Walk(tensor_names)
@@ -154,7 +154,7 @@ class _Walk:
 
 
 def _is_flat(encoded: Any) -> bool:
-    """Whether this is a plain dictionary of tensors under their own names, of which nothing needs to be recorded."""
+    """True if this is a plain dictionary of tensors under their own names, of which nothing needs to be recorded."""
     return type(encoded) is dict and all(entry == {"$tensor": key} for key, entry in encoded.items())
 
 
@@ -167,7 +167,7 @@ def _type_name(node: Any) -> str:
 
 
 def rebuild(metadata: Mapping[str, str], tensors: Mapping[str, Any]) -> Any:
-    """The object that :func:`flatten` took apart, with the values of ``tensors`` in the place of its tensors.
+    """The object that :func:`flatten` took apart, with the values of ``tensors`` instead of its tensors.
 
     Without a record it is a plain dictionary of all tensors. Raises ``ConversionError`` for a record that makes no
     sense: a file may say anything.

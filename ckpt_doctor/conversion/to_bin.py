@@ -110,7 +110,7 @@ def write_bin(plan: BinPlan, source: int, target: int, gather: Gather, written: 
 
 
 class _Desk:
-    """What one thread works with: both files, and a buffer."""
+    """The resources of one thread: both files, and a buffer."""
 
     def __init__(self, source: int, target: int, report: Written, stop: threading.Event) -> None:
         self.source = source
@@ -204,7 +204,7 @@ def _blocks(desk: _Desk, slot: Slot, gather: Gather) -> Iterator[memoryview]:
 def written_storages(plan: BinPlan, target: FileSource) -> list[tuple[Slot, int]]:
     """Where the bytes of each storage lie in the file that was written to ``target``, as our own reader finds them.
 
-    Raises ``ConversionError`` where it does not find the tensors that were to be written.
+    Raises ``ConversionError`` if it does not find the tensors that were to be written.
     """
     written = recognise(target, "the new file")
     if written.defects or written.format != "torch-zip" or target.size != plan.nbytes:
@@ -232,7 +232,7 @@ def written_storages(plan: BinPlan, target: FileSource) -> list[tuple[Slot, int]
 
 
 def _alike(expected: NewTensor, key: str | None, found: TensorInfo) -> bool:
-    """Whether the reader found what was to be written."""
+    """True if the reader found what was to be written."""
     return (found.dtype.name, found.shape, found.stride, found.storage_offset, found.storage.key) == (
         *(expected.dtype.name, expected.shape, expected.stride, expected.offset, key),
     ) and found.storage.nbytes == expected.storage.slot.nbytes

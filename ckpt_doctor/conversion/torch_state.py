@@ -25,7 +25,7 @@ def build(root: Any, tensors: Mapping[str, NewTensor]) -> Any:
 
 
 def nested(infos: Iterable[TensorInfo], tensors: Mapping[str, NewTensor]) -> dict[str, Any]:
-    """Nothing but the tensors, in dictionaries as their paths say. Raises ``ConversionError`` where paths collide."""
+    """Nothing but the tensors, in dictionaries as their paths say. Raises ``ConversionError`` if paths collide."""
     root: dict[str, Any] = {}
     for info in infos:
         *outer, last = info.path or (info.name,)

@@ -17,12 +17,12 @@ from .save import Save
 
 
 def is_whole(found: Found) -> bool:
-    """Whether this is a whole model, on which an adapter can be trained."""
+    """True if this is a whole model, on which an adapter can be trained."""
     return found.kind.covers == "model"
 
 
 def is_adapter(found: Found) -> bool:
-    """Whether this was trained on another model, which it needs."""
+    """True if this was trained on another model, which it needs."""
     return found.kind.covers == "adapter"
 
 
@@ -51,7 +51,7 @@ def _named(found: Iterable[Found]) -> Iterator[tuple[str, Path]]:
 
 
 def _means(name: str, adapter: Path, tree: str | os.PathLike[str], save: Save) -> bool:
-    """Whether ``name``, which stands in the config of ``adapter``, means this save."""
+    """True if ``name``, which stands in the config of ``adapter``, means this save."""
     return any(is_whole(found) and _is_at(name, adapter, tree, found.root) for found in save.found)
 
 

@@ -29,7 +29,7 @@ def placed(command: Sequence[str], checkpoint: str) -> list[str]:
 
 
 def launch(command: Sequence[str], checkpoint: str, environment: Mapping[str, str]) -> int:
-    """Become the command: the same process, so that signals, terminal and exit code are its own.
+    """Become the command: the same process, so signals, terminal and exit code are its own.
 
     Returns on Windows only, where no process can become another: there, the exit code. Raises ``CommandError`` where
     the command cannot be started.

@@ -31,7 +31,7 @@ Counter = tuple[tuple[str, ...], tuple[int, ...]]
 
 @cache
 def counter_of(name: str) -> Counter | None:
-    """The counters that a name consists of; ``None`` where it holds anything else.
+    """The counters that a name consists of; ``None`` if it holds anything else.
 
     >>> counter_of("checkpoint-500"), counter_of("epoch=3-step=1200"), counter_of("run-2")
     ((('checkpoint',), (500,)), (('epoch', 'step'), (3, 1200)), None)

@@ -5,7 +5,7 @@
    times in one path, the last one counts.
 3. Of what is left, the one whose weights were written last.
 
-Where that leaves two, nobody can tell, and nobody guesses. A model that adapters in the tree name as their base is not
+If that leaves two, the gate does not guess. A model that adapters in the tree name as their base is not
 among them, however new its files are: it was copied there.
 """
 
@@ -21,7 +21,7 @@ from .save import Save
 
 
 def newest(saves: Sequence[Save]) -> Save:
-    """The newest of these saves. Raises ``GateError`` where it cannot be told."""
+    """The newest of these saves. Raises ``GateError`` if it cannot be told."""
     left = _latest_times(_numbered(saves))
     last = max(save.written for save in left)
     left = [save for save in left if save.written == last]

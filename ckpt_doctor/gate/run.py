@@ -53,13 +53,13 @@ def decide(
     counter: Progress | None = None,
     jobs: int = 1,
 ) -> Verdict:
-    """Whether the checkpoints at ``path`` are healthy and, with ``load``, whether all of it arrives.
+    """True if the checkpoints at ``path`` are healthy and, with ``load``, whether all of it arrives.
 
     With ``latest``, ``path`` is a tree and the newest save in it is judged; with ``fallback`` too, the newest one that
     an inspection finds healthy. ``load`` is tried once and only on what is healthy. The other arguments are those of
     ``inspection.judge``.
 
-    Raises ``NoCheckpointError`` where there is none, or the newest save holds none, ``GateError`` where nobody can tell
+    Raises ``NoCheckpointError`` if there is none, or the newest save holds none, ``GateError`` where nobody can tell
     which is the newest, and what ``inspect`` raises.
     """
     passed_over: list[PassedOver] = []
@@ -107,7 +107,7 @@ def _nothing_judged(verdict: Verdict) -> Verdict:
 def latest(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> Choice:
     """The newest save in ``tree``, whatever its health.
 
-    Raises ``NoCheckpointError`` where there is none, or the newest save holds none, and ``GateError`` where nobody can
+    Raises ``NoCheckpointError`` if there is none, or the newest save holds none, and ``GateError`` where nobody can
     tell which is the newest.
     """
     from .order import newest

@@ -8,7 +8,7 @@ from ckpt_doctor.layouts import Found
 
 
 class Save(NamedTuple):
-    """What one save left.
+    """The files of one save.
 
     ``path`` is the checkpoint as it is shown: of a weaver and a trigger that were saved together, the weaver, and of
     several others in one numbered folder, that folder. ``found`` are its checkpoints, and none for a folder that has

@@ -23,7 +23,7 @@ _DEFAULT = Policy()
 def saves(tree: str | os.PathLike[str], policy: Policy = _DEFAULT) -> list[Save]:
     """Every save in ``tree``, in the order of their paths; of ``policy`` only the layouts count.
 
-    Raises ``NoCheckpointError`` where no checkpoint is there at all, and what ``find`` raises.
+    Raises ``NoCheckpointError`` if no checkpoint is there at all, and what ``find`` raises.
     """
     everything, unread = survey(tree, policy.layout, layouts=policy.layouts, force=False)
     if not everything:
@@ -110,7 +110,7 @@ def _folders(found: Found) -> Iterator[Folder]:
 def _without_checkpoint(tree: str | os.PathLike[str], found: list[Found]) -> Iterator[Save]:
     """Folders that are named like those beside them that hold a checkpoint, and hold none.
 
-    A run that has just begun, or whose save was interrupted, must not be passed over for an older one without a word.
+    A run that has just begun, or whose save was interrupted, must not be passed over for an older one silently.
     What is named otherwise (``logs``, ``evaluation``) is no save; nor is anything below a folder without checkpoints.
     """
     here = Path(os.path.abspath(tree))

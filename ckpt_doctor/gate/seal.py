@@ -1,4 +1,4 @@
-"""Whether the files that were judged are still the same when the command is about to read them."""
+"""True if the files that were judged are still the same when the command is about to read them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ckpt_doctor.layouts.disk import DISK
 from ckpt_doctor.runtime.file_states import file_state, judged_files
 
 # In the name of whatever a loader opens, and of what a saver calls it until it is whole. Anything else may come and go:
-# the log of the evaluation often lies beside its checkpoint.
+# the log of the evaluation often is next to its checkpoint.
 _TELLING = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json")
 
 

@@ -1,4 +1,4 @@
-"""What the gate says of a checkpoint."""
+"""The gate's verdict on a checkpoint."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Choice(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether a command may read this checkpoint.
+    """True if a command may read this checkpoint.
 
     ``path`` is the checkpoint as it is shown and ``checkpoint`` the same as an absolute path. ``reason`` says why it
     does not pass, and ``error`` is set where that is because it could not be judged. ``passed_over`` are newer saves,
@@ -62,7 +62,7 @@ class Verdict(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether nothing stands against it."""
+        """True if nothing stands against it."""
         return self.reason is None
 
     @property

@@ -22,7 +22,7 @@ class Standard(Protocol):
     """What checkpoints are held against besides the rules: see ``contracts``. It can be pickled."""
 
     def wants_digest(self, file: str, name: str) -> bool:
-        """Whether it needs the SHA-256 of this tensor."""
+        """True if it needs the SHA-256 of this tensor."""
 
     def compared(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with what the comparison showed."""

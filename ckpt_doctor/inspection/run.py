@@ -126,7 +126,7 @@ def the_one(checkpoints: list[Checkpoint], path: str | os.PathLike[str]) -> Chec
 
 
 def _way_to(checkpoint: Checkpoint, others: list[Checkpoint]) -> str:
-    """What to name so that this checkpoint alone is meant: of two in one folder, the folder of its adapter."""
+    """The path that selects this checkpoint alone: of two in one folder, the folder of its adapter."""
     if sum(item.path == checkpoint.path for item in others) == 1:
         return checkpoint.path
     folders = [part.directory.partition("/")[0] for part in checkpoint.parts if part.role == "adapter"]

@@ -105,7 +105,7 @@ class Workers:
             return None
 
     def _started(self) -> subprocess.Popen[bytes] | None:
-        """A process that said it is ready, or ``None`` where none can be had."""
+        """A process that said it is ready, or ``None`` if none can be had."""
         with self._lock:
             if self._stopped:
                 return None
@@ -121,7 +121,7 @@ class Workers:
         return None
 
     def _asked(self, process: subprocess.Popen[bytes], index: int) -> Outcome | None:
-        """What the process says of one checkpoint, or how it died; ``None`` where it cannot say."""
+        """What the process says of one checkpoint, or how it died; ``None`` if it cannot say."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:

@@ -1,4 +1,4 @@
-"""The warning that integrations give, so that it can be filtered by its class."""
+"""The warning that integrations give, so it can be filtered by its class."""
 
 from __future__ import annotations
 

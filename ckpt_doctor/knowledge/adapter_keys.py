@@ -87,7 +87,7 @@ def _with_adapter_name(wanted: list[str], rest: list[str]) -> tuple[list[str], s
 
 
 def _agrees(wanted: list[str], rest: list[str]) -> bool:
-    """Whether a name is the wanted one; ``*`` stands for a number."""
+    """True if a name is the wanted one; ``*`` matches a number."""
     return len(wanted) == len(rest) and all(
         part == word or (part == "*" and word.isdecimal()) for part, word in zip(wanted, rest, strict=True)
     )

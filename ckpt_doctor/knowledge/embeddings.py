@@ -81,7 +81,7 @@ def vocabulary_size(config: Mapping[str, Any] | None) -> int | None:
 
 
 def rows_needed(part: Part, size: int) -> int | None:
-    """How many rows the adapter in ``part`` needs where its base has ``size``; ``None`` where those will do.
+    """How many rows the adapter in ``part`` needs where its base has ``size``; ``None`` if those will do.
 
     That is the number of rows of the embeddings that it holds, where they agree on one; where it holds none, one more
     than the highest of the tokens that it trains.
@@ -95,7 +95,7 @@ def rows_needed(part: Part, size: int) -> int | None:
 
 
 def makes_up(tokens: int, wanted: int, size: int, found: Mapping[str, int]) -> bool:
-    """Whether ``AutoPeftModel`` resizes a base of ``size`` rows to what is needed, by a tokenizer of ``tokens``.
+    """True if ``AutoPeftModel`` resizes a base of ``size`` rows to what is needed, by a tokenizer of ``tokens``.
 
     An embedding that was ``found`` in the adapter needs exactly as many.
     """

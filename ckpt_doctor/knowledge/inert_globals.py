@@ -141,4 +141,4 @@ PLAIN_FORMS = frozenset().union(
     ("argparse.Namespace", "types.SimpleNamespace", "torch.device", "torch.torch_version.TorchVersion"),
     (name.replace(" ", ".") for name in ENUMS),
 )
-"""The types, with dots, of objects that stand for a plain value: a number, a text, a list or a dictionary."""
+"""The types, with dots, of objects that represent a plain value: a number, a text, a list or a dictionary."""

@@ -16,10 +16,10 @@ class PeftType(NamedTuple):
 
     ``value`` is what ``adapter_config.json`` says. ``prefix`` marks the names of its parameters. ``config_keys`` are
     the settings that any release from 0.1.0 on wrote. ``module_suffixes`` are the names under which the parameters of a
-    module are saved, behind the module's own; ``*`` stands for a number. ``shared_suffixes`` are the names of what
+    module are saved, behind the module's own; ``*`` matches a number. ``shared_suffixes`` are the names of what
     belongs to no module; further components may follow. ``groups`` are parameters of a module that come all or not at
     all. ``zero_init`` are those that are zero in an untrained adapter of default settings; all of them zero means that
-    the adapter has no effect. It is empty where that is not so.
+    the adapter has no effect. It is empty if that is not so.
     """
 
     value: str

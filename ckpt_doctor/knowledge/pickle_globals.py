@@ -156,7 +156,7 @@ TORCH_ALLOWED = frozenset(
         "torch.storage UntypedStorage",
     }
 )
-"""What ``torch.load(weights_only=True)`` resolves."""
+"""The names that ``torch.load(weights_only=True)`` resolves."""
 
 TORCH_IMPORTED = frozenset(
     {

@@ -35,7 +35,7 @@ _TORCH = (".pt", ".pth", ".ckpt")
 
 
 def is_opened_by_name(path: str, *, weights: bool) -> bool:
-    """Whether a loader opens a file of this name as torch's or safetensors' without looking into it.
+    """True if a loader opens a file of this name as torch's or safetensors' without looking into it.
 
     ``weights`` says that weights of another kind are in it: some of these have the endings of torch too.
 

@@ -1,4 +1,4 @@
-"""What a repair changes, file by file, with the sizes before and after."""
+"""The changes of a repair, file by file, with the sizes before and after."""
 
 from __future__ import annotations
 

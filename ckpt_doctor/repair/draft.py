@@ -58,7 +58,7 @@ Entry = Moved | Document | Rewritten
 
 @dataclass
 class Draft(Disk):
-    """The file system with some entries put in the place of what is there; ``None`` stands for a file that goes.
+    """The file system with some entries replaced; ``None`` means that the file is removed.
 
     Keys are absolute paths. ``known`` holds weight files that were read, and scanned, before; ``renamed`` tells where a
     file that goes has its successor.
@@ -89,7 +89,7 @@ class Draft(Disk):
             self.entries[path] = None
 
     def exists(self, path: Path) -> bool:
-        """Whether anything is at ``path``."""
+        """True if anything is at ``path``."""
         return self.has_file(path) or self.has_folder(path)
 
     # What the layouts ask.

@@ -1,4 +1,4 @@
-"""The record of a repair: written before the first file changes, so that it can be taken back at any time.
+"""The record of a repair: written before the first file changes, so it can be taken back at any time.
 
 ``.ckpt-doctor/backup-<time>-<id>/journal.json`` beside the checkpoint, with ``old/`` (what stood in the way) and
 ``new/`` (what is to come). ``state`` is ``committing`` until everything has its name, then ``done``; ``undoing`` once
@@ -34,7 +34,7 @@ class Identity:
 
     @classmethod
     def of(cls, path: Path) -> Identity | None:
-        """The identity of what is at ``path``, links not followed; ``None`` where nothing is. Raises ``OSError``."""
+        """The identity of what is at ``path``, links not followed; ``None`` if nothing is. Raises ``OSError``."""
         try:
             status = path.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -75,7 +75,7 @@ class Journal:
 
 
 def read_journal(folder: Path) -> Journal | None:
-    """The journal in ``folder``; ``None`` where there is none.
+    """The journal in ``folder``; ``None`` if there is none.
 
     A checkpoint from elsewhere can bring a folder of this kind along, so nothing in it is trusted: every path must stay
     below the folder of the repair. Raises ``RepairError`` and ``OSError``.

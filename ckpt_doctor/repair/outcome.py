@@ -1,4 +1,4 @@
-"""What a repair did, or would do, as plain values."""
+"""The result of a repair, real or planned, as plain values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Rejected:
 class Change:
     """One file: ``action`` is ``written``, ``rewritten``, ``renamed``, ``copied`` or ``removed``.
 
-    ``path`` is relative to the checkpoint. ``before`` and ``after`` are sizes in bytes, ``None`` where there is no such
+    ``path`` is relative to the checkpoint. ``before`` and ``after`` are sizes in bytes, ``None`` if there is no such
     file; ``exact`` is unset where ``after`` is an estimate. ``source`` is the old name of what was renamed or copied.
     """
 
@@ -76,7 +76,7 @@ class Repairs:
 
     @property
     def changes_anything(self) -> bool:
-        """Whether there was, or is, anything to do."""
+        """True if there was, or is, anything to do."""
         return any(repair.steps for repair in self.repairs)
 
     @property

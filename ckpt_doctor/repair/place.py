@@ -1,4 +1,4 @@
-"""Where a repair looks for a checkpoint, before and after it changes files."""
+"""The place where a repair looks for a checkpoint, before and after it changes files."""
 
 from __future__ import annotations
 

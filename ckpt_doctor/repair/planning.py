@@ -58,7 +58,7 @@ class _Debt:
 def plan(place: Place, policy: Policy, known: Iterable[Checkpoint], *, unsafe: bool) -> Plan:
     """Plan the repair of what lies at ``place``; ``known`` are its checkpoints as they were read, and scanned.
 
-    Nothing is written. Raises ``RepairError`` where a file cannot be read any more, and ``OSError``.
+    Nothing is written. Raises ``RepairError`` if a file cannot be read any more, and ``OSError``.
     """
     known = list(known)
     draft = Draft(known=known_files(known))
@@ -109,7 +109,7 @@ class _Planner:
         self._take_step(finding, trial, diagnoses)
 
     def _objection(self, finding: Finding, diagnoses: list[Diagnosis]) -> str | None:
-        """Why the step is not taken, after which inspection says ``diagnoses``; ``None`` where it is.
+        """Why the step is not taken, after which inspection says ``diagnoses``; ``None`` if it is.
 
         Where it brings errors to light that have fixes of their own, it is taken as a debt.
         """

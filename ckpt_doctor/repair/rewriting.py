@@ -44,7 +44,7 @@ def rewritten(
     metadata: Mapping[str, str],
     shared: SharedBytes,
 ) -> Rewritten:
-    """Describe the file that ``original`` becomes. Raises ``ConversionError`` where it cannot, and ``OSError``."""
+    """Describe the file that ``original`` becomes. Raises ``ConversionError`` if it cannot, and ``OSError``."""
     refuse_defects(original, edit.despite)
     if (edit.names or edit.without) and STRUCTURE in (original.metadata or {}):
         raise ConversionError(f"its metadata entry {STRUCTURE} records the old names: convert it to bin first")

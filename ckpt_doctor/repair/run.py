@@ -131,7 +131,7 @@ class _Work:
         return [diagnose(checkpoint, self.policy) for checkpoint in self.place.read(draft)]
 
     def _do(self, *, dry_run: bool, backup: bool) -> _Outcome:
-        # The state of the files is taken before they are read, so that no change in between goes unnoticed.
+        # The state of the files is taken before they are read, so no change in between goes unnoticed.
         first = self._read()
         seen = {name: Identity.of(Path(name)) for checkpoint in first for name in _paths(checkpoint)}
         known = self._read()

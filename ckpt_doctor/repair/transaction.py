@@ -1,6 +1,6 @@
 """All files of a repair change, or none: written aside, recorded in a journal, then moved to their names.
 
-What is replaced goes into the backup under a second name first (a hard link), so that at no moment a file is missing.
+What is replaced goes into the backup under a second name first (a hard link), so at no moment a file is missing.
 Whatever goes wrong afterwards, the journal says how to take it back: at once, or when the next repair begins.
 """
 
@@ -30,7 +30,7 @@ _ATTEMPTS = 10
 def locked(base: Path) -> Iterator[Path]:
     """``.ckpt-doctor/`` in ``base``, made if it is not there, for nobody else as long as this lasts.
 
-    Raises ``RepairError`` where another repair is at work, and ``OSError``.
+    Raises ``RepairError`` if another repair is at work, and ``OSError``.
     """
     own = base / OWN_FOLDER
     there = os.path.lexists(own)
@@ -83,7 +83,7 @@ def recover(own: Path) -> tuple[str, ...]:
 
 
 def leftovers(base: Path) -> tuple[bool, bool]:
-    """Whether a repair in ``base`` left anything behind, and whether it was changing files when it was interrupted."""
+    """True if a repair in ``base`` left anything behind, and whether it was changing files when it was interrupted."""
     own = base / OWN_FOLDER
     folders = [folder for folder in own.glob(f"{PREFIX}*") if is_real_folder(folder)] if is_real_folder(own) else []
     journals = [read_journal(folder) for folder in folders]
@@ -130,7 +130,7 @@ class Transaction:
     def commit(self, seen: dict[str, Identity | None], *, backup: bool) -> Path | None:
         """Give every file its place, in the order in which they were named; the folder of the backup, if any.
 
-        ``seen`` is what each file was when the plan was made. Raises ``RepairError`` where it is something else by now,
+        ``seen`` is what each file was when the plan was made. Raises ``RepairError`` if it is something else by now,
         and ``OSError``; then everything is as it was.
         """
         replacements = []
@@ -193,7 +193,7 @@ def _replace(base: Path, folder: Path, number: int, replacement: Replacement) ->
 def roll_back(base: Path, folder: Path, journal: Journal) -> None:
     """Put back everything that the journal in ``folder`` tells of, as far as it got. May be repeated.
 
-    Raises ``RepairError`` where a file is neither what it was nor what the repair made of it: then it stays, and so
+    Raises ``RepairError`` if a file is neither what it was nor what the repair made of it: then it stays, and so
     does the backup. Raises ``OSError``.
     """
     _refuse_links(base, folder, journal)
@@ -224,7 +224,7 @@ def roll_back(base: Path, folder: Path, journal: Journal) -> None:
 
 
 def take_back(base: Path, folder: Path, journal: Journal) -> None:
-    """Undo a repair that was done. Raises ``RepairError`` where a file has changed since, and ``OSError``."""
+    """Undo a repair that was done. Raises ``RepairError`` if a file has changed since, and ``OSError``."""
     for number, replacement in enumerate(journal.replacements):
         if Identity.of(base / replacement.path) != replacement.after:
             raise RepairError(

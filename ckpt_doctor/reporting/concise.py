@@ -12,7 +12,7 @@ from .sections import all_findings, sections
 
 
 def lines(judged: Judged, look: Presentation) -> Iterator[str]:
-    """``checkpoint:file: CODE severity name message`` for each finding, each on a line of its own."""
+    """``checkpoint:file: CODE severity name message`` for each finding, each on its own line."""
     parts = sections(judged)
     if look.statistics:
         from .statistics import table

@@ -1,7 +1,7 @@
 """JUnit's XML, as Jenkins and GitLab read it: a suite for each checkpoint, a case for each finding.
 
 What fails is what makes the exit code 1. XML 1.0 can hold neither control characters nor halves of surrogate pairs, not
-even escaped; ``printable`` has written them out by then. The document is ASCII, so that no encoding can spoil it.
+even escaped; ``printable`` has written them out by then. The document is ASCII, so no encoding can spoil it.
 """
 
 from __future__ import annotations

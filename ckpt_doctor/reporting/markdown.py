@@ -22,7 +22,7 @@ _NAMES = 5
 def lines(judged: Judged, look: Presentation) -> Iterator[str]:
     """The verdict, a table of the checkpoints, and what was found in each.
 
-    ``quiet`` leaves out the checkpoints with nothing to report; ``statistics`` shows counts in the place of findings.
+    ``quiet`` leaves out the checkpoints with nothing to report; ``statistics`` shows counts instead of findings.
     """
     parts = sections(judged)
     yield from _title(parts, look)

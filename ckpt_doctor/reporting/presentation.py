@@ -21,7 +21,7 @@ def _undocumented(code: str) -> RuleInfo | None:
 class Presentation(NamedTuple):
     """Settings of one report. ``width`` counts columns; ``ascii_only`` is for streams that cannot encode more.
 
-    ``quiet`` leaves out what is healthy, ``statistics`` shows counts by rule in the place of the findings; in documents
+    ``quiet`` leaves out what is healthy, ``statistics`` shows counts by rule instead of the findings; in documents
     for programs nothing is left out, and the counts stand beside the findings. ``fail_on`` says which findings make a
     report a failure. ``rule`` looks up the rule of a code, for the formats that explain what they report;
     ``None`` if there is none.
@@ -37,7 +37,7 @@ class Presentation(NamedTuple):
 
     @property
     def separator(self) -> str:
-        """What stands between the pieces of a header or a summary."""
+        """The part between the pieces of a header or a summary."""
         return " - " if self.ascii_only else " · "
 
     def paint(self, text: str, *styles: str) -> str:

@@ -41,7 +41,7 @@ def joined(pieces: Iterable[str], separator: str, width: int) -> list[str]:
 
 
 def command_lines(lead: str, command: str, width: int) -> list[str]:
-    r"""``lead`` and a shell command, continued with ``\`` where it is too long, so that it can still be pasted.
+    r"""``lead`` and a shell command, continued with ``\`` where it is too long, so it can still be pasted.
 
     A command with quotes stays on one line: a break could fall inside of them.
     """

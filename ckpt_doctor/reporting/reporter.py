@@ -1,4 +1,4 @@
-"""What a reporter is: it gets what was judged, and yields a report in one format."""
+"""A reporter: it gets what was judged, and yields a report in one format."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def counts(findings: Iterable[Finding]) -> list[RuleCount]:
 
 
 def documents(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """The counts as they stand in documents."""
+    """The counts as documents show them."""
     return [
         {
             "code": row.code,

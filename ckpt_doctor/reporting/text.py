@@ -73,7 +73,7 @@ def _checkpoints(report: Report, look: Presentation) -> Iterator[str]:
 
 
 def _unread(report: Report, look: Presentation) -> Iterator[str]:
-    """What belongs to no checkpoint and was not read; what lies beside one is a finding of that."""
+    """What belongs to no checkpoint and was not read; what is next to one is a finding of that."""
     items = report.unread
     if not items or look.quiet:
         return

@@ -1,7 +1,7 @@
 """What the bit patterns of each dtype mean: which are NaN or infinite, which are zero.
 
 No float arithmetic: elements are read as integers of the same width. For the IEEE-like formats an element is not
-finite exactly when its bits without the sign are at least those of infinity, so that one maximum over signed and one
+finite exactly when its bits without the sign are at least those of infinity, so one maximum over signed and one
 over unsigned integers decides for a whole block (both are vectorised and write nothing).
 
 Formats: IEEE 754 and bfloat16; the fp8 formats of the Open Compute Project (e4m3fn has one NaN for each sign and no
@@ -60,7 +60,7 @@ class ElementKind(NamedTuple):
         return words.astype(self.dtype) if big_endian else words
 
     def any_nonfinite(self, words: Words) -> bool:
-        """Whether an element is NaN or infinite; a quick test for a whole block."""
+        """True if an element is NaN or infinite; a quick test for a whole block."""
         if words.size == 0:
             return False
         if self.nan is not None:
@@ -81,7 +81,7 @@ class ElementKind(NamedTuple):
         return np.asarray(without_sign >= self.infinity)
 
     def all_zero(self, words: Words) -> bool:
-        """Whether every element is zero; a zero with a sign counts."""
+        """True if every element is zero; a zero with a sign counts."""
         if self.magnitude == 0:
             return False
         if self.magnitude is None:

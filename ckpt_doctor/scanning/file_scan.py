@@ -79,7 +79,7 @@ class FileScan:
         for record in self.file.records:
             if record.crc32 is not None and record.nbytes and self._afford(record.nbytes):
                 self._checksums.append(ChecksumRun(record))
-        # In file order, so that a cold disk is read from front to back, and views last: they read some of it again.
+        # In file order, so a cold disk is read from front to back, and views last: they read some of it again.
         self.jobs += [_sweep_job(group) for group in stretches([*consumers, *self._checksums])]
         self.jobs += [self._view_job(view) for view in views]
 

@@ -1,4 +1,4 @@
-"""The numbers that elements of each dtype stand for, widened so that none of them is rounded.
+"""The numbers that elements of each dtype stand for, widened so none of them is rounded.
 
 Formats: as in ``elements.py``. What numpy has no dtype for is looked up in a table of all its bit patterns, or, for
 bfloat16, is the upper half of a float32. Sub-byte floats lie two in a byte, the first one in the lower half.
@@ -32,7 +32,7 @@ _LONG_INTEGERS = {"int64", "uint64"}
 
 
 def is_number(dtype: str) -> bool:
-    """Whether the elements of the dtype of this name are numbers by themselves, which those of quantised types are not.
+    """True if the elements of the dtype of this name are numbers by themselves, which those of quantised types are not.
 
     >>> is_number("bfloat16"), is_number("qint8")
     (True, False)
@@ -73,7 +73,7 @@ def distances(first: Words, first_dtype: str, second: Words, second_dtype: str) 
     """For each element how far both numbers lie apart; NaN or infinite where one of them is that."""
     if first_dtype == second_dtype and first_dtype in _LONG_INTEGERS:
         ours, theirs = first.view(_NUMPY[first_dtype]), second.view(_NUMPY[first_dtype])
-        # Unsigned numbers wrap around, so that the difference is right where int64 has no room for it.
+        # Unsigned numbers wrap around, so the difference is right where int64 has no room for it.
         apart = np.maximum(ours, theirs).view("<u8") - np.minimum(ours, theirs).view("<u8")
         return np.asarray(apart, dtype=np.float64)
     with np.errstate(all="ignore"):  # infinity minus infinity, and differences that are too large

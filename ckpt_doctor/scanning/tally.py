@@ -1,4 +1,4 @@
-"""What is known so far about one tensor whose bytes come in block after block."""
+"""The facts known so far about one tensor whose bytes come in block after block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A load judged in a process of its own, so that nothing that the user's code does can take the verdict with it.
+"""A load judged in a separate process, so nothing that the user's code does can take the verdict with it.
 
 ``os._exit``, a crash in C, a loader that writes to file descriptor 1 or leaves threads behind: the command line and the
 gate must survive all of it, and say so.
@@ -43,7 +43,7 @@ _MOST_OUTPUT = 1 << 20
 def verify_apart(
     path: str, model: str | None, *, progress: Progress | None = None, stage: Stage = untold, **options: Any
 ) -> Coverage:
-    """What ``verify`` returns and raises, for specifications in words, from a process of its own.
+    """What ``verify`` returns and raises, for specifications in words, from a separate process.
 
     ``stage`` is told ``preparing`` at once, and then what it is told there. A loader that ends the
     process is CKD002, whatever exit code it chose. Ctrl-C ends that process too.
@@ -86,7 +86,7 @@ def _ask(
     progress: Progress | None,
     told: Stage,
 ) -> tuple[str, str, Any]:
-    """What the process did last, and to what, and its answer; ``None`` where it ended without one."""
+    """What the process did last, and to what, and its answer; ``None`` if it ended without one."""
     stage = _FIRST
     assert process.stdin is not None
     try:
@@ -162,7 +162,7 @@ def main() -> None:
 
 
 def _leave_with_parent() -> None:
-    """End this process when the one that asked is gone: nobody would stop a loader that hangs."""
+    """End this process when the one that asked is gone: nothing else would stop a loader that hangs."""
     # Not through the buffer of sys.stdin, whose lock the interpreter wants when it ends.
     while os.read(0, 1):
         pass

@@ -21,7 +21,7 @@ def ask(
 ) -> Question:
     """The question about ``checkpoint``; ``details`` are the remaining fields of :class:`Question`.
 
-    Raises ``VerificationError`` where a specification leads nowhere, or nothing would load the checkpoint.
+    Raises ``VerificationError`` if a specification leads nowhere, or nothing would load the checkpoint.
     """
     spec = _model(model)
     known = loader if isinstance(loader, str) and _owner(loader) else None
@@ -53,7 +53,7 @@ def _loader(loader: str | Callable[..., Any] | None) -> UserCode | None:
 
 
 def _owner(loader: str) -> str:
-    """The title of the kind of checkpoint that has a loader of this name; empty where none has."""
+    """The title of the kind of checkpoint that has a loader of this name; empty if none has."""
     return next((load.title for load in LOADS.values() if loader in load.loaders), "")
 
 

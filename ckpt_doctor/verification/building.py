@@ -12,14 +12,14 @@ from .question import Question
 
 
 class Built(NamedTuple):
-    """The model, or ``None`` where the loader makes its own; ``lines`` is what building it said."""
+    """The model, or ``None`` if the loader makes its own; ``lines`` is what building it said."""
 
     model: Any
     lines: tuple[str, ...] = ()
 
 
 def build(question: Question, plan: Plan) -> Built:
-    """The model that the loader is given. Raises ``VerificationError`` where there is none, or it does not suit."""
+    """The model that the loader is given. Raises ``VerificationError`` if there is none, or it does not suit."""
     if question.factory is not None or (question.loader is None and plan.loads_alone):
         return Built(None)
 

@@ -22,7 +22,7 @@ from .result import Tensors, planned_coverage
 
 
 def judge_load(question: Question, plan: Plan, safety: Safety, load: Loaded) -> Coverage:
-    """What of the checkpoint arrived in the model. Raises ``VerificationError`` where the load changed the files."""
+    """What of the checkpoint arrived in the model. Raises ``VerificationError`` if the load changed the files."""
     if load.outcome.error is not None:
         return _judge_refusal(question, plan, safety, load)
     safety.files.check()
@@ -91,7 +91,7 @@ def _judge_refusal(question: Question, plan: Plan, safety: Safety, load: Loaded)
 def _forward(
     load: Loaded, tensors: Tensors, problems: list[Finding], lines: list[str]
 ) -> tuple[list[Finding], list[str]]:
-    """What a forward pass shows beyond ``problems``, and why it could not be judged; that goes to ``lines`` as well."""
+    """What a forward pass shows beyond ``problems``, and why it could not be judged; that goes to ``lines`` too."""
     from .proof.forward import forward_findings, same_random_state
 
     parameters = [tensor.parameter for tensor in tensors if tensor.expected and tensor.parameter]

@@ -1,4 +1,4 @@
-"""The step between building and judging: the loader runs, while marks stand in the model."""
+"""The step between building and judging: the loader runs, while the model holds marks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .values.marks import Marks
 
 @dataclass(frozen=True)
 class Loaded:
-    """``outcome`` has the loaded model, or the error of the loader ``by``; ``marks`` stand in the model.
+    """``outcome`` has the loaded model, or the error of the loader ``by``; ``marks`` are in the model.
 
     ``lines`` is what building and loading said. ``ours`` says that a library's loader or one of this package ran, and
     none of the user's.
@@ -34,7 +34,7 @@ class Loaded:
 def load(question: Question, plan: Plan, built: Built, marks: Marks) -> Loaded:
     """Run the loader that the question asks for: a function that makes its own model, the user's, or a library's.
 
-    Raises ``VerificationError`` where nothing is loaded that could be judged.
+    Raises ``VerificationError`` if nothing is loaded that could be judged.
     """
     factory, loader = question.factory, question.loader
     if factory is not None:

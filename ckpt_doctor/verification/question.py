@@ -1,4 +1,4 @@
-"""What one call of ``verify`` asks: which checkpoint, loaded into which model by which loader, judged how."""
+"""The question of one call of ``verify``: which checkpoint, loaded into which model by which loader, judged how."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """``path`` is the checkpoint as the user named it. ``model`` is ``None`` where the checkpoint names its own base.
+    """``path`` is the checkpoint as the user named it. ``model`` is ``None`` if the checkpoint names its own base.
 
     ``loader`` is a loader that runs as the user's code does, and ``None`` for the ecosystem's own; ``ours`` says that
     it is a known one, of which no source code is the user's. ``weaver_model`` and ``trigger_model`` are base models of
@@ -52,5 +52,5 @@ class Question:
 
     @property
     def runs_known_code(self) -> bool:
-        """Whether the loader that reads the files is a library's or this package's, and not the user's."""
+        """True if the loader that reads the files is a library's or this package's, and not the user's."""
         return self.ours or (self.loader is None and self.factory is None)

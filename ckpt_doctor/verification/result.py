@@ -1,4 +1,4 @@
-"""What was judged, as the coverage that the report shows."""
+"""The coverage that the report shows."""
 
 from __future__ import annotations
 

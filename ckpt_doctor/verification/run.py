@@ -57,7 +57,7 @@ def verify(
     team has defined. ``progress`` is called with the bytes compared so far and in all, ``stage`` with what begins:
     ``building``, ``loading`` or ``judging``, and what that is done to or with.
 
-    Raises ``VerificationError`` where nothing could be judged, and what ``open_checkpoint`` raises.
+    Raises ``VerificationError`` if nothing could be judged, and what ``open_checkpoint`` raises.
     """
     if mode not in MODES:
         raise UnknownNameError(f"there is no mode {mode!r}: one of {', '.join(MODES)}")

@@ -1,4 +1,4 @@
-"""What begins while a checkpoint is verified, for whoever follows it."""
+"""The stages of a verification, reported to a callback as they begin."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ Stage = Callable[[str, str], None]
 
 
 def untold(kind: str, name: str) -> None:
-    """The stage of a load that nobody follows."""
+    """The stage callback that does nothing."""

@@ -70,7 +70,7 @@ def watch_load(
     """Prove what the load within this block restores from the checkpoint at ``path`` into ``model``.
 
     When the block begins, up to three elements of every parameter that holds the checkpoint's values already are
-    overwritten with a number that is neither, so that it does not count as loaded by accident (zeros, ones). When the
+    overwritten with a number that is neither, so it does not count as loaded by accident (zeros, ones). When the
     block ends, what it did not write to gets its own values back.
     An exception of the block passes through, and the model is put in order all the same.
     """

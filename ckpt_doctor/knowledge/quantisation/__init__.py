@@ -1,4 +1,4 @@
-"""What quantisers write in place of a weight: codes, and the partners without which the codes mean nothing.
+"""The tensors that quantisers write instead of a weight: codes, and the partners without which the codes mean nothing.
 
 *run*: tiny models were saved by bitsandbytes 0.50.2, compressed-tensors 0.20.1, torchao 0.18.0, optimum-quanto 0.2.7,
 hqq 0.2.8.post1, and MXFP4 and block-wise float8 were loaded by transformers 5.24.0, all on CPU. *read*: the modules of

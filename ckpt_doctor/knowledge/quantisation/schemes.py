@@ -28,7 +28,7 @@ class Partner(NamedTuple):
     """A tensor beside codes. ``endings`` are the forms of its name behind the stem, any of which will do.
 
     An ending with ``*`` at its end means all that begin so. ``telling`` says that nothing but this scheme uses the
-    name, so that one without codes has lost them. Under one of ``methods`` it is always there. ``mild`` says that
+    name, so one without codes has lost them. Under one of ``methods`` it is always there. ``mild`` says that
     transformers 5.24 computes the same without it, and other readers may not.
     """
 
@@ -78,7 +78,7 @@ _RAISES = "transformers raises while it converts the weights."
 BNB_4BIT = Scheme(
     "bitsandbytes 4 bit",
     (".weight",),
-    # bnb_4bit_quant_storage may be a float, so that FSDP can shard the bytes.
+    # bnb_4bit_quant_storage may be a float, so FSDP can shard the bytes.
     _UINT8 | _HALVES,
     (
         Partner((".weight.absmax",), shapes=shapes.bnb_absmax, telling=True),
@@ -218,4 +218,4 @@ SCHEMES = (
 """All of them. Of those that only a partner or the method tells, the first one that fits counts."""
 
 CODE_ENDINGS = tuple(sorted({ending for scheme in SCHEMES for ending in scheme.codes}))
-"""What names of codes end in."""
+"""The endings of the names of codes."""

@@ -17,7 +17,7 @@ _SINGLE_MODULES = (
 
 
 class Settings(NamedTuple):
-    """The settings of one quantiser. ``given`` is empty where no config has any.
+    """The settings of one quantiser. ``given`` is empty if no config has any.
 
     ``method`` is the ``quant_method`` in lower case, ``bitsandbytes`` where only ``load_in_4bit`` and the like say it.
     """
@@ -27,7 +27,7 @@ class Settings(NamedTuple):
 
     @property
     def uniform(self) -> bool:
-        """Whether the numbers hold for every module that is quantised."""
+        """True if the numbers hold for every module that is quantised."""
         if any(self.given.get(key) for key in _SINGLE_MODULES) or len(self.groups) > 1:
             return False
         kinds = section(self.given, "quant_type")  # torchao's, "default" for all modules or a name for some
@@ -41,16 +41,16 @@ class Settings(NamedTuple):
 
     @property
     def weights(self) -> Mapping[str, Any]:
-        """How compressed-tensors quantises weights; empty where there are several ways."""
+        """How compressed-tensors quantises weights; empty if there are several ways."""
         return section(self.groups[0], "weights") if len(self.groups) == 1 else NOTHING
 
     def number(self, key: str) -> int | None:
-        """A whole number that holds for every module; ``None`` where it is absent, or only for some."""
+        """A whole number that holds for every module; ``None`` if it is absent, or only for some."""
         value = self.given.get(key)
         return value if type(value) is int and self.uniform else None
 
     def excludes(self, module: str) -> bool:
-        """Whether the module is left as it is.
+        """True if the module is left as it is.
 
         A pattern is the beginning or the end of a path or a regular expression, as in ``should_convert_module`` of
         transformers 5.24, and one with ``re:`` in front as compressed-tensors writes it.
@@ -61,7 +61,7 @@ class Settings(NamedTuple):
 
 
 def settings_of(config: Mapping[str, Any] | None) -> Settings | None:
-    """The settings in a ``config.json`` or in a section of it; ``None`` where there are none."""
+    """The settings in a ``config.json`` or in a section of it; ``None`` if there are none."""
     for place in _sections(config or {}, _DEPTH):
         given = place.get("quantization_config") or place.get("compression_config")
         if isinstance(given, dict):
@@ -72,12 +72,12 @@ def settings_of(config: Mapping[str, Any] | None) -> Settings | None:
 
 
 def mentions_quantiser(config: Mapping[str, Any]) -> bool:
-    """Whether anything in a config is about quantising, under whatever name: ``quantization_bit``, ``quant_config``."""
+    """True if anything in a config is about quantising, under whatever name: ``quantization_bit``, ``quant_config``."""
     return any("quant" in key.lower() and value for place in _sections(config, _DEPTH) for key, value in place.items())
 
 
 def section(given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A dictionary inside settings; empty where there is none."""
+    """A dictionary inside settings; empty if there is none."""
     value = given.get(key)
     return value if isinstance(value, dict) else NOTHING
 
@@ -91,7 +91,7 @@ def _sections(config: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, An
 
 
 def _matches(pattern: str, module: str) -> bool:
-    """Whether a pattern may mean the module.
+    """True if a pattern may mean the module.
 
     A pattern comes from a file and is not run as a regular expression: its words must occur in their order, the last
     one at the end of a step of the path. One with alternatives or classes may mean anything.

@@ -16,7 +16,7 @@ from ckpt_doctor.knowledge.peft_types import PEFT_TYPES, PeftType
 class AdapterView(NamedTuple):
     """One weight file of an adapter together with its configuration.
 
-    ``kind`` is ``None`` where the configuration is absent or names a type that is not known here; ``settings`` is empty
+    ``kind`` is ``None`` if the configuration is absent or names a type that is not known here; ``settings`` is empty
     then. ``modules`` maps each module to its parameters, and each of these to the name of its tensor.
     """
 
@@ -59,18 +59,18 @@ def names_in(setting: Any) -> tuple[str, ...]:
 
 
 def names_module(module: str, pattern: str) -> bool:
-    """Whether an entry of ``target_modules`` means this module: it is its path or the end of it."""
+    """True if an entry of ``target_modules`` means this module: it is its path or the end of it."""
     bare = base_module(module)
     return bare == pattern or bare.endswith(f".{pattern}") or module == pattern or module.endswith(f".{pattern}")
 
 
 def lies_in(name: str, module: str) -> bool:
-    """Whether a tensor belongs to a module of this name, at any depth."""
+    """True if a tensor belongs to a module of this name, at any depth."""
     return f".{module}." in f".{name}"
 
 
 def wraps_parameters(path: str, paths: Collection[str]) -> bool:
-    """Whether an adapter was trained on parameters of the module at ``path``, rather than on the module.
+    """True if an adapter was trained on parameters of the module at ``path``, rather than on the module.
 
     PEFT nests the second and each further one of a module below ``base_layer``; ``paths`` are all adapted modules.
     Experts whose weights are fused hold parameters, and no modules that ``target_modules`` could name.

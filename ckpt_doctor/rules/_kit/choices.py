@@ -17,7 +17,7 @@ def rule_choices(values: Iterable[str], option: str) -> tuple[str, ...]:
     """The codes, code prefixes and names in ``values``, each comma separated, in the spelling of the rules.
 
     Raises ``UnknownNameError`` for what means no rule: a typo in ``--ignore`` or ``--select`` must not change what is
-    judged without a word.
+    judged silently.
     """
     choices = [choice.strip() for value in values for choice in value.split(",")]
     return tuple(_choice(choice, option) for choice in choices if choice)

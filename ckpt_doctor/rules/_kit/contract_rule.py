@@ -1,4 +1,4 @@
-"""What the rules about contracts have in common."""
+"""The common part of the rules about contracts."""
 
 from __future__ import annotations
 

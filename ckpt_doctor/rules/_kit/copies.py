@@ -27,17 +27,17 @@ class Copies(NamedTuple):
 
     @property
     def agree(self) -> bool:
-        """Whether nothing that was compared differs."""
+        """True if nothing that was compared differs."""
         return not self.names
 
     @property
     def surely_differ(self) -> bool:
-        """Whether more than the dtype differs: one copy in half precision may hold what the other does."""
+        """True if more than the dtype differs: one copy in half precision may hold what the other does."""
         return bool(self.only_first or self.only_second or self.shapes_differ or self.values_differ)
 
     @property
     def all_compared(self) -> bool:
-        """Whether all values were read."""
+        """True if all values were read."""
         return self.compared == self.common
 
     @property

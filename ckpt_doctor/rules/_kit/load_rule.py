@@ -1,4 +1,4 @@
-"""What rules about a load have in common: verification hands over what it saw, the rule writes the finding."""
+"""The common part of the rules about a load: verification hands over what it saw, the rule writes the finding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .rule import Rule
 
 
 class Step(NamedTuple):
-    """What to do next, in sentences, and the JSON values that go with it; both empty where nothing is certain."""
+    """What to do next, in sentences, and the JSON values that go with it; both empty if nothing is certain."""
 
     text: str = ""
     evidence: Mapping[str, Any] = NOTHING

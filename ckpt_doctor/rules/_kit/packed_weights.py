@@ -101,7 +101,7 @@ class PackedWeights:
         return None
 
     def _means(self, scheme: Scheme, tensor: TensorInfo, stem: str) -> bool:
-        """Whether the method packs this tensor, which has no partner."""
+        """True if the method packs this tensor, which has no partner."""
         if tensor.dtype.bits != _ONE_BYTE or len(tensor.shape) < 2 or self.settings.excludes(stem):
             return False
         return scheme is not BNB_4BIT or tensor.shape[-1] == 1
@@ -230,13 +230,13 @@ _CODES_OF = {
 
 
 def _is_unvisited(packed: Packed, partner: Partner) -> bool:
-    """Whether this may be an expert that no token of the calibration reached: nothing of its inputs was measured."""
+    """True if this may be an expert that no token of the calibration reached: nothing of its inputs was measured."""
     measured = partner.endings[0].startswith((".input", ".activation", "_act"))
     return measured and "expert" in packed.stem
 
 
 def _is_plain(tensor: TensorInfo) -> bool:
-    """Whether this is what most tensors are: a weight of more than a byte that is no column of packed bytes."""
+    """True if this is what most tensors are: a weight of more than a byte that is no column of packed bytes."""
     return tensor.dtype.bits > _ONE_BYTE and tensor.shape[-1:] != (1,) and tensor.name.endswith((".weight", "_proj"))
 
 

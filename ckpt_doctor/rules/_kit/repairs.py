@@ -1,4 +1,4 @@
-"""What the fixes of several rules have in common, as actions: names changed with their index, indexes built anew."""
+"""The common part of the fixes of several rules, as actions: names changed with their index, indexes built anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every rule is: its documentation, its check and what it says how to repair, in one class."""
+"""The base of every rule: its documentation, its check and what it says how to repair, in one class."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Rule:
         deep: bool = False,
         expect: str | None = None,
     ) -> Fix | None:
-        """A fix that ``ckpt-doctor fix`` carries out; ``None`` where there is nothing that it could do.
+        """A fix that ``ckpt-doctor fix`` carries out; ``None`` if there is nothing that it could do.
 
         There is none either where something else that is wrong with one of the files stands in its way. ``deep`` says
         that it is offered only where the tensor bytes were read, and ``expect`` which expectation it is offered for.
@@ -103,7 +103,7 @@ class Rule:
 
 
 def is_impossible(checkpoint: Checkpoint, action: Action) -> bool:
-    """Whether an action would be refused, because damage that it does not mend must not look whole afterwards."""
+    """True if an action would be refused, because damage that it does not mend must not look whole afterwards."""
     if not isinstance(action, Rewrite):
         return False
     return any(
@@ -131,7 +131,7 @@ class DefectRule(Rule):
 
     kinds: ClassVar[tuple[DefectKind, ...]]
     advice: ClassVar[str]
-    """What to do next: appended to the reader's statement."""
+    """The next step: appended to the reader's statement."""
 
     def check(self, checkpoint: Checkpoint, policy: Policy) -> Iterator[Finding]:
         """See :meth:`Rule.check`."""
@@ -151,15 +151,15 @@ class DefectRule(Rule):
                         )
 
     def concerns(self, part: Part, file: WeightFile, defect: Defect) -> bool:
-        """Whether a defect of one of the ``kinds`` is for this rule to report."""
+        """True if a defect of one of the ``kinds`` is for this rule to report."""
         return True
 
     def statement(self, defect: Defect) -> str:
-        """What is wrong, as the reader says it."""
+        """The defect, in the reader's words."""
         return defect.message
 
     def advice_for(self, checkpoint: Checkpoint, file: WeightFile, defect: Defect) -> str:
-        """What to do next about this defect."""
+        """The next step for this defect."""
         return self.advice
 
     def severity_in(self, part: Part, file: WeightFile, defect: Defect) -> Severity:

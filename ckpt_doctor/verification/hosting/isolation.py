@@ -1,4 +1,4 @@
-"""Code of others (loaders, factories, libraries) run so that it cannot take us with it.
+"""Code of others (loaders, factories, libraries) run so it cannot take us with it.
 
 An exception or ``sys.exit`` becomes a value; what such code prints, warns and logs is collected; global state that it
 changes is put back: torch's default dtype and device, gradient mode, global hooks, the working directory, log levels
@@ -67,7 +67,7 @@ class Outcome:
 
 
 def _text(value: Any, how: Callable[[Any], str] = str) -> str:
-    """What an object of somebody else's says of itself, up to a limit; its class where it cannot."""
+    """The text that an object of other code says of itself, up to a limit; its class where it cannot."""
     try:
         text = how(value)
     # The code is not ours: whatever it raises, there is nothing that it says.
@@ -154,7 +154,7 @@ def _process_state() -> Iterator[None]:
     folder = Path.cwd()
     stdin = sys.stdin
     try:
-        # A question that nobody can see must not be waited for.
+        # Do not wait for an answer to a question that is not shown.
         with Path(os.devnull).open(encoding="utf-8") as sys.stdin:
             yield
     finally:
@@ -178,7 +178,7 @@ def surroundings_put_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _logging_to(collector: _Collector) -> Iterator[None]:
-    """Send every record from INFO on to ``collector`` and to nobody else; levels and handlers are put back."""
+    """Send every record from INFO on to ``collector`` only; levels and handlers are put back."""
     root = logging.getLogger()
     loggers = [item for item in logging.Logger.manager.loggerDict.values() if isinstance(item, logging.Logger)]
     before = [(item, item.level, item.handlers[:], item.propagate, item.disabled) for item in (root, *loggers)]
@@ -234,7 +234,7 @@ def _is_progress(line: str) -> bool:
 
 
 class _Lines(io.RawIOBase):
-    """What is written, in whole lines to a collector. It has the descriptor of the stream in whose place it stands."""
+    """Passes output in whole lines to a collector. It has the descriptor of the stream in whose place it stands."""
 
     def __init__(self, collector: _Collector, original: Any) -> None:
         self._collector = collector

@@ -1,4 +1,4 @@
-"""What ``--model`` and ``--loader`` mean."""
+"""The meaning of ``--model`` and ``--loader``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MemGenConfig:
 
 
 class Surroundings(NamedTuple):
-    """Where modules are looked for, and the variables of the environment that an import set."""
+    """The module search path, and the variables of the environment that an import set."""
 
     path: list[str]
     environment: dict[str, str]
@@ -71,7 +71,7 @@ class UserCode:
 
     @property
     def takes_path(self) -> bool:
-        """Whether it has a required positional parameter, so that it loads by itself."""
+        """True if it has a required positional parameter, so it loads by itself."""
         return _required_parameters(self.call) > 0
 
 
@@ -79,7 +79,7 @@ ModelSpec = BaseModel | MemGenConfig | UserCode
 
 
 def model_spec(text: str) -> ModelSpec:
-    """Tell the kinds of ``--model`` apart. Raises ``VerificationError`` where one leads nowhere."""
+    """Tell the kinds of ``--model`` apart. Raises ``VerificationError`` if one leads nowhere."""
     code = _code(text)
     if code is not None:
         return code

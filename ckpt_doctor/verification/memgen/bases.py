@@ -26,7 +26,7 @@ from .contents import ADAPTERS, Adapter, Contents
 
 
 class Named(NamedTuple):
-    """What the user named: paths or hub ids. ``given`` says that ``reasoner`` is ``--model`` and no YAML's."""
+    """The user's base models: paths or hub ids. ``given`` says that ``reasoner`` is ``--model`` and no YAML's."""
 
     reasoner: str | None
     weaver: str | None
@@ -62,7 +62,7 @@ def find_bases(contents: Contents, asked: Named) -> Bases:
 
 
 def base_models(question: Question, contents: Contents, bases: Bases) -> list[str | None]:
-    """The base models of reasoner, weaver and trigger for ``build_model``; ``None`` where one shares another's."""
+    """The base models of reasoner, weaver and trigger for ``build_model``; ``None`` if one shares another's."""
     if contents.lone_trigger:
         return [bases.reasoner, None, bases.trigger]
     if question.ours and question.names.loader == MEMGEN_UPSTREAM:
@@ -135,7 +135,7 @@ class _Finder:
         return called[0] if called else None
 
     def reasoner(self, own: dict[str, str | None]) -> str:
-        """The reasoner's model where nobody named one: an adapter's own base that has its width."""
+        """The reasoner's model if the user gave none: an adapter's own base that has its width."""
         order = reversed(ADAPTERS) if self.contents.lone_trigger else ADAPTERS
         candidates = [name for adapter in order if (name := own.get(adapter)) is not None]
         for name in candidates:
@@ -195,12 +195,12 @@ class _Finder:
         return own
 
     def fits(self, adapter: str, name: str) -> bool:
-        """Whether the model has the adapter's width, or one of the two is not known."""
+        """True if the model has the adapter's width, or one of the two is not known."""
         width = self.widths[adapter]
         return width is None or self.size(name) in (None, width)
 
     def are_of_two_models(self) -> bool:
-        """Whether the two adapters name two base models."""
+        """True if the two adapters name two base models."""
         names = {_last(name) for part in self.parts.values() if (name := _base_name(part)) is not None}
         return len(names) > 1
 
@@ -214,7 +214,7 @@ class _Finder:
             )
 
     def size(self, name: str) -> int | None:
-        """The hidden size of a model; ``None`` where its config has none."""
+        """The hidden size of a model; ``None`` if its config has none."""
         if name not in self._sizes:
             config: Any = base_config(name)
             text = config.get_text_config() if hasattr(config, "get_text_config") else config
@@ -247,7 +247,7 @@ def _last(name: str) -> str:
 
 
 def _is_called(given: str, name: str) -> bool:
-    """Whether ``name`` out of a config means the model that the user gave, which may lie elsewhere by now.
+    """True if ``name`` out of a config means the model that the user gave, which may lie elsewhere by now.
 
     A folder of the hub's cache bears the id's name two levels further up.
     """

@@ -64,7 +64,7 @@ def build_model(
     On the device ``meta`` nothing takes memory. ``dtype`` is by default that of ``base_config``, and ``trained_dtype``,
     that of what MemGen trains (adapters, projections, latents, classifier), by default ``dtype``.
 
-    Raises ``VerificationError`` where no such model can be built.
+    Raises ``VerificationError`` if no such model can be built.
     """
     import torch
 

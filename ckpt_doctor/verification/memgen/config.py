@@ -1,4 +1,4 @@
-"""What an evaluation of MemGen is configured with, as far as it decides names and shapes.
+"""The configuration of a MemGen evaluation, as far as it decides names and shapes.
 
 The keys are those of MemGen's own YAML files: ``model.model_name``, and ``weaver`` and ``trigger`` with their
 ``model_name``, latents lengths and ``lora_config``, either below ``model`` or beside it.
@@ -20,7 +20,7 @@ _LENGTHS = ("prompt_latents_len", "inference_latents_len")
 
 @dataclass(frozen=True, slots=True)
 class MemGenSettings:
-    """What the user configured; ``None`` everywhere else, and then the checkpoint decides.
+    """The user's settings; ``None`` everywhere else, and then the checkpoint decides.
 
     The model names are paths or hub ids; a weaver or trigger without one uses the reasoner's model. The lengths count
     latent vectors. The LoRA settings are keyword arguments of ``peft.LoraConfig``.
@@ -36,7 +36,7 @@ class MemGenSettings:
 
 
 def read_memgen_yaml(path: Path) -> MemGenSettings:
-    """The settings in a MemGen YAML file. Keys that are not known here are nobody's fault and left alone.
+    """The settings in a MemGen YAML file. Unknown keys are ignored.
 
     Raises ``PathNotFoundError``, and ``VerificationError`` where the file is no YAML, names no ``model.model_name``, or
     gives a known key a value of the wrong kind.

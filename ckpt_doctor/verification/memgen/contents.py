@@ -26,10 +26,10 @@ class Adapter(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What a MemGen ``checkpoint`` holds.
+    """The contents of a MemGen ``checkpoint``.
 
     ``whole`` says that it is the state dict of a whole ``MemGenModel``, in one or more files, and ``lone_trigger`` that
-    its kind has a trigger and no weaver, so that of a MemGen model only the trigger is needed. ``adapters`` are all of
+    its kind has a trigger and no weaver, so of a MemGen model only the trigger is needed. ``adapters`` are all of
     them, in the order of the parts. ``tensors`` are those of the files that an evaluation reads: no second copy in
     another format, no training state.
     """

@@ -16,7 +16,7 @@ from .names import lora_shape
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-# What MemGen is configured with where nobody says otherwise.
+# MemGen's default configuration.
 _USUAL_LORA = {"r": 16, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
 # PEFT imports a module that a configuration names where megatron_config is set, and fetches the adapters that an
 # X-LoRA names: a file must not be able to ask for either.
@@ -27,7 +27,7 @@ _REFUSED_TYPES = ("XLORA", "ADAPTION_PROMPT")
 class AdapterConfig(NamedTuple):
     """The configuration of an adapter, and a ``note`` where some of it had to be assumed; or why there can be none.
 
-    Both are ``None`` where neither the checkpoint nor the user knows of such an adapter.
+    Both are ``None`` if neither the checkpoint nor the user knows of such an adapter.
     """
 
     config: PeftConfig | None = None

@@ -1,6 +1,6 @@
 """A MemGen model as far as a checkpoint and one forward pass are concerned.
 
-The modules bear MemGen's own names, so that its state dicts fit, and compute what MemGen's compute where the saved
+The modules bear MemGen's own names, so its state dicts fit, and compute what MemGen's compute where the saved
 tensors take part: projections between the hidden sizes, a normalised and scaled bank of latent queries behind the
 embeddings that the weaver reads, a classifier on the trigger's hidden states. Generation, masks and the decision where
 memory is inserted have no tensors of their own and are left out.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch  # noqa: TID253 - the modules below are torch's; nobody imports this file before a model is built
+import torch  # noqa: TID253 - the modules below are torch's; this file is not imported before a model is built
 from torch import Tensor, nn  # noqa: TID253
 
 BANKS = ("prompt", "inference")

@@ -1,4 +1,4 @@
-"""What the names of a MemGen checkpoint's tensors tell: of which adapter each is, and what shape that has."""
+"""The facts in the names of a MemGen checkpoint's tensors: of which adapter each is, and what shape that has."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LoraShape(NamedTuple):
 
 
 def lora_shape(tensors: Iterable[TensorInfo], adapter: str) -> LoraShape | None:
-    """Read the adapter ``adapter`` off the names and shapes of its ``lora_A`` matrices; ``None`` where there are none.
+    """Read the adapter ``adapter`` off the names and shapes of its ``lora_A`` matrices; ``None`` if there are none.
 
     Names without an adapter's name in them are taken for this one.
     """

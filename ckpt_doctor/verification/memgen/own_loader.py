@@ -45,10 +45,10 @@ def into(model: Any, checkpoint: Checkpoint) -> Any:
 def load(model: MemGenModel, checkpoint: Checkpoint) -> LoadLog:
     """Put every tensor of the checkpoint into ``model``, cast to the dtype and device of its parameter.
 
-    A parameter on the ``meta`` device is replaced by the tensor itself, so that a model without memory takes no more
+    A parameter on the ``meta`` device is replaced by the tensor itself, so a model without memory takes no more
     than the checkpoint. What fits is loaded even where something else does not.
 
-    Raises ``IncompleteLoadError`` where a file is absent, a tensor has no parameter or one of another shape, or a
+    Raises ``IncompleteLoadError`` if a file is absent, a tensor has no parameter or one of another shape, or a
     parameter that the layout must hold gets no value; ``VerificationError`` where a file cannot be read, and
     before anything is read where one is not safe to load.
     """
@@ -62,7 +62,7 @@ def load(model: MemGenModel, checkpoint: Checkpoint) -> LoadLog:
     replaced: dict[int, Any] = {}
     restored = 0
     for part, file in files:
-        # What merely lies beside the adapter that was asked for cannot make its load incomplete.
+        # What is next to the adapter that was asked for cannot make its load incomplete.
         faults = remarks if part.secondary else problems
         for name, value in _tensors(checkpoint.root, file):
             key = (file.path, name)
@@ -100,7 +100,7 @@ def load(model: MemGenModel, checkpoint: Checkpoint) -> LoadLog:
 def targets(model: MemGenModel, checkpoint: Checkpoint) -> Mapping[Key, str | None]:
     """Each tensor that the layout's loader reads, to the parameter or buffer that it is for.
 
-    The names are those of ``model.named_parameters()``; ``None`` where there is no such parameter. Shapes are not
+    The names are those of ``model.named_parameters()``; ``None`` if there is no such parameter. Shapes are not
     looked at. Tensors of an adapter that the model does not have and need not have are left out.
     """
     canonical = {id(value): name for name, value in model.state_dict(keep_vars=True).items()}
@@ -145,7 +145,7 @@ def required(model: MemGenModel, checkpoint: Checkpoint) -> tuple[str, ...]:
 
 
 def _files(model: MemGenModel, checkpoint: Checkpoint) -> tuple[list[tuple[Part, WeightFile]], list[str]]:
-    """The files to read, and remarks on those that are passed over. Nothing is opened here."""
+    """The files to read, and remarks on those that are skipped. Nothing is opened here."""
     files: list[tuple[Part, WeightFile]] = []
     remarks: list[str] = []
     for part in checkpoint.parts:
@@ -260,7 +260,7 @@ def _adapter_parameters(model: MemGenModel, part: Part, *, everything: bool) -> 
     from peft import get_peft_model_state_dict
 
     live = dict(adapted.state_dict(keep_vars=True))
-    # PEFT's own function for saving is asked, so that no naming of any adapter type has to be known here. It hands the
+    # PEFT's own function for saving is asked, so no naming of any adapter type has to be known here. It hands the
     # objects on that it is given; "auto" would look for the base model on the hub.
     saved = get_peft_model_state_dict(
         adapted, state_dict=live, adapter_name=adapter_of(part), save_embedding_layers=False
@@ -294,7 +294,7 @@ def _rank(name: str, dims: tuple[int, ...]) -> int | None:
 
 
 def _replace(model: MemGenModel, values: Mapping[int, Tensor]) -> None:
-    """Put ``values`` in the place of the parameters with these identities, wherever these are registered."""
+    """Replace the parameters with these identities by ``values`` wherever they are registered."""
     from torch import nn
 
     made: dict[int, Any] = {}

@@ -1,8 +1,8 @@
-"""MemGen's own loaders, step by step, so that a report shows what an evaluation with them restores.
+"""MemGen's own loaders, step by step, so a report shows what an evaluation with them restores.
 
 Nothing here knows what will arrive: the same calls are made on a model of the same structure, with the PEFT that is
 installed. Two things differ and change no name and no shape. Files are only read with ``weights_only=True``. And a new
-adapter is not given the zeros that PEFT begins with, so that a zero of the checkpoint is not taken for a loaded one.
+adapter is not given the zeros that PEFT begins with, so a zero of the checkpoint is not taken for a loaded one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def fork(model: Any, checkpoint: Checkpoint) -> None:
     """``_load_pretrained_weaver`` and ``_load_pretrained_trigger`` of iamseungpil/MemGenforARC, branch ``ltpo``.
 
     ``<weaver_lora>/weaver/adapter_model.bin`` is opened (ad8fd8e; ``<weaver_lora>/adapter_model.bin`` at 996ef8f), and
-    what has a name of the live state dict, and its shape, goes into that; everything else is passed over. Then
+    what has a name of the live state dict, and its shape, goes into that; everything else is skipped. Then
     ``projections.pt`` of the parent folder is read, the latents by assignment to ``.data``, which accepts any shape.
     The trigger is loaded the same way, and its ``output_layer`` is neither saved nor loaded.
     """

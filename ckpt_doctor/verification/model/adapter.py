@@ -24,7 +24,7 @@ NamedFolder: TypeAlias = tuple[str, Path]
 """The name of an adapter, and the folder that it lies in."""
 
 _NAME = "default"
-"""How PEFT calls an adapter that nobody named."""
+"""PEFT's name for an adapter without a name."""
 
 
 def plan(question: Question) -> Plan:
@@ -144,7 +144,7 @@ def _hollow_of_users(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
 
 
 def _reference(question: Question, prepared: Plan) -> Callable[[], Any] | None:
-    """The base once more. A factory that loads makes none, so that the adapter's own base has to do."""
+    """The base once more. A factory that loads makes none, so the adapter's own base has to do."""
     try:
         known = prepared if question.factory is None else plan(replace(question, model=None))
     except VerificationError:

@@ -1,4 +1,4 @@
-"""What a checkpoint is asked for: its first part, and the base model that it names."""
+"""The parts that a checkpoint is read for: its first part, and the base model that it names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def named_base(question: Question) -> str:
 
 
 def base_of(part: Part) -> str | None:
-    """The base model that an adapter's config names, a folder or a hub id; ``None`` where it names none."""
+    """The base model that an adapter's config names, a folder or a hub id; ``None`` if it names none."""
     data = (part.config.data if part.config is not None else None) or {}
     name = data.get("base_model_name_or_path")
     return name if isinstance(name, str) and name else None

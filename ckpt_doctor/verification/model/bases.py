@@ -45,9 +45,9 @@ _PEFT_WORDS = frozenset(("base_layer", "modules_to_save", "original_module"))
 
 
 def base_config(name: str) -> Any:
-    """The config of a base model. Raises ``VerificationError`` where there is none that transformers understands."""
+    """The config of a base model. Raises ``VerificationError`` if there is none that transformers understands."""
     transformers = require("transformers")
-    # Code that a config names is never run, and nobody is asked about it.
+    # Code that a config names is never run, and no prompt is shown.
     return attempted(
         name,
         lambda: transformers.AutoConfig.from_pretrained(
@@ -78,7 +78,7 @@ def attempted(name: str, call: Callable[[], Any]) -> Any:
 
 
 def quantiser(config: Any) -> str:
-    """The method by which a whole model is quantised; empty where it is not."""
+    """The quantisation method of a whole model; empty if it is not."""
     settings = next((item.quantization_config for item in _configs(config) if _is_quantised(item)), None)
     if settings is None:
         return ""
@@ -104,7 +104,7 @@ def _is_quantised(config: Any) -> bool:
 
 
 def has_weights(name: str) -> bool:
-    """Whether weights lie beside the config; of a hub id it is assumed."""
+    """True if weights are next to the config; of a hub id it is assumed."""
     folder = Path(name)
     return not folder.is_dir() or any((folder / file).is_file() for file in _WEIGHTS)
 
@@ -172,7 +172,7 @@ def fitting_class(config: Any, part: Part) -> Any:
 def adapted_config(name: str, part: Part) -> tuple[Any, str | None, str | None]:
     """The base's config as the adapter in ``part`` needs it, the adapter's task, and a line about what was changed.
 
-    A classifier of another width is in the checkpoint, so that its number of labels is known.
+    A classifier of another width is in the checkpoint, so its number of labels is known.
     """
     config = base_config(name)
     data = (part.config.data if part.config is not None else None) or {}
@@ -220,7 +220,7 @@ def resized(model: Any, parts: Iterable[Part]) -> str | None:
 
 
 def _embedding_names(model: Any) -> set[str]:
-    """What the weights of the embeddings are called in ``model``, those of the output among them."""
+    """The names of the embedding weights in ``model``, those of the output among them."""
     try:
         embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
     except (AttributeError, NotImplementedError):  # no model of text

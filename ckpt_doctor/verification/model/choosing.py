@@ -105,7 +105,7 @@ def kinds(config: Any) -> Iterator[Any]:
 
 
 def none_fits(choice: Choice) -> str:
-    """What to do where no class has all modules of the adapter; empty where one has."""
+    """What to do where no class has all modules of the adapter; empty if one has."""
     report = choice.report
     if not report.absent:
         return ""
@@ -185,7 +185,7 @@ def adapted_paths(part: Part) -> list[str]:
 
 
 def _can_be_wrapped(model: Any, task: str | None) -> bool:
-    """Whether PEFT can put its class for this task around the model: it asks models that generate for this method."""
+    """True if PEFT can put its class for this task around the model: it asks models that generate for this method."""
     return task not in ("CAUSAL_LM", "SEQ_2_SEQ_LM") or hasattr(model, "prepare_inputs_for_generation")
 
 

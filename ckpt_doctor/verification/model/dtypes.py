@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def torch_dtype(info: TensorInfo) -> torch.dtype:
-    """The dtype of a tensor. Raises ``ValueError`` where this torch has none of that name."""
+    """The dtype of a tensor. Raises ``ValueError`` if this torch has none of that name."""
     import torch
 
     dtype = getattr(torch, info.dtype.name, None)

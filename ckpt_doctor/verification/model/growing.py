@@ -29,7 +29,7 @@ class Growth(NamedTuple):
 
     @property
     def happens(self) -> bool:
-        """Whether ``AutoPeftModel`` resizes the base to what the adapter needs."""
+        """True if ``AutoPeftModel`` resizes the base to what the adapter needs."""
         length = None if self.tokenizer is None else self.tokenizer.length
         return length is not None and makes_up(length, self.adapter, self.base, dict.fromkeys(self.tensors, 0))
 
@@ -41,7 +41,7 @@ class Growth(NamedTuple):
 
     @property
     def line(self) -> str:
-        """What was done, for the report."""
+        """The change that was made, for the report."""
         return (
             f"base resized from {self.base:,} to {self.tokenizer.length if self.tokenizer else 0:,} token embeddings, "
             "the length of the tokenizer in the adapter's folder: AutoPeftModel does that, PeftModel.from_pretrained "
@@ -57,7 +57,7 @@ class Growth(NamedTuple):
 
 
 def growth(model: Any, part: Part, folder: Path) -> Growth | None:
-    """What the embedding of ``model`` would have to become for the adapter in ``part``; ``None`` where it fits."""
+    """What the embedding of ``model`` would have to become for the adapter in ``part``; ``None`` if it fits."""
     found = embedding_rows(part.loaded_tensors)
     base = _rows(model)
     wanted = rows_needed(part, base) if base is not None else None
@@ -75,7 +75,7 @@ def _rows(model: Any) -> int | None:
 
 
 def _fit(model: Any, found: dict[str, int]) -> bool:
-    """Whether the model has each of these with as many rows, whatever its input embedding has."""
+    """True if the model has each of these with as many rows, whatever its input embedding has."""
     live = dict(model.named_parameters(remove_duplicate=False))
     modules = {name: base_module(parse_all([name], None)[0].module).removesuffix(".weight") for name in found}
     places = {name: live.get(f"{module}.weight") for name, module in modules.items()}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Host(NamedTuple):
     """The module at ``path`` takes ``part``; the model itself has the path ``""``.
 
-    ``partly`` says that the names in the file are full paths, so that the module holds other tensors as well.
+    ``partly`` says that the names in the file are full paths, so the module holds other tensors too.
     """
 
     part: Part
@@ -31,7 +31,7 @@ class Host(NamedTuple):
 def hosts(model: nn.Module, checkpoint: Checkpoint) -> list[Host]:
     """A module for each part that a load reads: whole models first, then side files, then adapters, inner ones first.
 
-    Raises ``VerificationError`` where no module, or more than one, would do for a part.
+    Raises ``VerificationError`` if no module, or more than one, would do for a part.
     """
     parts = parts_to_load(checkpoint)
     found = [_host(model, checkpoint, part) for part in parts if part.role != "adapter" and any(part.loaded_tensors)]

@@ -1,4 +1,4 @@
-"""What a model is given for one forward pass: random tokens, sounds or pictures, by what its config says it takes."""
+"""The inputs of one forward pass: random tokens, sounds or pictures, by what its config says it takes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def random_tokens(model: Any) -> torch.Tensor | None:
 
 
 def _perceived(model: Any, name: str) -> torch.Tensor | None:
-    """Noise in the shape of the sound or picture that the config describes; ``None`` where it describes none."""
+    """Noise in the shape of the sound or picture that the config describes; ``None`` if it describes none."""
     import torch
 
     config = getattr(model, "config", None)
@@ -107,7 +107,7 @@ def _adapter_configs(model: Any) -> Iterator[Any]:
 
 
 def _wants_a_task(config: Any) -> bool:
-    """Whether PEFT asks for the number of a task at each pass."""
+    """True if PEFT asks for the number of a task at each pass."""
     return str(getattr(config.peft_type, "value", config.peft_type)) in ("POLY", "MULTITASK_PROMPT_TUNING")
 
 

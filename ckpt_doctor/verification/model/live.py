@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 _TRANSPARENT = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer"))
 
 Place = tuple[int, int, tuple[int, ...], tuple[int, ...]]
-"""What makes two tensors one: the storage, and the offset, shape and stride in it, in elements."""
+"""The key that two views of one tensor share: the storage, and the offset, shape and stride in it, in elements."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where the values of one checkpoint tensor belong in a live model.
+    """The place of one checkpoint tensor in a live model.
 
     ``name`` is shown to people; ``names`` are the parameters or buffers behind it. ``value`` gives the tensor as it is
     now, in the shape of the checkpoint: the parameter itself, a view of a fused one, or (``computed``) a new tensor.
@@ -37,7 +37,7 @@ class Target:
 
     @property
     def whole(self) -> bool:
-        """Whether this is all of the one parameter or buffer behind it."""
+        """True if this is all of the one parameter or buffer behind it."""
         return self.names == (self.name,)
 
 
@@ -81,7 +81,7 @@ class LiveModel:
 
     @cached_property
     def adapted(self) -> tuple[tuple[str, Any], ...]:
-        """The modules that hold PEFT adapters, by path: ``PeftModel`` or a model with adapters of its own."""
+        """The modules that hold PEFT adapters, by path: ``PeftModel`` or a model with its own adapters."""
         return tuple(outermost(self.module, has_adapters))
 
 
@@ -97,13 +97,13 @@ def outermost(model: nn.Module, wanted: Callable[[Any], bool]) -> Iterator[tuple
 
 
 def has_adapters(module: Any) -> bool:
-    """Whether PEFT adapters hang on this module itself."""
+    """True if PEFT adapters hang on this module itself."""
     configs = getattr(module, "peft_config", None)
     return isinstance(configs, dict) and bool(configs)
 
 
 def place(tensor: torch.Tensor) -> Place:
-    """Where a tensor lies: equal for tied parameters, also on the meta device."""
+    """The memory key of a tensor: equal for tied parameters, also on the meta device."""
     return (tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tuple(tensor.shape), tuple(tensor.stride()))
 
 

@@ -30,7 +30,7 @@ def load_of(checkpoint: Checkpoint) -> Load:
 
 
 def planned(question: Question) -> Plan:
-    """How to get a model and a load for this question. Raises ``VerificationError`` where there is no way."""
+    """How to get a model and a load for this question. Raises ``VerificationError`` if there is no way."""
     load, spec = load_of(question.checkpoint), question.model
     if isinstance(spec, UserCode):
         return plan_of_users_model(spec, question.checkpoint, load)

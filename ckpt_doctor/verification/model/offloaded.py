@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def offloaded(model: nn.Module, name: str) -> torch.Tensor | None:
-    """What the forward pass will take for the parameter or buffer ``name``; ``None`` where no hook has it."""
+    """The value that the forward pass uses for the parameter or buffer ``name``; ``None`` if no hook has it."""
     import torch
 
     words = name.split(".")

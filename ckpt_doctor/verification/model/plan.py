@@ -1,4 +1,4 @@
-"""What a kind of checkpoint says about its loads (``Load``), and what it makes of one question (``Plan``)."""
+"""How a kind of checkpoint is loaded (``Load``), and the plan for one question (``Plan``)."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ class Load:
     where there is no way. ``into`` loads into a model that is there, such as the user's; before that, ``refuse`` raises
     ``VerificationError`` where it is not clear how. ``hollow`` makes such a model as it would be after the load, on the
     meta device, out of a function that builds it there. ``reference`` makes the base of an adapter once more, for where
-    the user's loader may have merged it; it returns ``None`` where nothing here can.
+    the user's loader may have merged it; it returns ``None`` if nothing here can.
 
     ``title`` is what messages call the kind. ``loaders`` are further values of ``--loader``, with what they run.
     ``reads_yaml`` says that a MemGen YAML describes its model. ``has_own`` says that ``into`` is a loader of this
     package, because no library has one. ``components`` maps ``(file, tensor name)`` to the part of the model, where
     that is more than the part of the checkpoint. ``switches`` tells whether the model runs with one adapter after the
-    other, so that one which is not active is not idle; ``must_be_active`` makes an idle adapter an error.
+    other, so one which is not active is not idle; ``must_be_active`` makes an idle adapter an error.
     ``entries_are_unique`` says that the names in its side files mean nothing else in any model.
     """
 

@@ -66,7 +66,7 @@ def load_pretrained(checkpoint: Checkpoint, part: Part, config: Any, chosen: Any
 
 
 def _variant(part: Part) -> str | None:
-    """What stands between the name and the ending of the files, as in ``model.fp16.safetensors``."""
+    """The part between the name and the ending of the files, as in ``model.fp16.safetensors``."""
     pattern = re.compile(r"(?:pytorch_)?model\.(.+?)(?:-\d+-of-\d+)?\.(?:safetensors|bin)")
     names = [file.path.rpartition("/")[2] for file in part.preferred]
     found = {match[1] for name in names if (match := pattern.fullmatch(name))}

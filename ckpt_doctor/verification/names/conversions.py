@@ -3,7 +3,7 @@
 From version 5 on, transformers fuses and merges tensors on loading (experts into one parameter, gate and up projection
 into another) and takes them apart again on saving; or the other way round. Its own code for saving is run on tensors
 without memory. What comes out shares its storage with the parameter that it is a view of, or is known to be made of
-several, so that nothing about any architecture stands here.
+several, so nothing about any architecture stands here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def saved_names(model: nn.Module, tensors: Mapping[str, torch.Tensor], trained: frozenset[str]) -> dict[str, Target]:
-    """Checkpoint name to target, for a model of transformers; empty where it saves under the live names.
+    """Checkpoint name to target, for a model of transformers; empty if it saves under the live names.
 
     ``tensors`` are the model's live tensors, and ``trained`` the names of those that are parameters.
     """
@@ -66,7 +66,7 @@ def renamed(model: nn.Module, names: list[str]) -> dict[str, str]:
 
 
 def is_transformers(model: Any) -> bool:
-    """Whether ``model`` is one of transformers: it can only be there if somebody has imported that."""
+    """True if ``model`` is one of transformers: it can only be there if that is imported."""
     library = sys.modules.get("transformers")
     return library is not None and isinstance(model, library.PreTrainedModel)
 
@@ -89,7 +89,7 @@ def _hollow(tensor: torch.Tensor) -> torch.Tensor:
 def _origins(hollow: Mapping[str, torch.Tensor]) -> Any:
     """Within this block every result remembers which of the ``hollow`` tensors it was made of.
 
-    ``contiguous()`` returns its tensor, so that a view stays one.
+    ``contiguous()`` returns its tensor, so a view stays one.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -100,7 +100,7 @@ def _origins(hollow: Mapping[str, torch.Tensor]) -> Any:
             super().__init__()
             self._owners = {value.untyped_storage()._cdata: name for name, value in hollow.items()}
             self._sources = {storage: frozenset((name,)) for storage, name in self._owners.items()}
-            self._kept: list[Any] = []  # so that no two storages are ever at one address
+            self._kept: list[Any] = []  # so no two storages are ever at one address
 
         def owner(self, value: torch.Tensor) -> str | None:
             """The tensor that this is a view of, if it is one."""
@@ -129,7 +129,7 @@ def _origins(hollow: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _writes(func: Any) -> bool:
-    """Whether a function of torch changes its first argument, as the names of those that do say."""
+    """True if a function of torch changes its first argument, as the names of those that do say."""
     name = getattr(func, "__name__", "")
     return name == "__setitem__" or name.startswith("__i") or (name.endswith("_") and not name.startswith("__"))
 

@@ -19,7 +19,7 @@ _IN_EVERY_MODEL = (r"rotary_emb\.inv_freq$", r"(^|\.)position_ids$")
 
 
 def made_anew(model: nn.Module, tensors: list[TensorInfo]) -> set[str]:
-    """The names of those ``tensors`` that no loader restores, and that nobody misses.
+    """The names of those ``tensors`` that no loader restores, and that no model needs.
 
     They are buffers that ``model`` no longer saves; and where its class says that such names are overlooked, those
     that have moved to another module, those that a module which is still there does without, and single numbers such

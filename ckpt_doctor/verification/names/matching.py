@@ -44,7 +44,7 @@ class PartMatch:
 
     @property
     def unadapted(self) -> bool:
-        """Whether this is an adapter, and the model has none that it could be in."""
+        """True if this is an adapter, and the model has none that it could be in."""
         return self.part.role == "adapter" and self.naming.adapter is None
 
 
@@ -116,10 +116,10 @@ def _hint(part: Part, naming: Naming) -> int:
 def matched_names(
     names: Iterable[str], targets: Mapping[str, Target], *, exact: bool = False, prefix: str = ""
 ) -> list[dict[str, Target]]:
-    """The targets of ``names``: under the same name, else with one prefix in the place of another.
+    """The targets of ``names``: under the same name, else with one prefix instead of another.
 
     Where several prefixes explain as much (a model that holds two of one class), each makes a result of its own. A
-    prefix must explain several names and hold no number, so that one layer is never taken for another. ``exact``
+    prefix must explain several names and hold no number, so one layer is never taken for another. ``exact``
     allows only that ``prefix`` is there or not.
     """
     names = list(names)
@@ -141,7 +141,7 @@ def matched_names(
 
 
 def _is_wrapped(name: str) -> bool:
-    """Whether a saved name has a wrapper in it that no loader of a library takes out."""
+    """True if a saved name has a wrapper in it that no loader of a library takes out."""
     return not {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}.isdisjoint(name.split("."))
 
 
@@ -176,7 +176,7 @@ def _under_prefixes(
 
 
 def _prefixes(names: list[str], targets: Mapping[str, Target]) -> list[tuple[str, str]]:
-    """Pairs of prefixes, each with its dot, that names have in the place of each other; the most frequent first."""
+    """Pairs of prefixes, each with its dot, that names exchange for each other; the most frequent first."""
     by_end: dict[str, list[str]] = {}
     for key in targets:
         by_end.setdefault(_end(key), []).append(key)
@@ -195,7 +195,7 @@ def _end(name: str) -> str:
 
 
 def _different(name: list[str], key: list[str]) -> tuple[str, str]:
-    """What stands before the words that both end in."""
+    """The part before the words that both end in."""
     common = 0
     while common < min(len(name), len(key)) and name[-1 - common] == key[-1 - common]:
         common += 1

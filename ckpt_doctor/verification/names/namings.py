@@ -150,7 +150,7 @@ def _rows(encoder: Any) -> torch.Tensor:
 
 
 def _encoded(encoder: Any) -> torch.Tensor:
-    """What a prompt encoder that is being trained computes: PEFT saves that in the place of its parameters."""
+    """What a prompt encoder that is being trained computes: PEFT saves that instead of its parameters."""
     import torch
 
     # Aliases of its parameters, because some encoders assign to them whenever they are called.

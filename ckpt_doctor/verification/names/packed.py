@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def quantisation(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """What the config of a whole model says about how it is quantised; empty where it is not."""
+    """What the config of a whole model says about how it is quantised; empty if it is not."""
     for part in checkpoint.parts_with("model"):
         data = (part.config.data if part.config is not None else None) or {}
         for place in (data, data.get("text_config")):

@@ -14,7 +14,7 @@ from ckpt_doctor.core.weight_file import TensorInfo
 
 Shape = tuple[int, ...]
 Fits = Callable[[Shape, Shape, Mapping[str, Any]], bool]
-"""Whether a tensor of the first shape can be this piece of a weight of the second one, by the quantiser's settings."""
+"""True if a tensor of the first shape can be this piece of a weight of the second one, by the quantiser's settings."""
 
 _BITS = (2, 3, 4, 8)
 
@@ -28,7 +28,7 @@ class Piece(NamedTuple):
 
     @property
     def is_code(self) -> bool:
-        """Whether it holds the codes themselves, and not what explains them."""
+        """True if it holds the codes themselves, and not what explains them."""
         return self.tensor.name.endswith((".weight", ".weight_packed", ".qweight", "_blocks", "data"))
 
 
@@ -50,7 +50,7 @@ def pieces(tensors: Iterable[TensorInfo]) -> Iterator[Piece]:
 
 
 def partners(tensor: TensorInfo, settings: Mapping[str, Any]) -> list[str]:
-    """What codes have to be multiplied by: names, of which one that ends in ``*`` stands for any that begins so."""
+    """The factors of the codes: names, of which one that ends in ``*`` stands for any that begins so."""
     stem, _, ending = tensor.name.rpartition(".")
     if ending == "qweight":
         return [f"{stem}.scales", f"{stem}.qzeros"] if method(settings) == "awq" else [f"{stem}.scales"]
@@ -69,7 +69,7 @@ def partners(tensor: TensorInfo, settings: Mapping[str, Any]) -> list[str]:
 
 
 def is_float8(dtype: str) -> bool:
-    """Whether this is one of torch's floats of one byte that hold weights."""
+    """True if this is one of torch's floats of one byte that hold weights."""
     return dtype.startswith(("float8_e4m3", "float8_e5m2"))
 
 

@@ -25,7 +25,7 @@ class Edit(NamedTuple):
     follow: tuple[str, ...] = ()
 
     def apply(self, name: str) -> str | None:
-        """The name with this edit; ``None`` where it has no place for it."""
+        """The name with this edit; ``None`` if it has no place for it."""
         words = tuple(name.split("."))
         start, end = len(self.before), len(self.before) + len(self.removed)
         same = len(words) > end and all(map(_alike, words, self.before)) and words[start:end] == self.removed
@@ -64,9 +64,9 @@ class Edit(NamedTuple):
 
 
 def one_edit(names: Mapping[str, Any], there: Mapping[str, Any]) -> Edit | None:
-    """The edit by which every one of ``names`` is in ``there`` with the same value (a shape), and no two are one.
+    """The edit after which every one of ``names`` is in ``there`` with the same value (a shape), and no two are one.
 
-    Names that are there already stay as they are. ``None`` where no single edit does it for all of the others.
+    Names that are there already stay as they are. ``None`` if no single edit does it for all of the others.
     """
     lost = [name for name in names if name not in there]
     if not lost:

@@ -1,1 +1,1 @@
-"""What became of each tensor of a load, and which findings follow."""
+"""The result for each tensor of a load, and the findings that follow."""

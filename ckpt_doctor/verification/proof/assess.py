@@ -18,7 +18,7 @@ from .special import judge_special
 def assess(evidence: Evidence) -> Judgement:
     """Judge every tensor of the checkpoint against the model.
 
-    Raises ``VerificationError`` where the parameters held the values before the load and could not be marked.
+    Raises ``VerificationError`` if the parameters held the values before the load and could not be marked.
     """
     settings = quantisation(evidence.checkpoint)
     matches = match(evidence.live, evidence.checkpoint, exact=evidence.exact)

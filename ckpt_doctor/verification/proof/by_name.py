@@ -51,12 +51,12 @@ def judged_by_name(evidence: Evidence, matches: list[PartMatch]) -> list[JudgedP
 
 
 def is_unproven(row: Row, fates: Fates | None) -> bool:
-    """Whether the parameter held these values before the load, and could not be marked."""
+    """True if the parameter held these values before the load, and could not be marked."""
     return fates is not None and (row.wanted.file.path, row.wanted.tensor.name) in fates.unproven
 
 
 def is_untouched(row: Row, fates: Fates | None) -> bool | None:
-    """Whether the load left the parameter alone; ``None`` where no mark can tell."""
+    """True if the load left the parameter alone; ``None`` if no mark can tell."""
     return None if fates is None or row.target is None else fates.untouched(row.target)
 
 
@@ -138,7 +138,7 @@ def _by_values(evidence: Evidence, reader: TensorReader, item: Wanted, target: T
     live = target.value()
     kept = _kept_elsewhere(evidence.model, target, live)
     if kept is not None:
-        live, fates = kept, None  # no mark can stand there
+        live, fates = kept, None  # no mark can be there
     try:
         verdict, dtypes = compare(reader, item.file.path, item.tensor, live, computed=target.computed)
     except OSError as error:

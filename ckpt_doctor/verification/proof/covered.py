@@ -70,7 +70,7 @@ def _held(matches: Iterable[PartMatch], tensors: Mapping[str, torch.Tensor]) -> 
 
 
 def _is_what_was_saved(model: nn.Module, checkpoint: Checkpoint) -> bool:
-    """Whether the model is of the class that the checkpoint's config names: then a head of its own is no new one."""
+    """True if the model is of the class that the checkpoint's config names: then a head of its own is no new one."""
     for part in checkpoint.parts_with("model"):
         named = (part.config.data or {}).get("architectures") if part.config is not None else None
         if isinstance(named, list) and type(model).__name__ in named:

@@ -13,7 +13,7 @@ from .evidence import Evidence
 
 
 def doubt(evidence: Evidence, parts: Sequence[JudgedPart]) -> Iterator[str]:
-    """Doubt values that a new model has as well; yields how many tensors cannot be told from new ones."""
+    """Doubt values that a new model has too; yields how many tensors cannot be told from new ones."""
     untold = sum(tell(part.rows, evidence.fates) for part in parts) if evidence.values else 0
     if untold:
         yield (

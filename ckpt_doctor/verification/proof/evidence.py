@@ -1,4 +1,4 @@
-"""What a load is judged by, and the judgement."""
+"""The evidence about a load, and the judgement."""
 
 from __future__ import annotations
 

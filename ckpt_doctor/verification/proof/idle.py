@@ -51,7 +51,7 @@ def _idle(model: nn.Module, match: PartMatch, *, switches: bool, severe: bool) -
 
 
 def is_applied(model: nn.Module, part: PartMatch) -> bool:
-    """Whether any layer of ``model`` applies the adapter that ``part`` was matched with."""
+    """True if any layer of ``model`` applies the adapter that ``part`` was matched with."""
     return _ON in _states(model, part).values()
 
 

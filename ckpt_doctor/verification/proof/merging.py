@@ -114,7 +114,7 @@ def _merge(
 
     model = reference()
     modules = {name: _module(model, name) for name in names}
-    # What lies beside all modules, such as a bank that they share, is in whatever merging changes.
+    # A tensor outside all modules, such as a bank that they share, is in whatever merging changes.
     starts = tuple(f"{path}." if path else "" for path in modules.values())
     base = {name: value.clone() for name, value in LiveModel(model).tensors.items() if name.startswith(starts)}
     adapted = PeftModel.from_pretrained(model, folder)
@@ -139,7 +139,7 @@ def _changes(
 ) -> dict[str, bool | None]:
     """The weights of a module that merging changes, and whether those of the loaded model show the change.
 
-    ``False`` where it is lost in the dtype of the loaded model, ``None`` where that has other values.
+    ``False`` where it is lost in the dtype of the loaded model, ``None`` if that has other values.
     """
     import torch
 

@@ -104,7 +104,7 @@ def _naive(evidence: Evidence, part: JudgedPart) -> Iterator[Finding]:
 
 
 def _found_nothing(evidence: Evidence, part: JudgedPart) -> bool:
-    """Whether all values were compared, and the load wrote to none of the parameters: it is names that it lacked.
+    """True if all values were compared, and the load wrote to none of the parameters: it is names that it lacked.
 
     Without marks the adapter must look as PEFT makes one: something in it is zero.
     """

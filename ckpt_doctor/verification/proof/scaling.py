@@ -49,7 +49,7 @@ def _different(model: nn.Module, match: PartMatch, config: Mapping[str, Any]) ->
 
 
 def _asked(config: Mapping[str, Any], module: str, rank: float | None) -> float | None:
-    """The scaling that PEFT gives to a module of this config; ``None`` where it does not say."""
+    """The scaling that PEFT gives to a module of this config; ``None`` if it does not say."""
     asked = _of_module(config, "rank_pattern", "r", module)
     alpha = _of_module(config, "alpha_pattern", "lora_alpha", module)
     if alpha is None or asked is None or asked != rank or rank <= 0:

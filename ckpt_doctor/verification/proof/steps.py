@@ -1,4 +1,4 @@
-"""What to do about names that do not fit: the one change by which all do, or the class that has the missing head."""
+"""The next step for names that do not fit: the one change by which all do, or the class that has the missing head."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def advised(problems: list[Finding], advice: Callable[[], str]) -> list[Finding]
 
 
 def next_steps(matches: Iterable[PartMatch], folder: str) -> Step:
-    """What to do about the names of all parts together; ``folder`` is the checkpoint."""
+    """The next step for the names of all parts together; ``folder`` is the checkpoint."""
     steps = [next_step(match, folder) for match in matches if not match.part.secondary]
     text = " ".join(step.text for step in steps if step.text)
     return Step(text, {key: value for step in steps for key, value in step.evidence.items()})
 
 
 def next_step(match: PartMatch, folder: str) -> Step:
-    """What to do about the names of one part, where that is certain: empty else."""
+    """The next step for the names of one part, where that is certain: empty else."""
     edit = _mending(match)
     if edit is None:
         return Step(_of_value_head(match.tensors))

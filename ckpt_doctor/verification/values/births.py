@@ -1,4 +1,4 @@
-"""Marks in the parameters that are made while a load goes on: by PEFT, by ``from_pretrained``, by a user's factory.
+"""Marks in the parameters that are made during a load: by PEFT, by ``from_pretrained``, by a user's factory.
 
 Such a parameter begins with zeros, ones or another number that nothing had to be read for. A checkpoint that holds the
 same values would count as loaded, whether anybody read it or not. So while the load runs, what torch makes out of
@@ -34,7 +34,7 @@ Signature = tuple[tuple[int, ...], tuple[float, ...]]
 
 
 class _Birth(NamedTuple):
-    """What stood at the marked places of a tensor, in the order of its sorted indices."""
+    """The values at the marked places of a tensor, in the order of its sorted indices."""
 
     before: tuple[float, ...]
 
@@ -76,7 +76,7 @@ class Births:
             self._registered.clear()
 
     def untouched(self, tensor: torch.Tensor) -> bool:
-        """Whether the tensor still holds its marks."""
+        """True if the tensor still holds its marks."""
         return self._birth(tensor) is not None
 
     def lift(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -194,7 +194,7 @@ class Births:
         return self._births.get((shape, _values(tensor, _places(shape))))
 
     def _may_hold_marks(self, tensor: torch.Tensor) -> bool:
-        """Whether the checkpoint has this shape, and the dtype holds the numbers exactly."""
+        """True if the checkpoint has this shape, and the dtype holds the numbers exactly."""
         import torch
 
         shape = tuple(tensor.shape)
@@ -224,7 +224,7 @@ def _tensors(values: Iterable[Any]) -> list[torch.Tensor]:
 
 
 def _storage(tensor: Any) -> int | None:
-    """What tells the storage of a tensor from every other one; ``None`` where it has no memory to be followed."""
+    """What tells the storage of a tensor from every other one; ``None`` if it has no memory to be followed."""
     import torch
 
     if not isinstance(tensor, torch.Tensor) or not can_be_marked(tensor):
@@ -244,7 +244,7 @@ def _held(tensor: torch.Tensor) -> Any:
 
 
 def _is_whole(tensor: Any) -> bool:
-    """Whether the tensor is all of its storage, and no row of it."""
+    """True if the tensor is all of its storage, and no row of it."""
     if _storage(tensor) is None:
         return False
     return bool(tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes())

@@ -58,7 +58,7 @@ def _judge_scaled(row: Row, scale: Row, reader: TensorReader | None) -> None:
         if arrived and not scale.arrived:
             _lose(row, f"{CODES}, and their scale {scale.wanted.tensor.name} did not arrive")
         return
-    if arrived:  # bit by bit, and nobody multiplied them
+    if arrived:  # bit by bit, and not multiplied
         _lose(row, f"{CODES}, loaded without their scale {scale.wanted.tensor.name}")
     elif reader is not None and row.target is not None and _holds_product(row, scale, reader):
         scale.target = replace(row.target, names=(), computed=True)
@@ -78,14 +78,14 @@ def _may_be_code(row: Row) -> bool:
 
 
 def _is_quantised_here(row: Row, settings: Mapping[str, Any]) -> bool:
-    """Whether the quantiser's settings do not leave this module out."""
+    """True if the quantiser's settings do not leave this module out."""
     skipped = settings.get("modules_to_not_convert") or settings.get("ignored_layers") or settings.get("ignore") or ()
     stem = row.wanted.tensor.name.rpartition(".")[0]
     return not any(isinstance(item, str) and item and item in stem for item in skipped)
 
 
 def _scale_names(name: str) -> list[str]:
-    """What the scale of the weight may be called."""
+    """The possible names of the weight's scale."""
     stem = name.removesuffix("weight")
     return [stem + ending for ending in _SCALES] + [f"{name}_scale_inv", f"{name}_scale"]
 
@@ -95,7 +95,7 @@ def _scale(row: Row, by_name: Mapping[str, Row]) -> Row | None:
 
 
 def _are_stretched(codes: list[Row], reader: TensorReader) -> bool:
-    """Whether most of the matrices reach the largest number of their format."""
+    """True if most of the matrices reach the largest number of their format."""
     some = codes[:: max(1, len(codes) // _SAMPLES)]
     reach = [_reaches_end(row, reader) for row in some]
     return bool(reach) and sum(reach) * 2 > len(reach)
@@ -114,7 +114,7 @@ def _reaches_end(row: Row, reader: TensorReader) -> bool:
 
 
 def _holds_product(row: Row, scale: Row, reader: TensorReader) -> bool:
-    """Whether the parameter holds the codes times their scale, up to rounding."""
+    """True if the parameter holds the codes times their scale, up to rounding."""
     import torch
 
     if row.target is None or row.target.shape != tuple(row.wanted.tensor.shape):

@@ -62,7 +62,7 @@ def compare(
 
 
 def same_bytes(reader: TensorReader, first: tuple[str, TensorInfo], second: tuple[str, TensorInfo]) -> bool:
-    """Whether two tensors on disk, each with its file, hold the same values. Raises what reading them raises."""
+    """True if two tensors on disk, each with its file, hold the same values. Raises what reading them raises."""
     (file, info), (other, twin) = first, second
     if info.dtype != twin.dtype or info.shape != twin.shape:
         return False
@@ -107,12 +107,12 @@ def _through(
 
 
 def _wide(values: torch.Tensor) -> torch.Tensor:
-    # float8 has no isfinite of its own.
+    # float8 has no isfinite.
     return values.float() if values.element_size() == 1 else values
 
 
 def _same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Whether two flat tensors on the CPU hold the same bytes; eight at a time, which is many times faster."""
+    """True if two flat tensors on the CPU hold the same bytes; eight at a time, which is many times faster."""
     import numpy as np
 
     if first.dtype != second.dtype or len(first) != len(second):

@@ -86,7 +86,7 @@ def free_names(live: LiveModel, taken: Container[Place]) -> dict[tuple[int, ...]
 
 
 def _is_named_for(tensor: str, name: str, candidates: Iterable[str]) -> bool:
-    """Whether no other candidate shares as many words with the name of the tensor."""
+    """True if no other candidate shares as many words with the name of the tensor."""
     others = [_common_words(tensor, other) for other in candidates if other != name]
     return not others or _common_words(tensor, name) > max(others)
 
@@ -109,7 +109,7 @@ def _common_words(first: str, second: str) -> int:
 def _layers(name: str) -> set[str]:
     """The numbers in the name of a tensor that lies deep in a model: wherever a loader puts it, it is of that layer.
 
-    Without this, a state dict that was merely kept somewhere in the model would count as loaded.
+    Without this, a state dict that was kept somewhere in the model would count as loaded.
     """
     words = name.split(".")
     return {word for word in words if word.isdecimal()} if len(words) > _SHALLOW else set()

@@ -36,7 +36,7 @@ def saved_elements(
 
 
 def can_be_marked(tensor: torch.Tensor) -> bool:
-    """Whether it has elements, and memory for them."""
+    """True if it has elements, and memory for them."""
     import torch
 
     if torch.nn.parameter.is_lazy(tensor):  # its shape comes with the first forward pass
@@ -64,7 +64,7 @@ def number_in(element: torch.Tensor) -> Any:
 
 
 def are_alike(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Whether two elements of one dtype are the same, or could be after casts."""
+    """True if two elements of one dtype are the same, or could be after casts."""
     one, other = number_in(first), number_in(second)
     if not first.is_floating_point() and not first.is_complex():
         return bool(one == other)

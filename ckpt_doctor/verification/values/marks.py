@@ -1,4 +1,4 @@
-"""Marks in the parameters that a load should overwrite, so that a value equal by accident is not taken for a load.
+"""Marks in the parameters that a load should overwrite, so a value equal by accident is not taken for a load.
 
 A parameter may hold the checkpoint's values before any load: zeros, ones, or a second load of the same file. So up to
 three elements of every tensor that the checkpoint has a value for (the first, the middle one and the last) are looked
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-# No two alike, and exact in every float dtype but that of exponents, so that they survive casts.
+# No two alike, and exact in every float dtype but that of exponents, so they survive casts.
 _NUMBERS = (0.3125, -0.4375, 0.875)
-_WHOLE_NUMBERS = (3, 5, 7)  # small enough for whatever counts or indexes with them while the load goes on
+_WHOLE_NUMBERS = (3, 5, 7)  # small enough for whatever counts or indexes with them during the load
 _BYTES = (0x34, 0xB9, 0x2D)  # for floats of one byte, whose formats differ
 
 _STANDS, _SAME, _OVERWRITTEN = "stands", "same", "overwritten"
 
 
 class _Mark(NamedTuple):
-    """``number`` is ``None`` where what was there before is mark enough."""
+    """``number`` is ``None`` if what was there before is mark enough."""
 
     name: str
     owner: weakref.ref[torch.Tensor]
@@ -60,14 +60,14 @@ class Fates(NamedTuple):
     unproven: frozenset[Key]
 
     def followed(self, target: Target) -> bool:
-        """Whether a mark would stand in ``target`` if the load had made it and written nothing to it."""
+        """True if a mark would stand in ``target`` if the load had made it and written nothing to it."""
         floats = target.dtype.is_floating_point and target.dtype.itemsize > 1
         # Of whole numbers only these are known to begin with a zero that is written, and so marked.
         counts = target.name.endswith(".num_batches_tracked")
         return target.whole and (counts or (floats and math.prod(target.shape) > 1))
 
     def untouched(self, target: Target) -> bool | None:
-        """Whether the load left ``target`` alone, or a part of it; ``None`` where there was no mark."""
+        """True if the load left ``target`` alone, or a part of it; ``None`` if there was no mark."""
         if target.computed:
             fates = [self.by_name.get(name) for name in target.names]
         else:
@@ -113,7 +113,7 @@ class Marks:
         for spot in chosen:
             number = _number(spot)
             owner = weakref.ref(spot.owner)
-            # First, so that whoever interrupts this gets it lifted.
+            # First, so that an interrupt lifts it.
             self._marks.append(_Mark(spot.name, owner, tuple(spot.owner.shape), spot.at, spot.before, number))
             if number is not None:
                 try:
@@ -179,7 +179,7 @@ class Marks:
 
 
 def _number(spot: Spot) -> torch.Tensor | None:
-    """What is neither there nor in the checkpoint; ``None`` where these two differ already."""
+    """What is neither there nor in the checkpoint; ``None`` if these two differ already."""
     import torch
 
     before = spot.before
@@ -200,7 +200,7 @@ def _number(spot: Spot) -> torch.Tensor | None:
 
 
 def _holds(element: torch.Tensor, mark: _Mark) -> bool:
-    """Whether the mark is still there, also in another dtype of the same kind."""
+    """True if the mark is still there, also in another dtype of the same kind."""
     expected = mark.before if mark.number is None else mark.number
     if (element.is_floating_point(), element.is_complex()) != (expected.is_floating_point(), expected.is_complex()):
         return False

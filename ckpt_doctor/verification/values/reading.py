@@ -1,6 +1,6 @@
 """The bytes of a checkpoint's tensors, piece by piece; pickles are not executed for it.
 
-The headers say where each tensor lies, so that its bytes are read straight from the file. Only where they are
+The headers say where each tensor lies, so its bytes are read straight from the file. Only where they are
 compressed inside of it does torch have to load them, with ``weights_only=True``.
 """
 
@@ -41,7 +41,7 @@ class TensorReader:
     def chunks(self, file: str, info: TensorInfo) -> Iterator[tuple[int, torch.Tensor]]:
         """The elements in row-major order: the number of the first, and a flat tensor that is valid until the next.
 
-        Raises ``OSError`` where the file cannot be read, ``ValueError`` where torch has no such dtype.
+        Raises ``OSError`` if the file cannot be read, ``ValueError`` where torch has no such dtype.
         """
         import torch
 
@@ -59,7 +59,7 @@ class TensorReader:
             yield (start - span[0]) // dtype.itemsize, torch.frombuffer(self._buffer, dtype=torch.uint8, count=count)
 
     def whole(self, file: str, info: TensorInfo) -> torch.Tensor:
-        """The tensor in memory of its own."""
+        """A copy of the tensor."""
         import torch
 
         dtype = torch_dtype(info)

@@ -16,7 +16,7 @@ from .comparing import Verdict
 class Row:
     """A tensor of the checkpoint, its target, and the verdict on it, which each step of the proof may still correct.
 
-    ``verdict`` says how the values compare; ``None`` where only names and shapes count, or no parameter was found.
+    ``verdict`` says how the values compare; ``None`` if only names and shapes count, or no parameter was found.
     ``detail`` says in words why the tensor is not simply restored. ``found_in`` is a parameter that has the values and
     may not be the place for them. ``needless`` are tensors that the model computes by itself.
     """
@@ -31,18 +31,18 @@ class Row:
 
     @property
     def arrived(self) -> bool:
-        """Whether the model holds the tensor, with or without a cast."""
+        """True if the model holds the tensor, with or without a cast."""
         return self.status in (RESTORED, CAST)
 
     @property
     def has_other_shape(self) -> bool:
-        """Whether the parameter has another shape, for another reason than that it is quantised."""
+        """True if the parameter has another shape, for another reason than that it is quantised."""
         if self.target is None or is_quantised(self.wanted.tensor, self.target):
             return False
         return self.target.shape != self.wanted.tensor.shape
 
 
 def is_quantised(saved: TensorInfo, target: Target) -> bool:
-    """Whether the parameter holds packed integers where the checkpoint has floating point numbers."""
+    """True if the parameter holds packed integers where the checkpoint has floating point numbers."""
     integers = not target.dtype.is_floating_point and not target.dtype.is_complex
     return integers and saved.dtype.name.startswith(("float", "bfloat"))

@@ -24,7 +24,7 @@ Key = tuple[str, str]
 class Spot(NamedTuple):
     """One element of a parameter, what it holds, and what each tensor of ``keys`` has for it.
 
-    That is ``None`` where it cannot be known before the load.
+    That is ``None`` if it cannot be known before the load.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Values that a model may hold before any load: what can be told of them where no marks were placed.
 
 Zeros, ones and tables of whole numbers are equal in every new model. After the fact nobody can see whether a load wrote
-them; their neighbours can speak for them. A loader that restored the other tensors of a module restored these as well;
+them; their neighbours can speak for them. A loader that restored the other tensors of a module restored these too;
 where all others of the smallest module around them were lost, nothing speaks for these.
 """
 
@@ -44,7 +44,7 @@ def tell(rows: Iterable[Row], fates: Fates | None) -> int:
 
 
 def _by_module(rows: Iterable[Row]) -> Mapping[str, bool]:
-    """Whether anything of a module arrived, by its path in the checkpoint; modules without any row are left out."""
+    """True if anything of a module arrived, by its path in the checkpoint; modules without any row are left out."""
     found: dict[str, bool] = {}
     for row in rows:
         for module in _modules(row):
@@ -71,7 +71,7 @@ def _may_be_new(row: Row, fates: Fates | None) -> bool:
 
 
 def _is_plain(value: torch.Tensor) -> bool:
-    """Whether all elements are equal, or whole numbers."""
+    """True if all elements are equal, or whole numbers."""
     if not value.is_floating_point() and not value.is_complex():
         return True
     if value.element_size() == 1:
