@@ -25,20 +25,32 @@ def refined(data: dict[str, Any], kind: ModelType, seed: str = "refined") -> dic
     """The table without what a few fresh configs of each class contradict; changed in place."""
     by_name = {cls.__name__: cls for cls in kind.classes}
     for name in sorted(data["classes"]):
+        _hold_against_config(data, kind, by_name[name], {})
         variation = _variation(kind, by_name[name], f"{kind.name} {name} {seed}")
         found = 0
         for _ in range(_TRIES):
             given = variation.draw() if found < _CONFIGS else None
-            if given is None:
-                continue
-            try:
-                config = observing.config_of(kind.config, given)
-                model = observing.observe(by_name[name], config)
-            except CannotBuild:
-                continue
-            found += 1
-            _hold_against(data, name, observing.to_json(config), model.saved)
+            found += given is not None and _hold_against_config(data, kind, by_name[name], given)
     return data
+
+
+def hold_against_defaults(data: dict[str, Any], kind: ModelType) -> dict[str, Any]:
+    """The table without what the default config contradicts, which is what most published models are like."""
+    for cls in kind.classes:
+        if cls.__name__ in data["classes"]:
+            _hold_against_config(data, kind, cls, {})
+    return data
+
+
+def _hold_against_config(data: dict[str, Any], kind: ModelType, cls: Any, given: Mapping[str, Any]) -> bool:
+    """Forget what a model of one config contradicts. Returns whether it could be built."""
+    try:
+        config = observing.config_of(kind.config, given)
+        model = observing.observe(cls, config)
+    except CannotBuild:
+        return False
+    _hold_against(data, cls.__name__, observing.to_json(config), model.saved)
+    return True
 
 
 def _variation(kind: ModelType, cls: Any, seed: str) -> Variation:

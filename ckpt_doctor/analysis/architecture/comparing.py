@@ -13,7 +13,7 @@ from ckpt_doctor.core.parts import Part
 from ckpt_doctor.core.weight_file import TensorInfo
 
 from .expected import Expected, Match, Row, expected, key_of
-from .segments import segment_off
+from .segments import is_wrapped, segment_off
 
 _PLAIN = frozenset(("float64", "float32", "float16", "bfloat16"))
 _MOST_UNMATCHED = 1000
@@ -100,7 +100,7 @@ def _matched(wanted: Expected, tensors: Iterable[tuple[str, TensorInfo]]) -> _Ma
             if wanted.is_tied(tensor.name):
                 tied.add(key_of(tensor.name))
             else:
-                older = older or wanted.is_older(tensor.name)
+                older = older or wanted.is_older(tensor.name) or is_wrapped(tensor.name)
                 unmatched.append(tensor.name)
             continue
         count += 1

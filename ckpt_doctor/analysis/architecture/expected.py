@@ -76,7 +76,7 @@ class Expected:
         self.rows = tuple(row._replace(condition=None) if key_of(row.name) in copies else row for row in self.rows)
         self.tied = tied
         self.inside = frozenset(_inside(table, cls))
-        self._old = tuple(re.compile(pattern) for pattern in (*table.get("old", ()), *old_names()))
+        self._old = (*table.get("old", ()), *old_names())
         self._by_key: dict[str, list[Row]] = {}
         for row in self.rows:
             self._by_key.setdefault(key_of(row.name), []).append(row)
@@ -110,7 +110,7 @@ class Expected:
         key = key_of(name)
         if key in self.inside or f"{self.prefix}.{key}" in self.inside:
             return True
-        return any(pattern.search(name) for pattern in self._old)
+        return any(re.search(pattern, name) for pattern in self._old)
 
     def shape(self, match: Match) -> tuple[int | None, ...] | None:
         """The shape that a tensor must have; ``None`` for a size that is not known."""

@@ -10,6 +10,14 @@ from .expected import key_of
 
 _DEEPEST = 4
 _MOST_NAMES = 400
+# Wrappers put these into names, which is a finding of its own (CKD304).
+_WRAPPERS = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"))
+
+
+def is_wrapped(name: str) -> bool:
+    """Whether a name carries what a wrapper puts in front of names or into them."""
+    words = name.split(".")
+    return words[0] == "module" or not _WRAPPERS.isdisjoint(words)
 
 
 def segment_off(names: Sequence[str], expected: Collection[str]) -> Segment | None:
@@ -45,6 +53,7 @@ def _fit(keys: Sequence[str], segment: Segment, wanted: Collection[str]) -> bool
 def _candidates(key: str, wanted: Collection[str]) -> Iterator[Segment]:
     words = key.split(".")
     for position in range(min(_DEEPEST, len(words) - 1)):
-        yield Segment(words[position], position, True)
+        if not is_wrapped(words[position]):
+            yield Segment(words[position], position, True)
         for word in {name.split(".")[position] for name in wanted if name.count(".") >= position}:
             yield Segment(word, position, False)
