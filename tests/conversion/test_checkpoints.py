@@ -282,3 +282,17 @@ def test_a_folder_cannot_become_a_file(weaver: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConversionError, match="name a folder"):
         convert(weaver, tmp_path / "file", to="safetensors")
+
+
+@pytest.mark.parametrize("name", ["model", "adapter_model"])
+def test_of_two_sets_of_weights_the_one_that_a_loader_reads_is_converted(name: str, tmp_path: Path) -> None:
+    fixture = FIXTURES / "healthy" / ("transformers/single_safetensors" if name == "model" else "peft/lora")
+    source = Path(shutil.copytree(fixture, tmp_path / "two"))
+    stale = source / ("pytorch_model.bin" if name == "model" else "adapter_model.bin")
+    read = load_file(source / f"{name}.safetensors")
+    torch.save({key: value + 1 for key, value in read.items()}, stale)
+    result = convert(source, tmp_path / "copy", to="bin")
+    assert [Path(file.target).name for file in result.files] == [stale.name]
+    written = torch.load(tmp_path / "copy" / stale.name, weights_only=True)
+    assert written.keys() == read.keys()
+    assert all(torch.equal(written[key], read[key]) for key in read)
