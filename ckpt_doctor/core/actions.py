@@ -16,7 +16,7 @@ Safety = Literal["safe", "unsafe"]
 """A safe fix loses nothing; an unsafe one may, and is applied on request."""
 
 TargetFormat = Literal["safetensors", "bin"]
-"""What weight files are written in: ``bin`` is the current format of ``torch.save``."""
+"""The formats of weight files: ``bin`` is the current format of ``torch.save``."""
 
 SharedBytes = Literal["keep", "clone"]
 """What becomes of tensors that share bytes: equal views stay one, or each gets its own bytes."""
@@ -33,7 +33,7 @@ and clones all else: a loader ties only those again."""
 class Rewrite(NamedTuple):
     """Write a weight file anew: contiguous tensors, each with its own bytes, in a current format.
 
-    ``target`` is where the result lies, if not in the place of ``path``; the old file then goes unless ``keeps``.
+    ``target`` is the path of the result if it does not replace ``path``; the old file is then deleted unless ``keeps``.
     ``format`` is ``None`` for the one that the file has. ``names`` maps full names of
     tensors to the new ones, ``without`` are left out, ``dtypes`` maps names to the floating-point dtypes that their
     values are cast to. ``metadata`` is added to a safetensors header. ``shared`` is ``keep`` where one of several equal

@@ -120,7 +120,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def judged(self) -> bool:
-        """Whether there was anything to judge: a file of weights that holds a tensor, or that is damaged."""
+        """True if there was anything to judge: a file of weights that holds a tensor, or that is damaged."""
         if any(item.whole for item in self.unread):
             return False
         return any(

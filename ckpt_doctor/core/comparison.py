@@ -1,4 +1,4 @@
-"""Where a checkpoint departs from its contract, part by part."""
+"""The differences between a checkpoint and its contract, part by part."""
 
 from __future__ import annotations
 

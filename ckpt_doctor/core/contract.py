@@ -13,14 +13,14 @@ SCHEMA_VERSION = 1
 """Of the document. It grows with everything that is pinned: a reader must not pass over what it does not know."""
 
 KIND = "ckpt-doctor contract"
-"""What a document calls itself, so that no other JSON file is taken for a contract."""
+"""The marker in a contract document: no other JSON file is taken for a contract."""
 
 UNNAMED = "the contract"
 """How messages call a contract that lies in no file."""
 
 
 class PinnedTensor(NamedTuple):
-    """What a contract says of one tensor.
+    """The requirements of a contract on one tensor.
 
     ``dtype`` and ``shape`` are those that safetensors would have. ``sha256`` is the hex digest of the elements as
     contiguous little-endian bytes, or ``None`` where values are not pinned. ``same_as`` names a tensor of the same part
@@ -34,7 +34,7 @@ class PinnedTensor(NamedTuple):
 
 
 class PinnedPart(NamedTuple):
-    """What a contract says of one part of a checkpoint, whatever its files are called and however many they are.
+    """The requirements of a contract on one part of a checkpoint, for any names and number of files.
 
     ``config`` holds the settings of an adapter that change what its tensors mean, or is ``None`` where there is no
     configuration. ``files`` maps the files from which the contract was made to their formats: for information only.

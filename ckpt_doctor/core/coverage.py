@@ -14,7 +14,7 @@ from .results import Outcome, finding_document
 from .wording import counted, listed
 
 Status = Literal["restored", "cast", "mismatched", "missing"]
-"""What became of a tensor of the checkpoint."""
+"""The outcome of a load for one tensor of the checkpoint."""
 RESTORED: Final = "restored"
 """The parameter holds the values of the checkpoint, bit by bit, after a cast to its dtype."""
 CAST: Final = "cast"
@@ -43,7 +43,7 @@ class TensorCoverage(NamedTuple):
 
     ``file`` is relative to the checkpoint. ``parameter`` is the model's name for it, with ``[...]`` behind where it is
     a slice of a fused one, and ``None`` where no name fits. ``detail`` says in words why it is not simply restored.
-    ``expected`` is unset for the tensors of an adapter that merely lies beside the one that was asked for, for further
+    ``expected`` is unset for the tensors of an adapter that is only next to the one that was asked for, for further
     copies of one parameter, and for what the model computes by itself.
     """
 
@@ -57,7 +57,7 @@ class TensorCoverage(NamedTuple):
 
     @property
     def arrived(self) -> bool:
-        """Whether the model holds it."""
+        """True if the model holds it."""
         return self.status in (RESTORED, CAST)
 
 
@@ -88,7 +88,7 @@ class ModelClass(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """Whether PEFT's own loader would have built another class, or none."""
+        """True if PEFT's own loader would have built another class, or none."""
         return self.usual != self.name
 
     def lines(self) -> Iterator[str]:
@@ -106,7 +106,7 @@ class ModelClass(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """What a load restored. ``log`` holds the loader's own warnings and log lines.
+    """The result of a load. ``log`` holds the loader's own warnings and log lines.
 
     ``model`` and ``loader`` are named as the user named them; ``mode`` is one of :data:`MODES`. ``root`` is what the
     paths of files are relative to: the checkpoint, where ``path`` may be a folder inside it. Empty means ``path``.
@@ -133,7 +133,7 @@ class Coverage(NamedTuple):
 
     @property
     def deep(self) -> None:
-        """Whether an inspection read the values: this is none."""
+        """``None``: only an inspection reads the values, and this is a load."""
         return None
 
     @property
@@ -143,7 +143,7 @@ class Coverage(NamedTuple):
 
     @property
     def caveat(self) -> str | None:
-        """What this coverage does not prove, where that is easily mistaken."""
+        """The limits of this coverage that are easily overlooked."""
         if not self.own_loader:
             return None
         return "This proves the files, not the loader of your evaluation: name that with --loader"
@@ -165,12 +165,12 @@ class Coverage(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether all was judged and arrived and nothing is wrong. A checkpoint without tensors never is."""
+        """True if all was judged and arrived and nothing is wrong. A checkpoint without tensors never is."""
         return self.arrived and self.unjudged is None
 
     @property
     def arrived(self) -> bool:
-        """Whether all of it arrived and nothing is wrong, as far as it could be judged."""
+        """True if all of it arrived and nothing is wrong, as far as it could be judged."""
         return not self.errors and 0 < self.expected == self.restored
 
     @property

@@ -1,4 +1,4 @@
-"""What a reader finds wrong with a file: kept as a statement, which a rule turns into a finding."""
+"""Defects that a reader finds in a file; a rule turns each into a finding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .nothing import NOTHING
 
 
 class DefectKind(str, Enum):
-    """What a reader found wrong with a file; each kind belongs to exactly one rule.
+    """A defect that a reader found in a file; each kind belongs to exactly one rule.
 
     The properties are the classes of kinds. Whoever treats some kinds alike asks one of these.
     """
@@ -32,32 +32,32 @@ class DefectKind(str, Enum):
 
     @property
     def blinding(self) -> bool:
-        """Whether the list of tensors may be short: no rule may conclude that something is missing."""
+        """True if the list of tensors may be short: no rule may conclude that something is missing."""
         return self in _BLINDING
 
     @property
     def cut_short(self) -> bool:
-        """Whether bytes are missing, and the tensors that are whole can be saved."""
+        """True if bytes are missing, and the tensors that are whole can be saved."""
         return self in CUT_SHORT
 
     @property
     def incomplete(self) -> bool:
-        """Whether the file lists its tensors, and holds fewer."""
+        """True if the file lists its tensors, and holds fewer."""
         return self in _INCOMPLETE
 
     @property
     def foreign(self) -> bool:
-        """Whether the file is something else altogether, and nothing in it is dangerous."""
+        """True if the file is something else altogether, and nothing in it is dangerous."""
         return self in _FOREIGN
 
     @property
     def runs_code(self) -> bool:
-        """Whether loading the file may run code from it."""
+        """True if loading the file may run code from it."""
         return self in RUNS_CODE
 
     @property
     def dangerous(self) -> bool:
-        """Whether the file may harm whoever loads it: run code, fill the memory, lead astray."""
+        """True if the file may harm whoever loads it: run code, fill the memory, lead astray."""
         return self in _DANGEROUS
 
 

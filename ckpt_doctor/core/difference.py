@@ -96,7 +96,7 @@ class Difference(NamedTuple):
 
     @property
     def equal(self) -> bool:
-        """Whether everything that was asked for was compared, and is the same."""
+        """True if everything that was asked for was compared, and is the same."""
         found = (self.only_a, self.only_b, self.shapes, self.dtypes, self.settings, self.differing, self.problems)
         return not any(found)
 

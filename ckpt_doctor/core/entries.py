@@ -1,4 +1,4 @@
-"""What a layout says that a file must hold: names and shapes of tensors, and sizes that agree between them."""
+"""The tensors that a layout requires in a file: their names, shapes, and sizes that agree between them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 class Entry(NamedTuple):
     """A tensor that a file must hold, or may hold where it is not ``required``.
 
-    In ``name``, a ``*`` stands for any characters within one word between dots: ``layers.*.weight`` means all tensors
+    In ``name``, a ``*`` matches any characters within one word between dots: ``layers.*.weight`` means all tensors
     of that kind, and one of them must be there. ``dims`` gives each dimension a size or a name: equal names mean equal
     sizes all over the checkpoint.
     """
@@ -22,11 +22,11 @@ class Entry(NamedTuple):
 
     @property
     def is_pattern(self) -> bool:
-        """Whether it may mean several tensors."""
+        """True if it may mean several tensors."""
         return "*" in self.name
 
     def matches(self, name: str) -> bool:
-        """Whether a tensor of this name is meant.
+        """True if a tensor of this name is meant.
 
         >>> Entry("layers.*.weight").matches("layers.10.weight"), Entry("layers.*.weight").matches("layers.weight")
         (True, False)
@@ -34,13 +34,13 @@ class Entry(NamedTuple):
         return name == self.name or (self.is_pattern and _regex(self.name).fullmatch(name) is not None)
 
     def matches_start(self, name: str) -> bool:
-        """Whether ``name`` is the path of something that the tensor lies in."""
+        """True if ``name`` is the path of something that the tensor lies in."""
         words = self.name.split(".")
         start = words[: name.count(".") + 1]
         return len(start) < len(words) and _regex(".".join(start)).fullmatch(name) is not None
 
     def is_among(self, names: Collection[str]) -> bool:
-        """Whether one of ``names`` is meant; fast for a set."""
+        """True if one of ``names`` is meant; fast for a set."""
         return self.name in names or (self.is_pattern and any(map(self.matches, names)))
 
 
@@ -62,7 +62,7 @@ def meant(names: Iterable[str], entries: Iterable[Entry]) -> dict[str, Entry]:
 
 @lru_cache(1024)
 def _regex(pattern: str) -> re.Pattern[str]:
-    """What a name with ``*`` means; cached, for a file can hold a hundred thousand names to compare."""
+    """The pattern for a name with ``*``; cached, because a file can hold a hundred thousand names to compare."""
     return re.compile(r"[^.]*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""What every JSON document begins with: the version of its form, and the tool that wrote it."""
+"""The start of every JSON document: the version of its form, and the tool that wrote it."""
 
 from __future__ import annotations
 

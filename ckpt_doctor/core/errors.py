@@ -1,6 +1,6 @@
 """The exceptions this package raises on purpose.
 
-A damaged checkpoint is never an exception: it becomes a finding. What is raised here means that nothing could be
+A damaged checkpoint is never an exception: it becomes a finding. An exception from here means that nothing could be
 judged at all. The command line renders these in one place (``cli/exit_codes.py``) and exits with 2.
 """
 
@@ -37,7 +37,7 @@ class ConversionError(CkptDoctorError):
 
 
 class MissingDependencyError(CkptDoctorError):
-    """What was asked for needs a library that is not installed; the text says what to install."""
+    """The request needs a library that is not installed; the text says what to install."""
 
 
 class VerificationError(CkptDoctorError):

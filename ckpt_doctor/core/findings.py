@@ -12,7 +12,7 @@ MAX_TENSORS = 20
 """How many tensor names a finding carries at most; ``tensor_count`` has the whole number."""
 
 FailOn = Literal["error", "warning", "note", "never"]
-"""What ``--fail-on`` takes: the least severity that makes a run fail."""
+"""The values of ``--fail-on``: the least severity that makes a run fail."""
 
 
 class Severity(str, Enum):
@@ -71,5 +71,5 @@ class Finding(NamedTuple):
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     def fails(self, fail_on: FailOn) -> bool:
-        """Whether it turns the exit code to 1 under this ``--fail-on``."""
+        """True if it turns the exit code to 1 under this ``--fail-on``."""
         return self.always_fails or (fail_on != "never" and self.severity.rank <= Severity(fail_on).rank)

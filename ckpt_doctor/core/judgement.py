@@ -1,4 +1,4 @@
-"""What was judged of each checkpoint, by an inspection or by a load: the same questions to both."""
+"""The verdict on each checkpoint, by an inspection or a load; both answer the same questions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .results import Diagnosis, Report
 
 
 class Gated(NamedTuple):
-    """What a gate judged of one checkpoint: the inspection, and the load where one was asked for.
+    """The results of a gate for one checkpoint: the inspection, and the load if one was requested.
 
     ``additions`` are what its JSON document has besides that of the report.
     """
@@ -24,11 +24,11 @@ class Gated(NamedTuple):
 
 
 Judged: TypeAlias = Report | Coverage | Gated
-"""What a run has judged, as commands hand it to a reporter."""
+"""The results of a run, as commands hand it to a reporter."""
 
 
 Subject: TypeAlias = Diagnosis | Coverage
-"""What was judged; both have ``path``, ``root``, ``layout``, ``grain``, ``deep`` and ``components``."""
+"""An inspection or a load; both have ``path``, ``root``, ``layout``, ``grain``, ``deep`` and ``components``."""
 
 
 class Judgement(NamedTuple):
@@ -64,7 +64,7 @@ class Judgement(NamedTuple):
 
     @property
     def deep(self) -> bool | None:
-        """Whether an inspection read the values; ``None`` for a load."""
+        """True if an inspection read the values; ``None`` for a load."""
         return self.subject.deep
 
     @property
@@ -74,7 +74,7 @@ class Judgement(NamedTuple):
 
     @property
     def healthy(self) -> bool:
-        """Whether it was judged, and no error is left after all settings."""
+        """True if it was judged, and no error is left after all settings."""
         return self.judged and all(finding.severity is not Severity.ERROR for finding in self.findings)
 
     def failing(self, fail_on: FailOn) -> tuple[Finding, ...]:
@@ -82,7 +82,7 @@ class Judgement(NamedTuple):
         return tuple(finding for finding in self.findings if finding.fails(fail_on))
 
     def passes(self, fail_on: FailOn) -> bool:
-        """Whether it was judged, and nothing is at or above this ``--fail-on``."""
+        """True if it was judged, and nothing is at or above this ``--fail-on``."""
         return self.judged and not self.failing(fail_on)
 
 

@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from .entries import Entry  # a lone file needs none
 
 Expectation = Literal["safetensors", "bin", "any"]
-"""What ``--expect`` takes: the format that weights should be in."""
+"""The values of ``--expect``: the format that weights should be in."""
 
 Form = Literal["folder", "file", "document"]
-"""What the paths of a part name: a folder, a file with weights, or a file that must only be there."""
+"""The kind of path in a part: a folder, a file with weights, or a file that must only be there."""
 
 Grain = Literal["file", "folder"]
-"""What a checkpoint is: one file, or a folder."""
+"""The form of a checkpoint: one file, or a folder."""
 
 RESERVED_ROLES = ("file", "training-state", "extra")
 """Roles that files get from what they are, and that no layout can give."""
@@ -47,7 +47,7 @@ class LayoutPart(NamedTuple):
 
     @property
     def beside(self) -> bool:
-        """Whether it is a side file."""
+        """True if it is a side file."""
         return self.role not in ("adapter", "model")
 
     def folder_of(self, path: str) -> str:

@@ -1,4 +1,4 @@
-"""The empty mapping that stands for none."""
+"""The empty mapping, used as a default."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class ConfigFile(NamedTuple):
 
 
 IndexFormat = Literal["safetensors", "torch"]
-"""What the shards of an index are written in, by the name of the index."""
+"""The format of the shards of an index, by the name of the index."""
 
 
 class ShardIndex(NamedTuple):
@@ -62,9 +62,9 @@ class Tokenizer(NamedTuple):
 
 
 class Adapter(NamedTuple):
-    """What an adapter has that no other unit has.
+    """The properties that only an adapter has.
 
-    ``secondary`` marks one that merely lies beside the adapter that was asked for. ``nested_from`` is the folder where
+    ``secondary`` marks one that is only next to the adapter that was asked for. ``nested_from`` is the folder where
     a loader would look, if the adapter lies in a folder below that one. ``base_config`` is the ``config.json`` of its
     base model, where that is on this machine.
     """
@@ -107,7 +107,7 @@ class Part(NamedTuple):
 
     @property
     def secondary(self) -> bool:
-        """Whether this is an adapter that merely lies beside the one that was asked for."""
+        """True if this is an adapter that is only next to the one that was asked for."""
         return self.adapter is not None and self.adapter.secondary
 
     @property
@@ -119,12 +119,12 @@ class Part(NamedTuple):
 
     @property
     def auxiliary(self) -> bool:
-        """Whether no evaluation reads this: training state, or files that merely lie there."""
+        """True if no evaluation reads this: training state, or unrelated files."""
         return self.role in ("training-state", "extra")
 
     @property
     def beside(self) -> bool:
-        """Whether this is a side file: one that a loader must read beside an adapter or a model."""
+        """True if this is a side file: one that a loader must read beside an adapter or a model."""
         return self.role not in ("adapter", "model", "file") and not self.auxiliary
 
     @property
@@ -135,5 +135,5 @@ class Part(NamedTuple):
 
     @property
     def readable(self) -> bool:
-        """Whether the tensors of the preferred files are all known."""
+        """True if the tensors of the preferred files are all known."""
         return bool(self.preferred) and all(file.readable for file in self.preferred)

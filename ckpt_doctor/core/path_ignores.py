@@ -23,7 +23,7 @@ class PathIgnore(NamedTuple):
     rules: tuple[str, ...]
 
     def covers(self, checkpoint: Checkpoint, path: str | None) -> bool:
-        """Whether the pattern fits a file of the checkpoint, or without ``path`` the checkpoint as a whole."""
+        """True if the pattern fits a file of the checkpoint, or without ``path`` the checkpoint as a whole."""
         return any(self._fits(words) for words in self._relative(checkpoint, path))
 
     def _relative(self, checkpoint: Checkpoint, path: str | None) -> Iterator[list[str]]:
@@ -45,7 +45,7 @@ class PathIgnore(NamedTuple):
 
 
 def _fit(wanted: Sequence[str], words: Sequence[str]) -> bool:
-    """Whether the words are the wanted ones, where ``**`` stands for any number of them.
+    """True if the words are the wanted ones, where ``**`` matches any number of them.
 
     >>> _fit(["runs", "**", "*.pt"], ["runs", "old", "weaver", "projections.pt"]), _fit(["runs", "*.pt"], ["runs"])
     (True, False)

@@ -1,4 +1,4 @@
-"""What the user expects: which format, which rules, how severe."""
+"""The expectations of the user: which format, which rules, how severe."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Policy(NamedTuple):
     layouts: tuple[Layout, ...] = ()
 
     def expected_format(self, kind: Layout) -> Expectation:
-        """What the weights of a checkpoint of this kind should be."""
+        """The format that the weights of a checkpoint of this kind should have."""
         return self.expect if self.expect is not None else kind.expects
 
     def runs(self, code: str, name: str) -> bool:
-        """Whether the rule of this code and name is to run."""
+        """True if the rule of this code and name is to run."""
         if is_chosen(self.ignore, code, name):
             return False
         return not self.select or is_chosen(self.select, code, name)
 
     @property
     def silences(self) -> bool:
-        """Whether findings may be missing, or fail nothing, that would count without settings."""
+        """True if findings may be missing, or fail nothing, that would count without settings."""
         choices = (self.select, self.ignore, self.severity, self.per_path_ignores)
         return any(choices) or self.fail_on == "never"
 
@@ -60,7 +60,7 @@ class Policy(NamedTuple):
         return finding if severity is None or finding.always_fails else finding._replace(severity=severity)
 
     def ignores(self, finding: Finding, checkpoint: Checkpoint) -> bool:
-        """Whether the finding is to be left out because of where it was made."""
+        """True if the finding is to be left out because of where it was made."""
         return any(
             is_chosen(item.rules, finding.code, finding.name) and item.covers(checkpoint, finding.path)
             for item in self.per_path_ignores
@@ -68,5 +68,5 @@ class Policy(NamedTuple):
 
 
 def is_chosen(choices: Iterable[str], code: str, name: str) -> bool:
-    """Whether one of the codes, code prefixes and names means the rule of this code and name."""
+    """True if one of the codes, code prefixes and names means the rule of this code and name."""
     return any(choice == name or code.startswith(choice.upper()) for choice in choices)

@@ -30,7 +30,7 @@ class RuleInfo(NamedTuple):
 
 
 class SettingInfo(NamedTuple):
-    """One setting: its value as JSON has it (``None`` where nobody has set it), who set it, and what holds else."""
+    """One setting: its value as JSON has it (``None`` if it is not set), who set it, and what holds else."""
 
     key: str
     value: Any
@@ -72,12 +72,12 @@ class Diagnosis(NamedTuple):
 
     @property
     def judged(self) -> bool:
-        """Whether there was anything to judge: weights of a kind that is read here, or something that is wrong."""
+        """True if there was anything to judge: weights of a kind that is read here, or something that is wrong."""
         return self.checkpoint.judged or any(finding.severity is Severity.ERROR for finding in self.findings)
 
     @property
     def healthy(self) -> bool:
-        """Whether it was judged, and no error is left after all settings."""
+        """True if it was judged, and no error is left after all settings."""
         return self.judged and all(finding.severity is not Severity.ERROR for finding in self.findings)
 
 
@@ -99,7 +99,7 @@ class Report(NamedTuple):
 
     @property
     def healthy(self) -> bool:
-        """Whether every checkpoint is healthy."""
+        """True if every checkpoint is healthy."""
         return all(diagnosis.healthy for diagnosis in self.diagnoses)
 
     @property
@@ -109,7 +109,7 @@ class Report(NamedTuple):
 
     @property
     def deep(self) -> bool:
-        """Whether the values of every checkpoint were read, and not only headers and configs."""
+        """True if the values of every checkpoint were read, and not only headers and configs."""
         return bool(self.diagnoses) and all(diagnosis.deep for diagnosis in self.diagnoses)
 
     @property
@@ -131,13 +131,13 @@ class Report(NamedTuple):
         return (finding for finding in self.findings if finding.fails(fail_on))
 
     def outcome(self, fail_on: FailOn) -> Outcome:
-        """How a run with this report ends. What was found counts before what could not be judged."""
+        """How a run with this report ends. Findings count before checkpoints that could not be judged."""
         if any(self.failing(fail_on)):
             return "failed"
         return "not judged" if self.unjudged else "passed"
 
     def excuses(self, diagnosis: Diagnosis) -> bool:
-        """Whether the diagnosis fails nothing though it judged nothing: something else at that path was judged."""
+        """True if the diagnosis fails nothing though it judged nothing: something else at that path was judged."""
         return not diagnosis.judged and not self.unjudged
 
     def fixes(self, safety: Safety) -> tuple[tuple[str, Fix], ...]:
@@ -218,7 +218,7 @@ def _checkpoint_document(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def unread_document(item: Unread) -> dict[str, Any]:
-    """What was not judged, as it stands in every JSON document."""
+    """The items that were not judged, as in every JSON document."""
     return {"path": item.path, "kind": item.kind, "bytes": item.nbytes, "files": item.files, "reason": item.reason}
 
 
@@ -230,7 +230,7 @@ def _as_shown(checkpoint: Checkpoint) -> Iterator[Unread]:
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:
-    """A finding as it stands in every JSON document."""
+    """A finding as in every JSON document."""
     fix = finding.fix
     return {
         "code": finding.code,

@@ -87,7 +87,7 @@ class TensorInfo(NamedTuple):
 
     @property
     def is_contiguous(self) -> bool:
-        """Whether the elements lie in row-major order without gaps (dimensions of size 1 do not matter)."""
+        """True if the elements lie in row-major order without gaps (dimensions of size 1 do not matter)."""
         if 0 in self.shape:
             return True
         expected = 1
@@ -170,22 +170,22 @@ class WeightFile(NamedTuple):
     outside: tuple[str, ...] = ()
 
     def has_defect(self, *kinds: DefectKind) -> bool:
-        """Whether any defect is of one of these kinds."""
+        """True if any defect is of one of these kinds."""
         return any(defect.kind in kinds for defect in self.defects)
 
     @property
     def is_safetensors(self) -> bool:
-        """Whether this is a safetensors file, whole or damaged."""
+        """True if this is a safetensors file, whole or damaged."""
         return self.format == "safetensors"
 
     @property
     def is_torch_save(self) -> bool:
-        """Whether ``torch.save`` wrote this, in its current format or the one before torch 1.6."""
+        """True if ``torch.save`` wrote this, in its current format or the one before torch 1.6."""
         return self.format in ("torch-zip", "torch-legacy")
 
     @property
     def is_known(self) -> bool:
-        """Whether this is a file of weights in a format that is read here."""
+        """True if this is a file of weights in a format that is read here."""
         return self.format != "unknown"
 
     @property
@@ -196,7 +196,7 @@ class WeightFile(NamedTuple):
 
     @property
     def readable(self) -> bool:
-        """Whether the list of tensors can be trusted to be the whole list."""
+        """True if the list of tensors can be trusted to be the whole list."""
         if not self.is_known or any(defect.kind.blinding for defect in self.defects):
             return False
         # A safetensors file may be cut off inside its header; cut off later, it still lists every tensor.
