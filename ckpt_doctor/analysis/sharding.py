@@ -55,7 +55,7 @@ class IndexedShards:
 
     @property
     def judgeable(self) -> bool:
-        """Whether every listed shard is there and its list of tensors can be trusted."""
+        """True if every listed shard is there and its list of tensors can be trusted."""
         return not self.missing and all(file.readable for file in self.present.values())
 
 
@@ -133,7 +133,7 @@ def with_siblings(part: Part, shards: IndexedShards) -> dict[str, WeightFile]:
 
 
 def successor(part: Part, shards: IndexedShards) -> tuple[WeightFile, ...]:
-    """The files of a later save that the index knows nothing of; empty where the index is current.
+    """The files of a later save that the index knows nothing of; empty if the index is current.
 
     That is so where listed shards are gone and a complete set of another number, or one single file, lies there.
     """
@@ -197,7 +197,7 @@ def _beside(index: ShardIndex, shard: str) -> str:
 
 
 def is_whole(part: Part) -> bool:
-    """Whether all shards that a loader reads are there and their tensors known; else other rules say what is not."""
+    """True if all shards that a loader reads are there and their tensors known; else other rules say what is not."""
     names = {file.path for file in part.files}
     of_active = [index for index in part.indexes if index.shards.intersection(part.active)]
     return part.readable and all(index.error is None and index.shards <= names for index in of_active)

@@ -24,12 +24,12 @@ _OBSERVERS = frozenset(("min_val", "max_val", "min_vals", "max_vals"))
 
 
 def is_training_bookkeeping(name: str) -> bool:
-    """Whether the first part of a dotted name is that of an optimizer, a scheduler or a callback."""
+    """True if the first part of a dotted name is that of an optimizer, a scheduler or a callback."""
     return name.partition(".")[0] in _TRAINING_STATE
 
 
 def may_be_infinite(name: str) -> bool:
-    """Whether infinite values belong in a tensor of this name: attention masks, observers, training state.
+    """True if infinite values belong in a tensor of this name: attention masks, observers, training state.
 
     >>> may_be_infinite("h.0.attn.masked_bias"), may_be_infinite("h.0.attn.c_attn.weight")
     (True, False)
@@ -38,7 +38,7 @@ def may_be_infinite(name: str) -> bool:
 
 
 def may_be_zero(name: str) -> bool:
-    """Whether a matrix of zeros is nothing unusual under this name: biases, masks, quantisation, caches.
+    """True if a matrix of zeros is nothing unusual under this name: biases, masks, quantisation, caches.
 
     >>> may_be_zero("model.layers.0.mlp.qzeros"), may_be_zero("reasoner_to_weaver.weight")
     (True, False)

@@ -30,7 +30,7 @@ class TiedPair(NamedTuple):
 
 
 def tied_pair(part: Part) -> TiedPair | None:
-    """Both matrices of a model that ties them; ``None`` where it holds one of them, or where that is not certain.
+    """Both matrices of a model that ties them; ``None`` if it holds one of them, or where that is not certain.
 
     Certain is a ``tie_word_embeddings`` of a config that no code of its own interprets, and one matrix of each kind, of
     one shape and dtype.
@@ -65,7 +65,7 @@ def lone_output(part: Part) -> Place | None:
 
 
 def _ties(data: Any) -> bool:
-    """Whether the config says so, and that of a text model inside it too."""
+    """True if the config says so, and that of a text model inside it too."""
     text = data.get("text_config")
     sections = (data, text) if isinstance(text, dict) else (data,)
     return all(section.get("tie_word_embeddings") is True for section in sections)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ckpt_doctor.gate import Choice, PassedOver, Verdict
 
 _COMMAND = "ckpt_doctor.command"
-_SHOWN = 10  # saves that were passed over; a tree may hold hundreds
+_SHOWN = 10  # saves that were skipped; a tree may hold hundreds
 
 
 class GateCommand(click.Command):

@@ -44,11 +44,11 @@ class InspectOptions(NamedTuple):
 
     @property
     def outputs(self) -> Outputs:
-        """Where the report goes. Raises ``UsageError`` where formats and files do not fit together."""
+        """Where the report goes. Raises ``UsageError`` if formats and files do not fit together."""
         return Outputs.parse(self.output_format, self.output_file)
 
     def look(self, output: Output, *, aside: bool = False) -> Presentation:
-        """How the report should look there; ``aside`` stands for standard error in the place of standard output."""
+        """How the report should look there; ``aside`` means standard error instead of standard output."""
         return presentation(
             self.color,
             quiet=self.quiet,

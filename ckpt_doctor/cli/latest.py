@@ -55,7 +55,7 @@ def _healthy(tree: str, options: InspectOptions) -> Choice | None:
 
 
 def _print(path: str) -> None:
-    """Exactly the bytes of the path, and a newline. Raises ``OutputError`` where a script would read another path."""
+    """Exactly the bytes of the path, and a newline. Raises ``OutputError`` if a script would read another path."""
     if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in path):
         raise OutputError(
             f"the name of {path} holds control characters, and a script would read something else: rename it"

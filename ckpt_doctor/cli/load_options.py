@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LoadOptions(NamedTuple):
-    """What was asked for on the command line; ``None`` where nothing was."""
+    """What was asked for on the command line; ``None`` if nothing was."""
 
     model: str | None
     loader: str | None

@@ -64,7 +64,7 @@ class Outputs(NamedTuple):
     def parse(cls, formats: Sequence[OutputFormat], files: Sequence[str]) -> Outputs:
         """The outputs that the two options ask for, each given as often as it was, or not at all.
 
-        Raises ``UsageError`` where they do not fit together.
+        Raises ``UsageError`` if they do not fit together.
         """
         wanted = list(formats) or [FORMATS[0]]
         if len(files) > len(wanted):
@@ -93,7 +93,7 @@ class Outputs(NamedTuple):
 
     @property
     def on_stdout(self) -> bool:
-        """Whether one of them is standard output."""
+        """True if one of them is standard output."""
         return len(self.files) < len(self.outputs)
 
     def check(self, *, read: str | None = None) -> None:

@@ -42,7 +42,7 @@ class CommandTable(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """See :class:`click.Group`; a path in the place of a command, and a typo, get a hint."""
+        """See :class:`click.Group`; a path instead of a command, and a typo, get a hint."""
         word = args[0]
         if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
             if _is_path(word):

@@ -35,7 +35,7 @@ def settings_options(command: Command) -> Command:
 
 
 def settings_for(config: str | None, no_config: bool, **options: Any) -> Settings:
-    """The settings that hold for the running command, with the ``options`` that were given in the place of theirs.
+    """The settings that hold for the running command, with the ``options`` that were given instead of theirs.
 
     Says on standard error which settings file is not used, and which one lies below the paths that are looked at.
     """

@@ -46,7 +46,7 @@ def append_step_summary(render: Callable[[str], Iterable[str]], protected: Itera
 def fitting(pieces: Iterable[str], room: int) -> bytes:
     """The pieces, each with a newline, in at most ``room`` bytes: all, or the first ones and a line that says so.
 
-    Nothing where there is no room for any.
+    Nothing if there is no room for any.
     """
     data = bytearray()
     whole = 0

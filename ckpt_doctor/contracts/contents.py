@@ -80,7 +80,7 @@ class Contents(NamedTuple):
 
     @property
     def originals(self) -> dict[str, str]:
-        """Each further name of one view, with the name that stands for all: an input embedding, or the first."""
+        """Each further name of one view, with the name that means all: an input embedding, or the first."""
         views: dict[object, list[str]] = {}
         for name, held in self.tensors.items():
             if held.tensor.numel and not held.file.is_safetensors:

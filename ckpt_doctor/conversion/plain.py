@@ -1,7 +1,7 @@
 """What is left of a saved object without its classes: tensors, and plain values in dictionaries, lists and tuples.
 
 A pickled module becomes its ``state_dict()``; a path, a numpy scalar or a configuration becomes the plain value that it
-stands for. Nothing is imported or called. What has no plain form is left out, and named.
+means. Nothing is imported or called. What has no plain form is left out, and named.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class _Walk:
         return _dict_node(root)
 
     def value(self, node: OpaqueNode, path: _Path, depth: int) -> Any:
-        """The text that an object of a known class stands for, if that is plain."""
+        """The text that an object of a known class means, if that is plain."""
         name = node.type_name
         args = next((part for label, part in node.parts if label == "args" and type(part) is tuple), ())
         if name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"):

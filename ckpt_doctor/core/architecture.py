@@ -51,7 +51,7 @@ class Segment(NamedTuple):
     word: str
     position: int
     inserted: bool
-    """Whether the names hold it and the architecture does not."""
+    """True if the names hold it and the architecture does not."""
 
 
 class Architecture(NamedTuple):

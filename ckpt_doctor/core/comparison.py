@@ -15,7 +15,7 @@ class Change(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A setting of which the contract says ``pinned`` and the checkpoint ``found``; ``None`` where it is not set."""
+    """A setting of which the contract says ``pinned`` and the checkpoint ``found``; ``None`` if it is not set."""
 
     name: str
     pinned: Any
@@ -26,7 +26,7 @@ class PartComparison(NamedTuple):
     """One part of a checkpoint beside what a contract says of it.
 
     ``contract`` is how messages name that. ``path`` is the part's only file, or the folder of several, relative to the
-    checkpoint; ``None`` where nothing says where it would lie. ``pinned`` counts the tensors of the contract, and
+    checkpoint; ``None`` if nothing says where it would lie. ``pinned`` counts the tensors of the contract, and
     ``valued`` those whose values it pins. ``missing`` are names that are not there, and ``tied`` others that loaders
     restore, each with the tensor of the same values that is there. ``differing`` holds the tensors whose values are
     others, each with its file, and ``unread_values`` those whose bytes were not read. ``unread`` says why the tensors,

@@ -23,7 +23,7 @@ class PinnedTensor(NamedTuple):
     """The requirements of a contract on one tensor.
 
     ``dtype`` and ``shape`` are those that safetensors would have. ``sha256`` is the hex digest of the elements as
-    contiguous little-endian bytes, or ``None`` where values are not pinned. ``same_as`` names a tensor of the same part
+    contiguous little-endian bytes, or ``None`` if values are not pinned. ``same_as`` names a tensor of the same part
     of which this one was another name when the contract was made.
     """
 
@@ -36,7 +36,7 @@ class PinnedTensor(NamedTuple):
 class PinnedPart(NamedTuple):
     """The requirements of a contract on one part of a checkpoint, for any names and number of files.
 
-    ``config`` holds the settings of an adapter that change what its tensors mean, or is ``None`` where there is no
+    ``config`` holds the settings of an adapter that change what its tensors mean, or is ``None`` if there is no
     configuration. ``files`` maps the files from which the contract was made to their formats: for information only.
     """
 

@@ -42,7 +42,7 @@ class TensorCoverage(NamedTuple):
     """One tensor of the checkpoint and what became of it.
 
     ``file`` is relative to the checkpoint. ``parameter`` is the model's name for it, with ``[...]`` behind where it is
-    a slice of a fused one, and ``None`` where no name fits. ``detail`` says in words why it is not simply restored.
+    a slice of a fused one, and ``None`` if no name fits. ``detail`` says in words why it is not simply restored.
     ``expected`` is unset for the tensors of an adapter that is only next to the one that was asked for, for further
     copies of one parameter, and for what the model computes by itself.
     """
@@ -74,7 +74,7 @@ class ModelClass(NamedTuple):
 
     ``reason`` says why it was taken. Of the ``modules`` that the adapter names by their paths it has ``found``;
     ``absent`` lists the others. ``usual`` is the class that ``loader``, PEFT's own way from an adapter to its model,
-    would build, with ``usual_found`` of the modules; ``None`` where it has no class for this base.
+    would build, with ``usual_found`` of the modules; ``None`` if it has no class for this base.
     """
 
     name: str
@@ -260,7 +260,7 @@ class Coverage(NamedTuple):
 
 
 def _incomplete(coverage: Coverage) -> Finding:
-    """What stands for a load that is not complete where no rule found an error: it must not look like a success."""
+    """What means a load that is not complete where no rule found an error: it must not look like a success."""
     absent = [tensor.name for tensor in coverage.not_restored()]
     message = f"{counted(len(absent), 'tensor')} of {coverage.expected:,} did not arrive."
     if coverage.arrived:

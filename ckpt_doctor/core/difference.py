@@ -46,7 +46,7 @@ class ValueDifference(NamedTuple):
     ``dtypes`` are those of both sides. Of the same dtype elements differ by their bits, of others by the numbers that
     they stand for. ``elements`` counts all and ``differing`` those that differ (bytes, where several elements share
     one); ``first`` is the flat index of the first, in row-major order. ``largest`` is the largest absolute difference,
-    ``None`` where there is none, and ``nonfinite`` counts the differing elements between which there is none: NaN or
+    ``None`` if there is none, and ``nonfinite`` counts the differing elements between which there is none: NaN or
     infinite on either side.
     """
 

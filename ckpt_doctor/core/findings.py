@@ -46,7 +46,7 @@ class Fix(NamedTuple):
 class Finding(NamedTuple):
     """One thing that is wrong with one checkpoint.
 
-    ``path`` is relative to the checkpoint; ``None`` where the checkpoint as a whole is meant. ``evidence`` holds JSON
+    ``path`` is relative to the checkpoint; ``None`` if the checkpoint as a whole is meant. ``evidence`` holds JSON
     values. ``always_fails`` marks what no setting may turn green, because nothing was judged.
     """
 

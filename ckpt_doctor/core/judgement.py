@@ -59,7 +59,7 @@ class Judgement(NamedTuple):
 
     @property
     def grain(self) -> Grain:
-        """Whether the checkpoint is one file."""
+        """True if the checkpoint is one file."""
         return self.subject.grain
 
     @property
@@ -90,7 +90,7 @@ class Summary(NamedTuple):
     """The sums over all judgements.
 
     Of the ``checkpoints`` that many are ``healthy``; ``deep`` says that the values of all these were read, and is
-    ``None`` where only a load was judged. ``loads`` says of each load that was judged beside an inspection whether it
+    ``None`` if only a load was judged. ``loads`` says of each load that was judged beside an inspection whether it
     is complete. ``counts`` are the numbers of findings of each severity, those that are 0 left out.
     """
 

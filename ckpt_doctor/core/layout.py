@@ -75,7 +75,7 @@ class Sign(NamedTuple):
     ``alone`` asks that no other weight file lies in the folder. ``unless`` are names that must not be there; they do
     not count if the user has said which layout it is, and a sign that is ``forced`` counts only then.
 
-    ``place`` is the one of the adapter's ``paths`` that this sign decides for, or ``None`` where the files decide.
+    ``place`` is the one of the adapter's ``paths`` that this sign decides for, or ``None`` if the files decide.
     ``title`` is what the reports say if it is not the layout's title.
     """
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ConfigFile(NamedTuple):
-    """A JSON file beside the weights. ``data`` is ``None`` where ``error`` says why it could not be read."""
+    """A JSON file beside the weights. ``data`` is ``None`` if ``error`` says why it could not be read."""
 
     path: str
     data: Mapping[str, Any] | None
@@ -33,7 +33,7 @@ class ShardIndex(NamedTuple):
     ``weight_map`` maps tensor names to file names in the index's own folder; names that would leave the folder stand
     in ``escaping`` and are never opened. ``error`` says why the file could not be read as an index; then the map is
     empty. ``unreadable`` is set where the operating system refused, rather than the content. ``total_size`` is the
-    value in ``metadata``, in bytes, or ``None`` where it is absent or not a number.
+    value in ``metadata``, in bytes, or ``None`` if it is absent or not a number.
     """
 
     path: str
@@ -54,7 +54,7 @@ class Tokenizer(NamedTuple):
     """A tokenizer beside an adapter or a model.
 
     ``length`` is the number of its tokens, and ``highest`` the highest number that a token of those that were added to
-    it has; ``None`` where that is not known.
+    it has; ``None`` if that is not known.
     """
 
     length: int | None

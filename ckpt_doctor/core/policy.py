@@ -23,7 +23,7 @@ FAIL_ON: tuple[FailOn, ...] = ("error", "warning", "note", "never")
 class Policy(NamedTuple):
     """Immutable settings of one run.
 
-    ``expect`` and ``layout`` are ``None`` where the layout decides. ``select`` and ``ignore`` hold codes, code prefixes
+    ``expect`` and ``layout`` are ``None`` if the layout decides. ``select`` and ``ignore`` hold codes, code prefixes
     or rule names; an empty ``select`` means every rule. ``per_path_ignores`` are further rules to leave out,
     each where a path fits, and ``layouts`` are those that a team has defined.
     """

@@ -62,7 +62,7 @@ class Diagnosis(NamedTuple):
 
     @property
     def grain(self) -> Grain:
-        """Whether the checkpoint is one file."""
+        """True if the checkpoint is one file."""
         return self.checkpoint.kind.grain
 
     @property

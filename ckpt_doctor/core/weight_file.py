@@ -43,8 +43,8 @@ class Storage(NamedTuple):
     """A run of bytes that one or more tensors are views of.
 
     ``nbytes`` is the declared length in bytes. ``offset`` is the absolute position of its first byte in the file, or
-    ``None`` where the bytes are absent, too short or compressed. ``crc32`` is the checksum recorded in the file, or
-    ``None`` where none was computed. ``record`` is the archive member that holds the bytes, if there is one.
+    ``None`` if the bytes are absent, too short or compressed. ``crc32`` is the checksum recorded in the file, or
+    ``None`` if none was computed. ``record`` is the archive member that holds the bytes, if there is one.
     """
 
     key: str
@@ -108,7 +108,7 @@ class TensorInfo(NamedTuple):
 
     @property
     def byte_range(self) -> tuple[int, int] | None:
-        """Absolute first byte and end in the file, or ``None`` where the bytes are not there as they are."""
+        """Absolute first byte and end in the file, or ``None`` if the bytes are not there as they are."""
         if self.storage.offset is None:
             return None
         start, end = self.extent

@@ -102,7 +102,7 @@ def rust_refuses(value: object, depth: int) -> str | None:
 
 
 def has_lone_surrogate(text: str) -> bool:
-    r"""Whether ``text`` cannot be written as UTF-8: JSON's ``\ud800`` makes such a string.
+    r"""True if ``text`` cannot be written as UTF-8: JSON's ``\ud800`` makes such a string.
 
     >>> has_lone_surrogate(parse(r'"\ud800"')), has_lone_surrogate(parse(r'"\ud83d\ude00"'))
     (True, False)

@@ -39,7 +39,7 @@ class UnsafeUse(NamedTuple):
 class Outcome(NamedTuple):
     """What a pickle said.
 
-    ``root`` is ``None`` where ``error`` says why reading ended early. ``end`` is the offset behind the last byte that
+    ``root`` is ``None`` if ``error`` says why reading ended early. ``end`` is the offset behind the last byte that
     was read. ``frames_match`` is false where a frame's declared length disagrees with its content. ``called`` says
     that something was called on the way. ``retyped`` are the keys of storages that have several element types, at most
     twenty; ``id_lengths`` are the numbers of parts that the persistent ids have. ``refusals`` is what

@@ -237,7 +237,7 @@ def _build(state: State) -> None:
 
 def _extension(width: int) -> Callable[[State], None]:
     def extension(state: State) -> None:
-        # What a code stands for is registered in the process that loads the file: nobody can tell from here.
+        # What a code means is registered in the process that loads the file: nobody can tell from here.
         position = state.position - 1
         code = state.number(width)
         state.stack.append(state.resolve("copyreg", f"(extension code {code})", position))

@@ -156,7 +156,7 @@ class State(JudgedNames):
     # Making things
 
     def refuse(self, function: Global, args: Any, position: int) -> OpaqueNode:
-        """What stands for a use of a known name that it was not allowed for."""
+        """What means a use of a known name that it was not allowed for."""
         self.flag(function.name, position)
         return OpaqueNode(function.dotted, [("args", args)], "unsafe")
 
@@ -190,7 +190,7 @@ class State(JudgedNames):
             target.state = state
         elif kind is TensorNode:
             if (type(state) is tuple and len(state) == 5) or self.names_any(state, _REPLACING):
-                # torch would put another tensor's bytes in the place of the ones that are described.
+                # torch would put another tensor's bytes instead of the ones that are described.
                 self.flag("(attributes of a tensor that replace its data)", position)
             if type(state) is tuple and len(state) == 4 and type(state[0]) is StorageRef:
                 # As torch 0.1 wrote tensors: set_(storage, offset, size, stride).
@@ -208,7 +208,7 @@ class State(JudgedNames):
             self.flag(f"(attributes set on {_described(target)})", position)
 
     def names_any(self, state: Any, names: frozenset[str]) -> bool:
-        """Whether the attributes in ``state`` have any of these names."""
+        """True if the attributes in ``state`` have any of these names."""
         parts = state if type(state) is tuple and len(state) == 2 else (state,)
         found = False
         for part in parts:
@@ -244,9 +244,9 @@ class State(JudgedNames):
             target.parts.append(("items", items))
 
     def persistent(self, pid: Any, position: int) -> Any:
-        """The storage that a persistent id of torch stands for: ``("storage", type, key, device, elements[, view])``.
+        """The storage that a persistent id of torch means: ``("storage", type, key, device, elements[, view])``.
 
-        The legacy format also has ``("module", class, file, source)``, which stands for the class.
+        The legacy format also has ``("module", class, file, source)``, which means the class.
         """
         if type(pid) is tuple and 5 <= len(pid) <= 6 and pid[0] == "storage":
             _, cls, key, device, numel = pid[:5]

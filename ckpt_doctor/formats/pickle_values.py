@@ -63,7 +63,7 @@ class Global:
     """A class or function that was looked up by name: ``name`` is its module, a space and its qualified name.
 
     ``role`` is ``torch``, ``dtype``, ``storage``, ``enum``, ``object``, ``callable``, ``mapping``, ``sequence``,
-    ``getattr`` or ``unsafe``. ``make`` stands for calling it with a tuple of arguments; it returns :data:`REFUSED`
+    ``getattr`` or ``unsafe``. ``make`` means calling it with a tuple of arguments; it returns :data:`REFUSED`
     where that is not one of the uses it was allowed for.
     """
 
@@ -129,7 +129,7 @@ class StorageRef:
 
 
 class TensorNode:
-    """A tensor's description. ``storage`` is ``None`` where its bytes were never stored (the meta device).
+    """A tensor's description. ``storage`` is ``None`` if its bytes were never stored (the meta device).
 
     ``shape``, ``stride`` and ``offset`` are what the file says, whatever that is. ``extra`` is what was set as its
     attributes, ``pending`` what torch does to the elements after reading them. ``parameter`` marks a ``Parameter``.

@@ -104,7 +104,7 @@ def _pickle(file: WeightFile) -> WeightFile:
 
 
 def _is_safetensors(head: bytes, size: int, limits: Limits) -> bool:
-    """Whether this was meant to be a safetensors file: the length of a header, then a JSON object."""
+    """True if this was meant to be a safetensors file: the length of a header, then a JSON object."""
     if len(head) < 8:
         return False
     length = int.from_bytes(head[:8], "little")
@@ -156,7 +156,7 @@ def _with_pickle(file: WeightFile, source: Source, head: bytes, limits: Limits) 
 
 
 def _is_pickle(file: WeightFile) -> bool:
-    """Whether what the pickle reader made of bytes without a magic number shows that they are a pickle.
+    """True if what the pickle reader made of bytes without a magic number shows that they are a pickle.
 
     Almost any text begins like one. It is believed when it reads to its end, or when it got as far as a tensor or an
     object that could be imported: a loader would have run that before it noticed anything.
@@ -202,7 +202,7 @@ _READERS: Mapping[FileFormat, Callable[[], Reader]] = {
 
 
 def _all_zero(source: Source, head: bytes, limits: Limits) -> bool:
-    """Whether the file is nothing but zero bytes: exactly for small files, by samples for large ones."""
+    """True if the file is nothing but zero bytes: exactly for small files, by samples for large ones."""
     if any(head):
         return False
     zeros = bytes(_BLOCK)

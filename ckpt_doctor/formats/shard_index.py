@@ -66,7 +66,7 @@ def _total_size(value: object) -> int | None:
 
 
 def escapes(shard: str) -> bool:
-    r"""Whether a shard's name could lead out of the folder of its index, on this or another operating system.
+    r"""True if a shard's name could lead out of the folder of its index, on this or another operating system.
 
     >>> [escapes(name) for name in ("model-1.safetensors", "parts/a.safetensors", "../a", "/a", "C:a", "a\\b", "a\0")]
     [False, False, True, True, True, True, True]

@@ -84,7 +84,7 @@ class _Search:
 
 
 def _reaches_the_end(outcome: Outcome, data: bytes) -> bool:
-    """Whether reading stopped for want of more bytes, and for nothing else."""
+    """True if reading stopped for want of more bytes, and for nothing else."""
     return outcome.error is not None and outcome.end + _MARGIN > len(data)
 
 

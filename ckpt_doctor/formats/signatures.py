@@ -85,7 +85,7 @@ def _first(head: bytes, table: tuple[tuple[bytes, str], ...]) -> str | None:
 
 
 def is_tar(head: bytes) -> bool:
-    """Whether a tar archive begins here: the header block carries a checksum of itself, with or without ``ustar``."""
+    """True if a tar archive begins here: the header block carries a checksum of itself, with or without ``ustar``."""
     block = head[:_TAR_BLOCK]
     if len(block) < _TAR_BLOCK or not any(block):
         return False
@@ -114,7 +114,7 @@ def _tar_number(field: bytes) -> int | None:
 
 
 def is_lfs_pointer(head: bytes) -> bool:
-    """Whether this is the small text that git-lfs keeps in a repository in the place of a large file."""
+    """True if this is the small text that git-lfs keeps in a repository instead of a large file."""
     return head.startswith(_LFS_POINTERS)
 
 
@@ -125,7 +125,7 @@ def lfs_fields(head: bytes) -> dict[str, str]:
 
 
 def text_kind(head: bytes) -> str | None:
-    """``HTML``, ``XML``, ``JSON`` or ``text``, or ``None`` where ``head`` is not text."""
+    """``HTML``, ``XML``, ``JSON`` or ``text``, or ``None`` if ``head`` is not text."""
     text = _as_text(head)
     if text is None:
         return None
@@ -163,7 +163,7 @@ def _as_text(head: bytes) -> str | None:
 
 
 def ends_as_zip(source: Source) -> bool:
-    """Whether a zip archive ends where the file ends, whatever stands in front: that is where its readers look.
+    """True if a zip archive ends where the file ends, whatever stands in front: that is where its readers look.
 
     The four bytes of its end record may turn up in any weights, so what they point to must be there as well: the
     central directory right in front of them, or the locator of a zip64 archive.

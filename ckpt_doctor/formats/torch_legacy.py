@@ -110,7 +110,7 @@ class _Legacy:
         )
 
     def objects(self) -> Any:
-        """Read the pickles up to the object that was saved, which is returned; ``None`` where there is none."""
+        """Read the pickles up to the object that was saved, which is returned; ``None`` if there is none."""
         version = self.next()
         system = self.next()
         if version is not None and version.root != PROTOCOL_VERSION:

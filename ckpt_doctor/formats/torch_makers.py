@@ -94,7 +94,7 @@ def _changed(data: TensorNode, requires_grad: bool, extra: Any) -> TensorNode:
 
 
 def _replaces_data(state: Any) -> bool:
-    """Whether attributes of a tensor would put other bytes or another class in the place of its own."""
+    """True if attributes of a tensor would put other bytes or another class instead of its own."""
     parts = state if type(state) is tuple and len(state) == 2 else (state,)
     for part in parts:
         if type(part) is not DictNode:

@@ -24,7 +24,7 @@ def canonical(name: str) -> str:
 
 
 def known_global(name: str) -> Global | None:
-    """The global of this exact name, or ``None`` where it is on no list."""
+    """The global of this exact name, or ``None`` if it is on no list."""
     return _KNOWN.get(canonical(name))
 
 
@@ -34,7 +34,7 @@ def unsafe_global(name: str) -> Global:
 
 
 def default_allows(name: str) -> bool:
-    """Whether ``torch.load(weights_only=True)`` resolves this name, once the module that it belongs to is imported."""
+    """True if ``torch.load(weights_only=True)`` resolves this name, once the module that it belongs to is imported."""
     return canonical(name) in _DEFAULT
 
 

@@ -25,7 +25,7 @@ def classes_of(archive: Archive, folder: str) -> Classes:
 
 
 def is_own_member(archive: Archive, inside: str, member: Member) -> bool:
-    """Whether a member is one that ``torch.jit.save`` writes and that is no pickle: source, tensors, added files.
+    """True if a member is one that ``torch.jit.save`` writes and that is no pickle: source, tensors, added files.
 
     ``inside`` is its name in the folder of the archive. Text reads like a pickle by accident: a line that begins with
     ``c`` names something. With the mark of a pickle of protocol 2 and later in front, it is looked at nevertheless.

@@ -60,7 +60,7 @@ class Archive:
         return _inflated(raw, member, limit)
 
     def word(self, member: Member) -> bytes | None:
-        """The bytes of a member that holds one word; ``None`` where it holds more, or cannot be read."""
+        """The bytes of a member that holds one word; ``None`` if it holds more, or cannot be read."""
         if max(member.nbytes, member.stored) > self.limits.word:
             return None
         try:
@@ -112,7 +112,7 @@ def folded(name: str) -> str:
 
 
 def escapes(name: str) -> bool:
-    """Whether a member's name leads anywhere but below the folder that it would be extracted to."""
+    """True if a member's name leads anywhere but below the folder that it would be extracted to."""
     if name.startswith("/") or "\\" in name or "\0" in name or name[1:2] == ":":
         return True
     return ".." in name and ".." in name.split("/")

@@ -41,7 +41,7 @@ class Member:
 
     ``header`` is the position of its local header, counted from the first byte of the archive. ``stored`` is its length
     in the file, ``nbytes`` once inflated, both in bytes. ``offset`` is the absolute position of its first byte, or
-    ``None`` where there is no local header.
+    ``None`` if there is no local header.
     """
 
     __slots__ = ("crc32", "flags", "header", "method", "name", "nbytes", "offset", "raw_name", "stored")
@@ -63,7 +63,7 @@ class Member:
 class Directory:
     """The members in the order of the central directory, and what is odd about the archive, as sentences.
 
-    ``members`` is ``None`` where there is no central directory. ``holes`` are members without a local header, which no
+    ``members`` is ``None`` if there is no central directory. ``holes`` are members without a local header, which no
     reader opens, each with what is odd about the bytes where it should be.
     """
 
@@ -282,7 +282,7 @@ def _has_local(raw: bytes) -> bool:
 
 
 def _is_descriptor(raw: bytes, member: Member | None) -> bool:
-    """Whether this is the checksum and the sizes of ``member``, written behind its bytes, and nothing else."""
+    """True if this is the checksum and the sizes of ``member``, written behind its bytes, and nothing else."""
     if member is None or not member.flags & 8:
         return False
     numbers = member.crc32, member.stored, member.nbytes

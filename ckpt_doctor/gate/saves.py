@@ -110,7 +110,7 @@ def _folders(found: Found) -> Iterator[Folder]:
 def _without_checkpoint(tree: str | os.PathLike[str], found: list[Found]) -> Iterator[Save]:
     """Folders that are named like those beside them that hold a checkpoint, and hold none.
 
-    A run that has just begun, or whose save was interrupted, must not be passed over for an older one silently.
+    A run that has just begun, or whose save was interrupted, must not be skipped for an older one silently.
     What is named otherwise (``logs``, ``evaluation``) is no save; nor is anything below a folder without checkpoints.
     """
     here = Path(os.path.abspath(tree))

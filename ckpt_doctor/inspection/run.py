@@ -34,7 +34,7 @@ def inspect(
 ) -> Report:
     """Diagnose every checkpoint at ``paths``. Nothing is executed, nothing is written.
 
-    See :func:`judge` for the other arguments. Raises ``PathNotFoundError`` or ``NoCheckpointError`` where a path leads
+    See :func:`judge` for the other arguments. Raises ``PathNotFoundError`` or ``NoCheckpointError`` if a path leads
     to nothing, and ``UnknownNameError`` where the policy names what does not exist.
     """
     if isinstance(paths, (str, os.PathLike)):

@@ -24,17 +24,17 @@ WEIGHT_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def holds_adapter(folder: Folder) -> bool:
-    """Whether an adapter, or a part of one, lies directly in this folder."""
+    """True if an adapter, or a part of one, lies directly in this folder."""
     return any(name in folder.files for name in (CONFIG_NAME, *WEIGHT_NAMES))
 
 
 def may_hold_adapter(folder: Folder) -> bool:
-    """Whether this folder holds an adapter, or may hold one because it cannot be listed."""
+    """True if this folder holds an adapter, or may hold one because it cannot be listed."""
     return holds_adapter(folder) or folder.error is not None
 
 
 def is_of_mlx(folder: Folder) -> bool:
-    """Whether the adapter here is one of mlx-lm, which gives its config the name that PEFT's has."""
+    """True if the adapter here is one of mlx-lm, which gives its config the name that PEFT's has."""
     if CONFIG_NAME not in folder.files or any(name in folder.files for name in WEIGHT_NAMES):
         return False
     data = folder.disk.config(folder.path / CONFIG_NAME, CONFIG_NAME).data or {}
@@ -80,7 +80,7 @@ def adapters_below(contents: Contents, directory: str, wanted: str, *, nesting_i
     ``nesting_is_usual`` says that the loaders of this layout look there.
     """
     folder = contents.folders[directory]
-    # A folder that nobody can look into may hold an adapter, so it must not be passed over.
+    # A folder that nobody can look into may hold an adapter, so it must not be skipped.
     nested = [name for name in folder.folders if may_hold_adapter(contents.folders[join(directory, name)])]
     direct = holds_adapter(folder) or not nested
     if nesting_is_usual and (wanted in nested or not holds_adapter(folder)):

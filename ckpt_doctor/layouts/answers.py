@@ -16,7 +16,7 @@ from .registry import asked_for_folders
 
 
 class Answer(NamedTuple):
-    """Whether a folder is of one kind, and why.
+    """True if a folder is of one kind, and why.
 
     ``met`` and ``unmet`` are what the sign that fits, or comes closest, asks for; see
     :data:`~ckpt_doctor.layouts.recogniser.Demand`. ``by`` says what decided: a ``sign``, or the ``content`` of files,

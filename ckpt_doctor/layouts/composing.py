@@ -74,7 +74,7 @@ def _note_nesting(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _parts(contents: Contents, item: LayoutPart, place: str | None) -> list[Part]:
-    """The part of the record, with what of it is there, and after it the adapters that merely lie beside it.
+    """The part of the record, with what of it is there, and after it the adapters that is only next to it.
 
     ``place`` is where it lies. The list is empty if the part is absent and may be.
     """
@@ -88,7 +88,7 @@ def _parts(contents: Contents, item: LayoutPart, place: str | None) -> list[Part
 
 
 def _unlisted(contents: Contents, item: LayoutPart, place: str | None) -> Part | None:
-    """What stands for the part if a folder where it may lie cannot be listed: then it cannot be called absent."""
+    """What means the part if a folder where it may lie cannot be listed: then it cannot be called absent."""
     paths = item.paths if place is None else item.paths[: item.paths.index(place) + 1]
     for directory in map(item.folder_of, paths):
         folder = contents.folders[directory]

@@ -54,7 +54,7 @@ def contents_of(found: Found, disk: Disk) -> Contents:
 
 
 def _may_be_weights(name: str, path: Path, disk: Disk) -> bool:
-    """Whether a file is named or begins like weights, like a pickle, or like a zip archive that may hold one."""
+    """True if a file is named or begins like weights, like a pickle, or like a zip archive that may hold one."""
     if is_named_like_weights(name) or is_training_state(name.rpartition("/")[2]) or name.endswith(".distcp"):
         return True
     if not may_hide_a_pickle(name):

@@ -45,7 +45,7 @@ class Folder(NamedTuple):
     disk: Disk
 
     def as_unreadable_file(self, shown: str) -> WeightFile:
-        """What stands for the directory in a checkpoint where it could not be listed."""
+        """What means the directory in a checkpoint where it could not be listed."""
         defect = Defect(DefectKind.UNREADABLE, f"The folder could not be listed: {self.error}.")
         return WeightFile(shown, "unknown", 0, content="an unreadable folder", defects=(defect,))
 
@@ -54,13 +54,13 @@ class Disk:
     """The file system as it is. ``name`` is always the path of a file in its checkpoint, with ``/``."""
 
     has_folder: Callable[[Path], bool] = staticmethod(os.path.isdir)
-    """Whether a directory is there, or a link to one."""
+    """True if a directory is there, or a link to one."""
     weights: Callable[[Path, str], WeightFile] = staticmethod(read_weight_file)
     config: Callable[[Path, str], ConfigFile] = staticmethod(read_config)
     index: Callable[[Path, str], ShardIndex] = staticmethod(read_shard_index)
 
     def has_file(self, path: Path) -> bool:
-        """Whether something is there that is not a directory, a dangling link included."""
+        """True if something is there that is not a directory, a dangling link included."""
         return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112
 
     def folder(self, path: Path) -> Folder:
@@ -134,7 +134,7 @@ DISK = Disk()
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int | None]:
-    """The folder, so that names in it can be asked for alone; ``None`` where this system has no such thing."""
+    """The folder, so that names in it can be asked for alone; ``None`` if this system has no such thing."""
     try:
         place = os.open(folder, os.O_RDONLY) if os.open in os.supports_dir_fd else None
     except OSError:

@@ -17,7 +17,7 @@ class Found(NamedTuple):
     its run and is gone: only what judges a tree sees it.
 
     ``variant`` is the title that the sign says by which it was recognised. ``places`` tells for each part of its kind
-    at which of the part's paths it lies, or ``None`` where it is absent; it is empty if all are. ``nested`` marks a
+    at which of the part's paths it lies, or ``None`` if it is absent; it is empty if all are. ``nested`` marks a
     lone adapter below the folder that was asked for, where a loader would look for it. ``known`` is the checkpoint
     where it had to be read to tell what it is, and ``unread`` what else lies in the folder of a lone file and is not
     read.

@@ -11,7 +11,7 @@ _REVISION = re.compile(r"[\w-][\w.-]*", re.ASCII)
 
 
 def cached_file(model: str, revision: object, name: str) -> Path | None:
-    """The file of this name in the snapshot of a model that a load would take; ``None`` where there is none.
+    """The file of this name in the snapshot of a model that a load would take; ``None`` if there is none.
 
     ``revision`` is a branch, tag or commit; what is no text means ``main``. huggingface_hub keeps a model in
     ``models--OWNER--NAME``, with the commit of each branch in ``refs`` and its files in ``snapshots/COMMIT``.

@@ -11,7 +11,7 @@ from .registry import MEMGEN, family
 
 
 def joined(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
-    """A MemGen weaver and a trigger of one folder as one MemGen; ``None`` where ``checkpoints`` are anything else.
+    """A MemGen weaver and a trigger of one folder as one MemGen; ``None`` if ``checkpoints`` are anything else.
 
     A trigger run of iamseungpil/MemGenforARC writes ``trigger_lora/``, ``weaver_lora/`` and ``projections.pt`` into one
     folder, and its evaluation loads all of them.

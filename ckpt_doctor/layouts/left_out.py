@@ -38,7 +38,7 @@ def _link(folder: Folder, name: str) -> Unread:
 
 
 def _left_out(folder: Folder, name: str) -> str | None:
-    """Why a folder is not searched: empty where nobody could miss it, ``None`` where it is searched."""
+    """Why a folder is not searched: empty if nobody could miss it, ``None`` if it is searched."""
     if name == "node_modules":
         return ""
     if name == "blobs" and _HUB_REPOSITORY.fullmatch(folder.name) and "snapshots" in folder.folders:

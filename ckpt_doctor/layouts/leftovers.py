@@ -59,7 +59,7 @@ def _part(name: str, role: str, files: Iterable[WeightFile]) -> Part:
 
 
 def _is_extra(file: WeightFile) -> bool:
-    """Whether a file holds weights, was to hold some and is damaged, or carries code."""
+    """True if a file holds weights, was to hold some and is damaged, or carries code."""
     if has_weight_ending(file.path):
         return not (file.path.endswith(".bin") and is_foreign(file))
     if file.has_defect(DefectKind.UNSAFE_GLOBAL, DefectKind.RESOURCE_BOMB):
@@ -70,7 +70,7 @@ def _is_extra(file: WeightFile) -> bool:
 
 
 def is_foreign(file: WeightFile) -> bool:
-    """Whether a file is something else altogether: its ending is shared with others, and nothing in it is dangerous."""
+    """True if a file is something else altogether: its ending is shared with others, and nothing in it is dangerous."""
     return bool(file.defects) and all(defect.kind.foreign for defect in file.defects)
 
 

@@ -39,12 +39,12 @@ def with_unread(found: Found, unread: Iterable[Unread]) -> Found:
 
 
 def given(checkpoint: Checkpoint) -> Found:
-    """What stands for ``checkpoint``, which is known without reading a file."""
+    """What means ``checkpoint``, which is known without reading a file."""
     return Found(checkpoint.kind, checkpoint.root, checkpoint.path, known=checkpoint)
 
 
 def unread_folder(path: Path, shown: str, unread: Iterable[Unread]) -> Found:
-    """What stands for a path where nothing was found that could be judged."""
+    """What means a path where nothing was found that could be judged."""
     return given(Checkpoint(path, shown, KIND, "nothing this tool reads", (), unread=tuple(unread)))
 
 

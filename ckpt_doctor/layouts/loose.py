@@ -132,7 +132,7 @@ def _found(folder: Folder, name: str, head: bytes, aside: list[Unread]) -> Found
 
 
 def _counts(folder: Folder, file: WeightFile, name: str) -> bool:
-    """Whether a file is one of weights, or was meant to be."""
+    """True if a file is one of weights, or was meant to be."""
     if name.endswith(".bin"):
         # ".bin" is everybody's ending: in a folder of anything, only what holds tensors counts as a weight file.
         return not is_foreign(file)
@@ -142,7 +142,7 @@ def _counts(folder: Folder, file: WeightFile, name: str) -> bool:
 
 
 def _is_weights(folder: Folder, file: WeightFile, name: str) -> bool:
-    """Whether a file holds tensors, or is cut off and begins as one that does, whatever it is called."""
+    """True if a file holds tensors, or is cut off and begins as one that does, whatever it is called."""
     if file.tensors:
         return file.is_known
     if file.is_safetensors:

@@ -1,4 +1,4 @@
-"""Whether a folder is part of a checkpoint: what lies there came with the weights, and has no say over them."""
+"""True if a folder is part of a checkpoint: what lies there came with the weights, and has no say over them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .search import matches_at
 
 
 def is_part_of_inspected(folder: Path, paths: Iterable[str | os.PathLike[str]]) -> bool:
-    """Whether ``folder`` lies in a checkpoint that looking at ``paths`` finds.
+    """True if ``folder`` lies in a checkpoint that looking at ``paths`` finds.
 
     The checkpoint may lie at one of the paths, below it, or around it. A folder with weight files that belong to no
     other checkpoint counts as one.
@@ -37,7 +37,7 @@ def _folder_of(path: str | os.PathLike[str]) -> Path:
 
 
 def _are_near(root: Path, path: Path) -> bool:
-    """Whether asking for ``path`` could mean a checkpoint at ``root``."""
+    """True if asking for ``path`` could mean a checkpoint at ``root``."""
     if path == root or path in root.parents:
         return True
     return root in path.parents and len(path.relative_to(root).parts) <= LEVELS_UP

@@ -29,7 +29,7 @@ _Unit = tuple[str, str]
 
 
 def holds_model(folder: Folder) -> bool:
-    """Whether weights of a whole model, or an index of them, lie in this folder."""
+    """True if weights of a whole model, or an index of them, lie in this folder."""
     return any(
         _INDEX.fullmatch(name) or (_unit_of(name, _STEMS) and not _is_other_kind(folder, name))
         for ending in _ENDINGS
@@ -38,7 +38,7 @@ def holds_model(folder: Folder) -> bool:
 
 
 def _is_other_kind(folder: Folder, name: str) -> bool:
-    """Whether a file is called ``model.bin`` by another library: CTranslate2 does, transformers never does."""
+    """True if a file is called ``model.bin`` by another library: CTranslate2 does, transformers never does."""
     if not name.startswith("model.") or not name.endswith(".bin"):
         return False
     return any(defect.other_kind for defect in folder.disk.weights(folder.path / name, name).defects)
@@ -87,7 +87,7 @@ def model_parts(contents: Contents, directory: str = "") -> list[Part]:
 
 
 def _was_written_with_config(folder: Folder) -> bool:
-    """Whether ``save_pretrained`` of transformers wrote this folder, and with it a ``config.json``.
+    """True if ``save_pretrained`` of transformers wrote this folder, and with it a ``config.json``.
 
     accelerate, the hub's mixin and a Trainer whose model is a plain module write weights alone, but then none of them
     writes ``generation_config.json``. Mistral's own releases have ``params.json`` in its place.
@@ -114,7 +114,7 @@ def _active(names: list[str], unit: _Unit, indexes: Iterable[ShardIndex]) -> tup
 
 
 def _is_sharded(single: str, names: list[str], listed: set[str]) -> bool:
-    """Whether an index lists other files of the same format that are there."""
+    """True if an index lists other files of the same format that are there."""
     ending = single[single.rindex(".") :]
     return any(name in listed and name != single and name.endswith(ending) for name in names)
 

@@ -28,7 +28,7 @@ def join(folder: str, name: str) -> str:
 
 
 def is_training_state(name: str) -> bool:
-    """Whether a file of this name holds the state of a training run rather than weights to evaluate."""
+    """True if a file of this name holds the state of a training run rather than weights to evaluate."""
     return _TRAINING_STATE.fullmatch(name) is not None
 
 
@@ -59,12 +59,12 @@ _TEMPORARY = re.compile(
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a saver, copier or downloader gives such a name to a file until it is whole."""
+    """True if a saver, copier or downloader gives such a name to a file until it is whole."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def is_named_like_weights(path: str) -> bool:
-    """Whether the name says that torch or safetensors wrote the file."""
+    """True if the name says that torch or safetensors wrote the file."""
     return path.lower().endswith(NAMED_LIKE_WEIGHTS)
 
 
@@ -72,17 +72,17 @@ _WITH_TENSORS = re.compile(r"optimizer(_\d+)?\.(pt|bin)|.*(optim_states|model_st
 
 
 def state_with_tensors(name: str) -> bool:
-    """Whether a file of training state holds tensors as large as the weights."""
+    """True if a file of training state holds tensors as large as the weights."""
     return _WITH_TENSORS.fullmatch(name) is not None
 
 
 def has_weight_ending(path: str) -> bool:
-    """Whether a file of this name usually holds tensors."""
+    """True if a file of this name usually holds tensors."""
     return path.lower().endswith(WEIGHT_ENDINGS)
 
 
 def may_hide_a_pickle(path: str) -> bool:
-    """Whether a file in a checkpoint's folder that is no weight file by its name should be looked into all the same.
+    """True if a file in a checkpoint's folder that is no weight file by its name should be looked into all the same.
 
     Texts are left out, and so are the files of torch's distributed checkpoints, which are no archives of one piece.
     """
@@ -91,12 +91,12 @@ def may_hide_a_pickle(path: str) -> bool:
 
 
 def is_text_name(path: str) -> bool:
-    """Whether the name says that a text is inside."""
+    """True if the name says that a text is inside."""
     return path.lower().endswith(_TEXT_ENDINGS)
 
 
 def is_pickle_name(path: str) -> bool:
-    """Whether the name says that a pickle is inside."""
+    """True if the name says that a pickle is inside."""
     return path.lower().endswith(_PICKLE_ENDINGS)
 
 

@@ -56,7 +56,7 @@ def _beside_adapter(item: LayoutPart, path: str, top: Folder) -> Iterator[str]:
     """The folders below that of an adapter that belong to the checkpoint."""
     folder = below(top, path)
     if path in item.gathers:
-        # A folder that nobody can look into may hold an adapter, so it must not be passed over.
+        # A folder that nobody can look into may hold an adapter, so it must not be skipped.
         yield from (join(path, name) for name in folder.folders if may_hold_adapter(below(folder, name)))
     elif path:
         yield from (join(path, name) for name in folder.folders)
@@ -70,13 +70,13 @@ def _with_parents(folder: str) -> Iterator[str]:
 
 
 def has_file(top: Folder, path: str) -> bool:
-    """Whether a file is at this path below ``top``."""
+    """True if a file is at this path below ``top``."""
     folder, _, name = path.rpartition("/")
     return name in below(top, folder).files
 
 
 def has_folder(top: Folder, path: str) -> bool:
-    """Whether a folder is at this path below ``top``."""
+    """True if a folder is at this path below ``top``."""
     folder, _, name = path.rpartition("/")
     return name in below(top, folder).folders
 

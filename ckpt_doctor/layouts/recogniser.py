@@ -1,4 +1,4 @@
-"""Whether a folder is a checkpoint of some kind, by what the kind's record says: the same for all kinds."""
+"""True if a folder is a checkpoint of some kind, by what the kind's record says: the same for all kinds."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _is_marked(kind: Layout, folder: Folder) -> bool:
 
 
 def is_named(kind: Layout, name: str) -> bool:
-    """Whether the kind's folders usually have this name.
+    """True if the kind's folders usually have this name.
 
     >>> from ckpt_doctor.layouts.registry import WEAVER
     >>> is_named(WEAVER, "weaver"), is_named(WEAVER, "model")

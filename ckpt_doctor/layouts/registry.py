@@ -58,7 +58,7 @@ def asked_for_folders() -> tuple[Layout, ...]:
 
 
 def family(kind: Layout) -> tuple[Layout, ...]:
-    """The kinds that one training saves side by side with this one, itself included; none where it has no family."""
+    """The kinds that one training saves side by side with this one, itself included; none if it has no family."""
     return tuple(other for other in built_in() if kind.family and other.family == kind.family)
 
 

@@ -60,7 +60,7 @@ def checkpoints_below(top: Folder, own: Sequence[Layout], unread: list[Unread]) 
 
 
 def _is_environment(folder: Folder) -> bool:
-    """Whether Python or conda installs packages into this folder: nobody could miss what a search leaves out there."""
+    """True if Python or conda installs packages into this folder: nobody could miss what a search leaves out there."""
     return "pyvenv.cfg" in folder.files or "conda-meta" in folder.folders
 
 

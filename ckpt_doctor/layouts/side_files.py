@@ -39,7 +39,7 @@ def absent_model(contents: Contents, item: LayoutPart) -> Part:
 
 
 def config_at(contents: Contents, path: str) -> ConfigFile | None:
-    """The JSON object at this path, or ``None`` where there is no such file."""
+    """The JSON object at this path, or ``None`` if there is no such file."""
     return contents.disk.config(contents.root / path, path) if _is_there(contents, path) else None
 
 

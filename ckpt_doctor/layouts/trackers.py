@@ -73,7 +73,7 @@ def _named(tracker: str, folder: Folder) -> str | None:
 
 
 def _spelled_otherwise(number: str, folder: Folder, steps: dict[str, re.Match[str]]) -> bool:
-    """Whether anything but a folder of a step has this number in its name: a file, ``run-500-hf``."""
+    """True if anything but a folder of a step has this number in its name: a file, ``run-500-hf``."""
     pattern = re.compile(rf"(?<![0-9])0*{int(number)}(?![0-9])")
     return any(pattern.search(name) for name in (*folder.files, *folder.folders) if name not in steps)
 

@@ -17,7 +17,7 @@ _NEMOS = (".ckpt", ".nemo")
 
 
 def signs(path: Path, disk: Disk) -> tuple[str, ...]:
-    """Statements about the checkpoint at ``path``, a file or a folder; none where nothing says so."""
+    """Statements about the checkpoint at ``path``, a file or a folder; none if nothing says so."""
     path = Path(os.path.abspath(path))
     return (*_marker(path, disk), *_ranks(path, disk))
 

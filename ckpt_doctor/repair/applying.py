@@ -20,7 +20,7 @@ from .rewriting import refuse_overflow, rewritten
 def apply(draft: Draft, root: Path, action: Action) -> None:
     """Carry out one action of a checkpoint at ``root`` on the draft.
 
-    Raises ``RepairError`` or ``ConversionError`` where it must not be done, and ``OSError``.
+    Raises ``RepairError`` or ``ConversionError`` if it must not be done, and ``OSError``.
     """
     _DOERS[type(action)](draft, root, action)
 

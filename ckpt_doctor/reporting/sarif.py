@@ -152,5 +152,5 @@ def _uri(path: str) -> str:
     try:
         raw = os.fsencode(path)
     except UnicodeEncodeError:
-        raw = path.encode("utf-8", "surrogatepass")  # half a pair that stands for no byte of a file name
+        raw = path.encode("utf-8", "surrogatepass")  # half a pair that means no byte of a file name
     return f"file:///{quote(raw).lstrip('/')}" if Path(path).is_absolute() else quote(raw)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Free bytes of the file system that ``folder`` is on; ``None`` where it is not known. Raises ``OSError``."""
+    """Free bytes of the file system that ``folder`` is on; ``None`` if it is not known. Raises ``OSError``."""
     if not hasattr(os, "statvfs"):
         return None
     space = os.statvfs(folder)

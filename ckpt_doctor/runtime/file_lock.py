@@ -18,7 +18,7 @@ _LOCK_FILE = "lock"
 
 
 def _flock() -> tuple[Callable[[int, int], None], int] | None:
-    """The system's call and the flags for an exclusive lock without waiting; ``None`` where it has none."""
+    """The system's call and the flags for an exclusive lock without waiting; ``None`` if it has none."""
     try:
         import fcntl
     except ImportError:
@@ -28,14 +28,14 @@ def _flock() -> tuple[Callable[[int, int], None], int] | None:
 
 
 def has_locks() -> bool:
-    """Whether this system locks open files."""
+    """True if this system locks open files."""
     return _flock() is not None
 
 
 def lock(descriptor: int) -> None:
     """Lock an open file or folder until it is closed.
 
-    Raises ``BlockingIOError`` where another process has the lock, and ``OSError`` where there are no locks here.
+    Raises ``BlockingIOError`` if another process has the lock, and ``OSError`` where there are no locks here.
     """
     found = _flock()
     if found is None:
@@ -47,7 +47,7 @@ def lock(descriptor: int) -> None:
 class FolderLock:
     """A lock on a folder, held until :meth:`release`.
 
-    Raises ``BlockingIOError`` where another process has it (its ``filename`` is the lock file, if that is what it has),
+    Raises ``BlockingIOError`` if another process has it (its ``filename`` is the lock file, if that is what it has),
     ``FileNotFoundError`` where the folder is gone, and ``OSError``.
     On a file system without locks it holds nothing.
     """

@@ -1,4 +1,4 @@
-"""Whether the files of a checkpoint are still those that were looked at."""
+"""True if the files of a checkpoint are still those that were looked at."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ckpt_doctor.core.checkpoint import Checkpoint
 
 FileState = tuple[int, int, int, int, int] | None
-"""Device, inode, size and times of what lies at the end of all links; ``None`` where nothing does."""
+"""Device, inode, size and times of what lies at the end of all links; ``None`` if nothing does."""
 
 
 def file_state(path: Path) -> FileState:

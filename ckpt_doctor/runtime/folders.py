@@ -15,7 +15,7 @@ _NO_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF
 
 
 def is_real_folder(path: Path) -> bool:
-    """Whether a directory is there, and not a link to one."""
+    """True if a directory is there, and not a link to one."""
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except OSError:
@@ -23,7 +23,7 @@ def is_real_folder(path: Path) -> bool:
 
 
 def can_open_folders() -> bool:
-    """Whether this system opens folders as files, to lock and to sync them. Windows does not."""
+    """True if this system opens folders as files, to lock and to sync them. Windows does not."""
     return hasattr(os, "O_DIRECTORY")
 
 

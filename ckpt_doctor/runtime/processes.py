@@ -21,7 +21,7 @@ _PROGRAM = "import sys; name = sys.argv[1]; sys.path[:] = sys.argv[2:]; __import
 def start(module: str, stderr: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     """Start a process that runs ``main`` of ``module``, to be spoken to through its standard input and output.
 
-    Raises ``OSError`` where none can be had. Ctrl-C at a terminal reaches the first process only: it ends the others.
+    Raises ``OSError`` if none can be had. Ctrl-C at a terminal reaches the first process only: it ends the others.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         raise OSError("there is no interpreter to start")
@@ -50,7 +50,7 @@ def send(stream: IO[bytes], message: bytes) -> None:
 
 
 def receive(stream: IO[bytes]) -> bytes | None:
-    """The next message, or ``None`` where the stream ends before its end."""
+    """The next message, or ``None`` if the stream ends before its end."""
     head = stream.read(_LENGTH)
     if len(head) < _LENGTH:
         return None

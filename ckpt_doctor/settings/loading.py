@@ -37,12 +37,12 @@ class Settings(NamedTuple):
 
     @property
     def output_format(self) -> tuple[OutputFormat, ...]:
-        """The formats of reports; empty where nothing was said."""
+        """The formats of reports; empty if nothing was said."""
         formats: tuple[OutputFormat, ...] = self.values.get("output-format", ())
         return formats
 
     def overlaid(self, values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
-        """These settings with other ``values`` in the place of theirs; ``sources`` says of each key where from.
+        """These settings with other ``values`` instead of theirs; ``sources`` says of each key where from.
 
         What a ``select`` asks for is not left out because of an ``ignore`` from below it.
         """
@@ -73,7 +73,7 @@ def load_settings(
 
     They come from ``file``, from the one that ``CKPT_DOCTOR_CONFIG`` names, or from the nearest ``ckpt-doctor.toml`` or
     ``pyproject.toml`` with ``[tool.ckpt-doctor]`` upwards; none is read if ``isolated``. ``inspected`` are the paths
-    that will be looked at: a file that lies in one of those checkpoints is passed over. The variables of the
+    that will be looked at: a file that lies in one of those checkpoints is skipped. The variables of the
     ``environment`` (``os.environ``) win over the file. Raises ``SettingsError``.
     """
     environment = os.environ if environment is None else environment

@@ -53,7 +53,7 @@ def search(start: Path, inspected: Sequence[str | os.PathLike[str]]) -> Search:
     """The nearest settings file from the folder ``start`` upwards.
 
     In one folder ``ckpt-doctor.toml`` comes before ``pyproject.toml``, and one of the latter without our table is
-    passed over. So is what lies in one of the checkpoints that are ``inspected``: whoever made a checkpoint must not
+    skipped. So is what lies in one of the checkpoints that are ``inspected``: whoever made a checkpoint must not
     decide what is found in it. Raises ``SettingsError`` for a file that cannot be read.
     """
     passed_over: list[Path] = []
@@ -87,7 +87,7 @@ def _candidates(start: Path) -> Iterator[Path]:
 
 
 def _mentions_us(path: Path) -> bool:
-    """Whether our table may stand in a project's file: most say nothing about us, and need not be parsed."""
+    """True if our table may stand in a project's file: most say nothing about us, and need not be parsed."""
     data = _data(path)
     return any(name.encode() in data for name in (TABLE, _MISSPELT))
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Source(Protocol):
-    """A sequence of bytes. ``size`` counts them; ``fileno`` is the descriptor of the file, ``None`` where it has none.
+    """A sequence of bytes. ``size`` counts them; ``fileno`` is the descriptor of the file, ``None`` if it has none.
 
     Implementations: :class:`~ckpt_doctor.sources.local_file.FileSource` and
     :class:`~ckpt_doctor.sources.in_memory.BytesSource`.

@@ -26,7 +26,7 @@ class BaseModules:
             self._others |= {module for name in hidden for module in _modules(name)}
 
     def has(self, path: str) -> bool:
-        """Whether some class has a module, or a parameter, at this path."""
+        """True if some class has a module, or a parameter, at this path."""
         key = key_of(path)
         if key in self._others:
             return True
@@ -55,7 +55,7 @@ class BaseModules:
 
 
 def base_modules(config: Mapping[str, Any]) -> BaseModules | None:
-    """The modules of a base, or ``None`` where its type, or that of a part of it, is not known."""
+    """The modules of a base, or ``None`` if its type, or that of a part of it, is not known."""
     classes = _classes(config)
     if classes is None:
         return None
@@ -84,7 +84,7 @@ def _modules(name: str) -> Iterable[str]:
 
 
 def _exists(path: str, row: Row, settings: Settings) -> bool:
-    """Whether each index in the path is one that its list of layers has."""
+    """True if each index in the path is one that its list of layers has."""
     place: list[int] = []
     for wanted, word in zip(row.name.split("."), path.split("."), strict=False):
         if wanted != _NUMBERED:

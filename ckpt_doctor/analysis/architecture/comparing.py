@@ -38,7 +38,7 @@ def _judged(part: Part) -> Architecture | None:
 
 
 def _is_whole(part: Part) -> bool:
-    """Whether all shards are there and readable; else other rules tell what is missing."""
+    """True if all shards are there and readable; else other rules tell what is missing."""
     names = {file.path for file in part.files}
     of_active = [index for index in part.indexes if index.shards.intersection(part.active)]
     return part.readable and all(index.error is None and index.shards <= names for index in of_active)
@@ -168,14 +168,14 @@ def _missing(
 
 
 def _in_range(wanted: Expected, row: Row, present: set[tuple[int, ...]]) -> bool:
-    """Whether no index is beyond what its list has: some files hold a layer more, for the prediction of more tokens."""
+    """True if no index is beyond what its list has: some files hold a layer more, for the prediction of more tokens."""
     lengths = [wanted.settings.number(axis) for axis in row.axes]
     highest = [max(indices) for indices in zip(*present, strict=True)] if row.axes and present else []
     return all(length is not None and index < length for index, length in zip(highest, lengths, strict=False))
 
 
 def _held_by_tied(wanted: Expected, row: Row, found: _Matched) -> bool:
-    """Whether another name holds the same parameter: one that need not be there under this config."""
+    """True if another name holds the same parameter: one that need not be there under this config."""
     names = wanted.tied.get(row.name, ())
     if not names:
         return False
@@ -186,7 +186,7 @@ def _held_by_tied(wanted: Expected, row: Row, found: _Matched) -> bool:
 
 
 def _stack(name: str) -> str:
-    """The outermost list of layers that a pattern lies in; empty where there is none."""
+    """The outermost list of layers that a pattern lies in; empty if there is none."""
     return name.partition(".*")[0] if ".*" in name else ""
 
 

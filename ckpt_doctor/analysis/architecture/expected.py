@@ -35,7 +35,7 @@ _MOST_PLACES = 50_000
 class Row(NamedTuple):
     """A kind of tensor. ``name`` has a ``*`` for each index of a layer, and ``axes`` the number of layers for each.
 
-    ``shape`` is ``None`` where nothing is known about it. ``head`` says that it is no part of the base model, ``local``
+    ``shape`` is ``None`` if nothing is known about it. ``head`` says that it is no part of the base model, ``local``
     that its shape depends on the layer.
     """
 
@@ -100,13 +100,13 @@ class Expected:
         return found or (self.match(name.removeprefix(prefix)) if name.startswith(prefix) else None)
 
     def is_tied(self, name: str) -> bool:
-        """Whether a name may hold a parameter that is saved under another name."""
+        """True if a name may hold a parameter that is saved under another name."""
         key = key_of(name)
         known = {other for others in self.tied.values() for other in others}
         return key in known or f"{self.prefix}.{key}" in known or key.removeprefix(f"{self.prefix}.") in known
 
     def is_older(self, name: str) -> bool:
-        """Whether transformers gives a tensor of this name another one, or makes others of it, when it reads it."""
+        """True if transformers gives a tensor of this name another one, or makes others of it, when it reads it."""
         key = key_of(name)
         if key in self.inside or f"{self.prefix}.{key}" in self.inside:
             return True
@@ -150,7 +150,7 @@ class Expected:
 
 
 def expected(config: Mapping[str, Any]) -> Expected | None:
-    """What a model of this config holds, or ``None`` where that is not known.
+    """What a model of this config holds, or ``None`` if that is not known.
 
     It is not for classes without a table, for code that comes with the model, for weights that are quantised, and
     where a setting has a value that was never tried.
@@ -175,7 +175,7 @@ def table_for(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def guarded(config: Mapping[str, Any], table: Mapping[str, Any]) -> bool:
-    """Whether all settings that the table was made with one value of have that value."""
+    """True if all settings that the table was made with one value of have that value."""
     plain = Settings(config)
     return all(_was_tried(plain.given(path), values) for path, values in table.get("fixed", {}).items())
 
@@ -203,7 +203,7 @@ def _is_quantised(config: Mapping[str, Any]) -> bool:
 
 
 def _was_tried(value: Any, allowed: Sequence[Any]) -> bool:
-    """Whether a field is absent or has a value that the table was made with."""
+    """True if a field is absent or has a value that the table was made with."""
     if value is UNKNOWN:
         return True
     for item in allowed:

@@ -1,4 +1,4 @@
-"""Whether all names would fit with one part of their path more, or less."""
+"""True if all names would fit with one part of their path more, or less."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WRAPPERS = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped
 
 
 def is_wrapped(name: str) -> bool:
-    """Whether a name carries what a wrapper puts in front of names or into them."""
+    """True if a name carries what a wrapper puts in front of names or into them."""
     words = name.split(".")
     return words[0] == "module" or not _WRAPPERS.isdisjoint(words)
 
@@ -43,7 +43,7 @@ def renamed(name: str, segment: Segment) -> str:
 
 
 def _fit(keys: Sequence[str], segment: Segment, wanted: Collection[str]) -> bool:
-    """Whether all names are expected ones afterwards; those that the segment does not touch must be so already."""
+    """True if all names are expected ones afterwards; those that the segment does not touch must be so already."""
     after = [renamed(key, segment) for key in keys]
     if segment.inserted:
         return all(key in wanted for key in after) and any(old != new for old, new in zip(keys, after, strict=True))

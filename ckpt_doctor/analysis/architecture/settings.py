@@ -116,7 +116,7 @@ class Settings:
         return not section or isinstance(self._raw(section), Mapping)
 
     def number(self, expression: Expression | None, place: Sequence[int] = ()) -> int | None:
-        """The value of an expression, a number from 0 to 10**15, or ``None`` where that cannot be told.
+        """The value of an expression, a number from 0 to 10**15, or ``None`` if that cannot be told.
 
         An expression is a number, a field's path, or a list of an operator and its operands: ``+ - * //`` with two
         or more, ``len`` and ``sum`` of a field that is a list, ``at`` (the item of a list with this index, from the
@@ -184,7 +184,7 @@ def _combined(operator: str, values: Sequence[int]) -> Any:
 
 
 def holds(condition: Condition, settings: Settings, place: Sequence[int] = ()) -> bool | None:
-    """Whether a condition holds in the layer at ``place``; ``None`` where that cannot be told.
+    """True if a condition holds in the layer at ``place``; ``None`` if that cannot be told.
 
     A condition is ``true``, ``null`` (nobody knows), or a list of a word and its operands: ``is`` (a field has this
     value), ``set`` (a field is neither null, nor 0, nor false, nor empty), ``same`` (two fields are the same number),

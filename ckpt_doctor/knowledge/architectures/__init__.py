@@ -4,7 +4,7 @@ A table is JSON: ``classes`` maps the names that ``architectures`` may hold to t
 for the index of a layer, an expression for the number of layers for each ``*``, a list of expressions that is the shape
 (``null`` where it is not known), and a condition (``null`` where nobody knows whether the tensor is there). ``extends``
 names another class whose rows lie below a prefix, without those in ``without``. ``tied`` are names that may hold the
-same parameter, ``inside`` those that the model has in memory in the place of others. What expressions and conditions
+same parameter, ``inside`` those that the model has in memory instead of others. What expressions and conditions
 mean, and the other entries, is said in :mod:`ckpt_doctor.analysis.architecture`.
 """
 
@@ -37,7 +37,7 @@ def old_names() -> tuple[str, ...]:
 
 @lru_cache(8)
 def table_of(model_type: str) -> Mapping[str, Any] | None:
-    """The table of a model type, or ``None`` where there is none."""
+    """The table of a model type, or ``None`` if there is none."""
     place = _index()["types"].get(model_type)
     if place is None:
         return None

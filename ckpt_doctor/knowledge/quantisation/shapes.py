@@ -1,6 +1,6 @@
 """Which shapes the partners of packed weights have: from the shape of the codes and the numbers of the config.
 
-Each function takes the codes and the settings and returns the shapes that are right. It returns none where the
+Each function takes the codes and the settings and returns the shapes that are right. It returns none if the
 settings do not say enough. Shapes count elements. ``rows`` are output features, ``columns`` input features.
 """
 

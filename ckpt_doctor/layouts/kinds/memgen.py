@@ -25,7 +25,7 @@ _HEAD = 1 << 16
 
 
 def _is_begun(folder: Folder) -> bool:
-    """Whether the ``config.json`` says that a save was begun here: it is the first file that is written."""
+    """True if the ``config.json`` says that a save was begun here: it is the first file that is written."""
     if _CONFIG not in folder.files or holds_adapter(folder) or holds_model(folder):
         return False
     config = folder.disk.config(folder.path / _CONFIG, _CONFIG).data
@@ -55,7 +55,7 @@ def _without_trigger(parts: Iterable[Part]) -> Iterator[Part]:
 
 
 def is_whole_model(names: Iterable[str]) -> bool:
-    """Whether the tensor names are those of a whole ``MemGenModel``: reasoner and weaver in one state dict."""
+    """True if the tensor names are those of a whole ``MemGenModel``: reasoner and weaver in one state dict."""
     heads = {name.partition(".")[0] for name in names}
     return "reasoner" in heads and bool(heads & {"weaver", "reasoner_to_weaver"})
 

@@ -16,7 +16,7 @@ from .memgen import as_whole_model, is_whole_model
 
 
 def _lost_its_model(folder: Folder) -> bool:
-    """Whether a training run saved everything but the weights here."""
+    """True if a training run saved everything but the weights here."""
     resumable = {"trainer_state.json", "optimizer.pt"} <= folder.files
     numbered = re.fullmatch(r"checkpoint-\d+", folder.name) and "config.json" in folder.files
     if not (resumable or numbered):

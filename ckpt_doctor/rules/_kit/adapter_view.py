@@ -54,7 +54,7 @@ def _keys(
 
 
 def names_in(setting: Any) -> tuple[str, ...]:
-    """The names that a setting lists; none where it is absent or something else."""
+    """The names that a setting lists; none if it is absent or something else."""
     return tuple(item for item in setting if isinstance(item, str)) if isinstance(setting, list) else ()
 
 

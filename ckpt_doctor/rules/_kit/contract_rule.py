@@ -23,7 +23,7 @@ def by_file(changes: Iterable[Change]) -> dict[str, list[Change]]:
 
 
 def contract_file(contract: str) -> str:
-    """What stands for the contract in a command line."""
+    """What means the contract in a command line."""
     return "FILE" if contract == UNNAMED else contract
 
 

@@ -15,7 +15,7 @@ from ckpt_doctor.core.weight_file import WeightFile
 def renaming(part: Part, file: WeightFile, names: Iterable[str], better: Callable[[str], str]) -> tuple[Action, ...]:
     """Give these tensors the name that ``better`` makes of the key they have in their dictionary.
 
-    Nothing where two tensors would have one name, or where a name is not the last key of its path alone.
+    Nothing if two tensors would have one name, or where a name is not the last key of its path alone.
     """
     chosen = frozenset(names)
     changes: dict[str, str] = {}
@@ -40,7 +40,7 @@ def renaming(part: Part, file: WeightFile, names: Iterable[str], better: Callabl
 def casting(part: Part, dtype: str, floats: Collection[str]) -> tuple[Action, ...]:
     """Cast what a loader reads of the part, where its dtype is another one of ``floats``, and correct the indexes.
 
-    Nothing where an index does not fit its shards: its size would have to be made up.
+    Nothing if an index does not fit its shards: its size would have to be made up.
     """
     changes = {
         file.path: {t.name: dtype for t in file.tensors if t.dtype.name in floats and t.dtype.name != dtype}

@@ -38,7 +38,7 @@ class MemGenSettings:
 def read_memgen_yaml(path: Path) -> MemGenSettings:
     """The settings in a MemGen YAML file. Unknown keys are ignored.
 
-    Raises ``PathNotFoundError``, and ``VerificationError`` where the file is no YAML, names no ``model.model_name``, or
+    Raises ``PathNotFoundError``, and ``VerificationError`` if the file is no YAML, names no ``model.model_name``, or
     gives a known key a value of the wrong kind.
     """
     yaml = _yaml()

@@ -16,7 +16,7 @@ _SAMPLES = 16_000  # a second of sound at the rate that speech models are traine
 
 
 def attempts(model: Any) -> Iterator[Inputs]:
-    """The inputs to try, one after the other, until the model runs with one of them; none where it takes no known kind.
+    """The inputs to try, one after the other, until the model runs with one of them; none if it takes no known kind.
 
     The names are those of transformers' ``main_input_name``.
     """

@@ -20,7 +20,7 @@ _BITS = (2, 3, 4, 8)
 
 
 class Piece(NamedTuple):
-    """A tensor that stands for a ``weight`` together with others, and the test of its shape."""
+    """A tensor that means a ``weight`` together with others, and the test of its shape."""
 
     tensor: TensorInfo
     weight: str
@@ -50,7 +50,7 @@ def pieces(tensors: Iterable[TensorInfo]) -> Iterator[Piece]:
 
 
 def partners(tensor: TensorInfo, settings: Mapping[str, Any]) -> list[str]:
-    """The factors of the codes: names, of which one that ends in ``*`` stands for any that begins so."""
+    """The factors of the codes: names, of which one that ends in ``*`` means any that begins so."""
     stem, _, ending = tensor.name.rpartition(".")
     if ending == "qweight":
         return [f"{stem}.scales", f"{stem}.qzeros"] if method(settings) == "awq" else [f"{stem}.scales"]

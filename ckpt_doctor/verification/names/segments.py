@@ -10,7 +10,7 @@ _MOST = 8  # edits that are tried
 
 
 class Edit(NamedTuple):
-    """``removed`` words become ``added`` ones behind the words ``before``; a number there stands for any number.
+    """``removed`` words become ``added`` ones behind the words ``before``; a number there means any number.
 
     ``example`` is a name before and after, ``changed`` how many of the ``total`` names need it, and ``follow`` the
     words that come next in those.
