@@ -153,13 +153,13 @@ def _verdict(difference: Difference, look: Presentation) -> Iterator[str]:
     differing = {
         "only in a": difference.only_a,
         "only in b": difference.only_b,
-        "of another shape": difference.shapes,
-        "of another dtype": difference.dtypes,
-        "of other values": difference.differing,
+        "in shape": difference.shapes,
+        "in dtype": difference.dtypes,
+        "in value": difference.differing,
         "not compared": difference.problems,
     }
     pieces = [f"{len(rows):,} {name}" for name, rows in differing.items() if rows]
     if difference.settings:
-        pieces.append(counted(len(difference.settings), "other setting"))
+        pieces.append(counted(len(difference.settings), "setting"))
     known = [*pieces, f"{counted(difference.common, 'tensor')} in both"]
     yield from joined([look.paint("not equal:", "red") + f" {known[0]}", *known[1:]], look.separator, look.width)

@@ -39,8 +39,8 @@ class NoTensors(Rule):
                 # What holds nothing at all is CKD503.
                 if file.readable and not file.tensors and file.values:
                     yield self.finding(
-                        "The file holds no tensor, so there is nothing that a model could load. Name the file that "
-                        "holds the weights, or save this one again.",
+                        "The file holds no tensor, so a model cannot load anything from it. Name the file that "
+                        "holds the weights.",
                         path=file.path,
                         evidence={"values": len(file.values)},
                     )

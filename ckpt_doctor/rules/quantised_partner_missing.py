@@ -20,7 +20,7 @@ from ._kit.rule import Rule
 _AGAIN = "Take the file from where the model was published, or quantise the model again."
 _OUTCOMES = {
     "bitsandbytes": "transformers loads them without any message, and the first forward pass raises.",
-    "torchao": "transformers raises, for the header lacks torchao's metadata.",
+    "torchao": "transformers raises, because the header lacks torchao's metadata.",
     "fp8": "On a CPU transformers loads them as they are; on a GPU it casts them to float8 and multiplies them by "
     "uninitialised scales.",
 }
@@ -131,8 +131,8 @@ class QuantisedPartnerMissing(Rule):
         if orphans:
             codes, names = next(iter(orphans.items()))
             yield self.finding(
-                f"{counted(len(orphans), 'packed weight')} {'is' if len(orphans) == 1 else 'are'} absent, and only "
-                f"their scales are there: {listed(names)} without "
+                f"{counted(len(orphans), 'packed weight')} {'is' if len(orphans) == 1 else 'are'} missing, but "
+                f"{'its' if len(orphans) == 1 else 'their'} scales are there: {listed(names)} without "
                 f"{codes}. A loader starts {'this weight' if len(orphans) == 1 else 'these weights'} at random, or "
                 f"raises. {_AGAIN}",
                 path=_path(part, names[0]),
@@ -211,7 +211,7 @@ def _outcome(scheme: Scheme, settings: Settings) -> str:
 def _unsaid(packed: Packed) -> str:
     """What transformers 5.24 does with codes where no config says that they are codes."""
     if packed.scheme is BNB_4BIT:
-        return "transformers raises, for the shapes are others."
+        return "transformers raises, because the shapes differ."
     if packed.codes.name == f"{packed.stem}.weight":
         return "transformers takes the codes for the weights themselves, and says only that the scales are unexpected."
     return "transformers calls them unexpected, and starts from random weights."

@@ -71,13 +71,13 @@ class RopeFormsDisagree(Rule):
                 for key, here, there in differences[:3]
             )
             taken = (
-                "transformers 4 and 5 both take rope_scaling, and no reader obeys rope_parameters."
+                "transformers 4 and 5 both take rope_scaling, and ignore rope_parameters."
                 if scaling
                 else "transformers 4 takes the former, transformers 5 the latter."
             )
             yield self.finding(
-                f"The two forms of the rotary embedding disagree: {said}. {taken} Make both say what the model was "
-                "trained with, or remove one of them.",
+                f"The two forms of the rotary embedding disagree: {said}. {taken} Give both the values of the "
+                "training, or remove one of them.",
                 path=path,
                 evidence={f"{prefix}{key}": [_said(here), _said(there)] for key, here, there in differences},
             )

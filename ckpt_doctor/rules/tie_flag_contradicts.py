@@ -61,8 +61,8 @@ class TieFlagContradicts(Rule):
                 yield self.finding(
                     f"{part.config.path} ties {second.name} to {first.name}, and the two differ in value (both "
                     f"{shape(first.shape)}). transformers 4 overwrites {second.name} without a message, transformers 5 "
-                    "keeps both and warns. If both were trained, set tie_word_embeddings to false; else remove the "
-                    "one that was not.",
+                    "keeps both and warns. If both were trained, set tie_word_embeddings to false; otherwise remove "
+                    "the matrix that was not trained.",
                     path=pair.second.file.path,
                     tensors=(first.name, second.name),
                     fix=self._untie(checkpoint, part),

@@ -50,10 +50,10 @@ class TiedKeyDropped(Rule):
             place = lone_output(part)
             if place is not None and part.config is not None:
                 yield self.finding(
-                    f"{part.config.path} ties the embeddings, and the only matrix of the two that is there is "
-                    f"{place.tensor.name}. transformers 5 finds it; version 4 leaves both without values, and the "
-                    "first forward pass raises. Load the model with transformers 5 and save it again, or give the "
-                    "tensor the name of the input embedding.",
+                    f"{part.config.path} ties the embeddings, and the file has only {place.tensor.name} of "
+                    "the two. transformers 5 finds it; version 4 leaves both without values, and the first "
+                    "forward pass raises. Load the model with transformers 5 and save it again, or rename the tensor to "
+                    "the input embedding's name.",
                     path=place.file.path,
                     tensors=(place.tensor.name,),
                 )

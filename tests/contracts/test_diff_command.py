@@ -90,8 +90,8 @@ tensor      elements    largest difference    not finite  first at
 a             2 of 6                  0.25             1  [0, 1]
 c             4 of 4                     2                [0]
 
-not equal: 1 only in a · 1 only in b · 1 of another shape · 1 of another dtype
-2 of other values · 5 tensors in both
+not equal: 1 only in a · 1 only in b · 1 in shape · 1 in dtype · 2 in value
+5 tensors in both
 """
     )
 

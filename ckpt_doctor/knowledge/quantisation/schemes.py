@@ -70,8 +70,8 @@ _SILENT = (
     "multiplies them by uninitialised scales."
 )
 _RANDOM = (
-    "transformers calls what is absent newly initialised, goes on, and the layer computes NaN or something else than "
-    "it learned."
+    "transformers reports the missing tensors as newly initialised and continues; the layer computes NaN or wrong "
+    "values."
 )
 _RAISES = "transformers raises while it converts the weights."
 
