@@ -52,8 +52,8 @@ class TiedKeyDropped(Rule):
                 yield self.finding(
                     f"{part.config.path} ties the embeddings, and the file has only {place.tensor.name} of "
                     "the two. transformers 5 finds it; version 4 leaves both without values, and the first "
-                    "forward pass raises. Load the model with transformers 5 and save it again, or rename the tensor to "
-                    "the input embedding's name.",
+                    "forward pass raises. Load the model with transformers 5 and save it again, or rename the tensor "
+                    "to the input embedding's name.",
                     path=place.file.path,
                     tensors=(place.tensor.name,),
                 )
