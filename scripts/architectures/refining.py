@@ -16,8 +16,8 @@ from .catalogue import ModelType
 from .observing import CannotBuild
 from .varying import Variation
 
-_CONFIGS = 4
-_TRIES = 6
+_CONFIGS = 8
+_TRIES = 10
 _LARGEST = 512
 
 
