@@ -18,6 +18,8 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.modeling_utils import _get_tied_weight_keys
 
 Shape = tuple[int, ...]
+_TRAINING_ONLY = r"(^|\.)masked_spec_embed$"
+"""What training with SpecAugment puts in the place of masked frames: no inference reads it."""
 _SECONDS = 5
 
 
@@ -158,7 +160,7 @@ def _on_disk(
 
 def _optional(model: PreTrainedModel, saved: Mapping[str, Shape], inside: Mapping[str, Shape]) -> frozenset[str]:
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    ignored = [re.compile(key) for key in model._keys_to_ignore_on_load_missing or ()]
+    ignored = [re.compile(key) for key in (*(model._keys_to_ignore_on_load_missing or ()), _TRAINING_ONLY)]
     return frozenset(
         name
         for name in saved

@@ -23,7 +23,7 @@ from support.places import HEALTHY
 MODEL = HEALTHY / "transformers" / "single_safetensors"
 QWEN2 = {**BASE, "model_type": "qwen2", "tie_word_embeddings": False}
 QUICK = ("gpt2", "mixtral")
-SAMPLE = ("llama", "qwen3_moe", "deepseek_v3", "bert", "t5", "whisper", "vit", "clip", "qwen2_vl", "mamba")
+SAMPLE = ("llama", "qwen3_moe", "deepseek_v3", "bert", "t5", "whisper", "vit", "clip", "qwen2_vl", "opt")
 ODD: tuple[Any, ...] = (None, [], [None], {}, "text", True, -1, 0, 1.5, 10**12, 10**40, [10**12], {"a": [1]})
 OURS = {"CKD303", "CKD316", "CKD317", "CKD318", "CKD320", "CKD510", "CKD513"}
 
