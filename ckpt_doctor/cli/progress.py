@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping
 from types import TracebackType
@@ -85,6 +84,8 @@ class LoadProgress:
     def _show(self, text: str) -> None:
         if not self._visible or text == self._shown:
             return
+        import shutil  # with its compression libraries it takes 2 ms, and most runs draw nothing
+
         width = shutil.get_terminal_size().columns - 1
         # Names may hold whatever a file system allows, and must not steer the terminal.
         text = "".join(char if char.isprintable() else "?" for char in text)[:width]

@@ -49,7 +49,9 @@ class Topic(Enum):
     ARCHITECTURES = 12
     """A whole model that was held against its config."""
     SHAPES = 13
-    """Such a model, or an adapter."""
+    """Such a model, or an adapter whose base model has its config on this machine."""
+    BASES = 15
+    """An adapter whose base model has its config on this machine."""
     MODELS = 14
     """The weights of a model that are no adapter."""
 
@@ -121,7 +123,7 @@ TABLE = (
     Listing("CKD310", "modules-to-save-missing", Topic.ADAPTERS),
     Listing("CKD311", "unexpected-key", Topic.SIDE_FILES),
     Listing("CKD314", "quantised-partner-missing", Topic.MODELS),
-    Listing("CKD315", "adapter-module-not-in-base", Topic.ADAPTERS),
+    Listing("CKD315", "adapter-module-not-in-base", Topic.BASES),
     Listing("CKD316", "head-missing", Topic.ARCHITECTURES),
     Listing("CKD317", "experts-incomplete", Topic.ARCHITECTURES),
     Listing("CKD318", "path-segment-off", Topic.ARCHITECTURES),
@@ -143,7 +145,7 @@ TABLE = (
     Listing("CKD510", "tokenizer-exceeds-embedding", Topic.ARCHITECTURES),
     Listing("CKD513", "shape-contradicts-config", Topic.SHAPES),
     Listing("CKD514", "rope-forms-disagree", Topic.MODELS),
-    Listing("CKD518", "embedding-resized", Topic.ADAPTERS),
+    Listing("CKD518", "embedding-resized", Topic.BASES),
     Listing("CKD601", "non-finite", Topic.SCANS),
     Listing("CKD602", "untrained-adapter", Topic.SCANS),
     Listing("CKD603", "checksum-mismatch", Topic.DEFECTS),
@@ -180,13 +182,13 @@ def rules_for(checkpoint: Checkpoint) -> Iterator[type[Rule]]:
 
 def _topics(checkpoint: Checkpoint) -> set[Topic]:
     files = checkpoint.files
-    adapters = any(part.role == "adapter" for part in checkpoint.parts)
+    bases = any(part.adapter is not None and part.adapter.base_config for part in checkpoint.parts)
     architectures = any(part.architecture is not None for part in checkpoint.parts)
     found = {
         Topic.ALWAYS: True,
         Topic.DEFECTS: any(file.defects for file in files),
         Topic.TORCH: any(file.is_torch_save for file in files),
-        Topic.ADAPTERS: adapters,
+        Topic.ADAPTERS: any(checkpoint.parts_with("adapter")),
         Topic.SIDE_FILES: any(part.beside or part.entries for part in checkpoint.parts),
         Topic.FOLDERS: checkpoint.kind.grain != "file",
         Topic.SEVERAL_FILES: any(len(part.files) > 1 for part in checkpoint.parts),
@@ -196,7 +198,8 @@ def _topics(checkpoint: Checkpoint) -> set[Topic]:
         Topic.UNREAD: bool(checkpoint.unread) or any(file.defects for file in files),
         Topic.CONTRACTS: checkpoint.comparison is not None,
         Topic.ARCHITECTURES: architectures,
-        Topic.SHAPES: architectures or adapters,
+        Topic.BASES: bases,
+        Topic.SHAPES: architectures or bases,
         Topic.MODELS: any(checkpoint.parts_with("model")),
     }
     return {topic for topic, there in found.items() if there}

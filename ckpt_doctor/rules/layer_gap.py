@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ckpt_doctor.core.architecture import Architecture
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.parts import Part
@@ -14,6 +13,9 @@ from ckpt_doctor.core.wording import counted, listed
 
 from ._kit.adapter_view import AdapterView, adapters, names_in
 from ._kit.rule import Rule
+
+if TYPE_CHECKING:
+    from ckpt_doctor.core.architecture import Architecture
 
 # What transformers' models call the list of their layers.
 _LISTS = frozenset(("layers", "layer", "h", "blocks", "block"))
