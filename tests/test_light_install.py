@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,9 @@ def here(tmp_path: Path) -> Path:
     shutil.copytree(FIXTURES / "failures" / "both", work / "both")
     shutil.copytree(FIXTURES / "healthy" / "weaver_safetensors", work / "healthy")
     shutil.copytree(FIXTURES / "healthy" / "transformers" / "single_safetensors", work / "base")
+    for number, name in enumerate(("base", "both", "healthy")):
+        for file in (work / name).rglob("*"):
+            os.utime(file, (1_736_000_000 + number,) * 2)  # `latest` goes by the time of writing
     (work / "weaver.yaml").write_text("model:\n  model_name: base\n")
     return work
 

@@ -14,6 +14,9 @@ from ckpt_doctor.knowledge.adapter_keys import base_module
 from ._kit.adapter_view import adapters
 from ._kit.rule import Rule
 
+# CKD305 speaks of names that a model gets when it is adapted twice.
+_TWICE = ("base_model.model.base_model.model.", "base_model.model.model.model.")
+
 
 class AdapterModuleNotInBase(Rule):
     """The adapter holds weights for modules that its base model does not have.
@@ -52,7 +55,7 @@ class AdapterModuleNotInBase(Rule):
                 if view.kind is not None
                 else None
             )
-            if known is None:
+            if known is None or all(key.name.startswith(_TWICE) for key in view.keys):
                 continue
             modules = {module: base_module(module) for module in view.modules}
             outside = [module for module, path in modules.items() if not known.has(path)]

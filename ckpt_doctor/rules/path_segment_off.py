@@ -58,11 +58,12 @@ class PathSegmentOff(Rule):
             if name is None:
                 continue
             count = len(model.fit.unmatched)
+            verbs = ("name has", "names have") if segment.inserted else ("name lacks", "names lack")
             yield self.finding(
-                f"{counted(count, 'name')} {'has' if segment.inserted else 'lacks'} the part {segment.word!r}, such as "
+                f"{counted(count, *verbs)} the part {segment.word!r}, such as "
                 f"{name}: {model.fit.cls} in {model.config} has {renamed(name, segment)}. from_pretrained loads none "
-                f"of them. {'Take it out of' if segment.inserted else 'Put it into'} the names, or name the class "
-                f"whose names these are in {model.config}.",
+                f"of them. {'Remove it from' if segment.inserted else 'Insert it into'} the names, or name the "
+                f"class with these names in {model.config}.",
                 path=model.path,
                 tensors=model.fit.unmatched,
                 evidence={"segment": segment.word, "position": segment.position, "inserted": segment.inserted},
@@ -77,5 +78,6 @@ def _renaming(model: ModelView) -> tuple[Action, ...]:
         return ()
     better = partial(renamed, segment=segment)
     file = model.part.preferred[0]
-    names = [tensor.name for tensor in file.tensors if better(tensor.name) != tensor.name]
+    # The other names are those of the class already.
+    names = [name for name in model.fit.unmatched if better(name) != name]
     return renaming(model.part, file, names, better)

@@ -95,7 +95,7 @@ def test_the_order_is_that_of_one_process(eager: None, tmp_path: Path) -> None:
     [
         (
             "os.kill(os.getpid(), signal.SIGKILL)",
-            "was ended by SIGKILL, as the system does when memory runs out. Inspect it by itself",
+            "was ended by SIGKILL, as the system does when memory runs out. Inspect it alone",
         ),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV. Inspect it alone to see why."),
         ("os._exit(3)", "ended by itself with exit code 3"),

@@ -185,7 +185,7 @@ def test_nothing_goes_on_when_it_is_stopped(number: signal.Signals, tmp_path: Pa
         (("--model", str(FIXTURES)), "no config.json"),
         (("--model", "nowhere.yaml"), "there is no such file"),
         (("--model", "a/b/c"), "neither a folder"),
-        ((), "names no base model that is here"),
+        ((), "names no base model that is on this machine"),
     ],
 )
 def test_what_cannot_be_judged_is_2(args: tuple[str, ...], said: str) -> None:
