@@ -28,7 +28,7 @@ class Held(NamedTuple):
 
     @property
     def digest(self) -> str | None:
-        """Hex SHA-256 of its values, or ``None`` if nobody computed it or the stored bytes are not the values."""
+        """Hex SHA-256 of its values, or ``None`` if it was not computed or the stored bytes are not the values."""
         scan = (self.file.scans or {}).get(self.tensor.name)
         return None if scan is None or self.tensor.pending else scan.digest
 

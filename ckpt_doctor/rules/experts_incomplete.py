@@ -49,9 +49,5 @@ class ExpertsIncomplete(Rule):
                     "model again from all ranks.",
                     path=model.path,
                     tensors=[name for item in gone for name in item.names],
-                    evidence={
-                        "class": model.fit.cls,
-                        "missing": total(gone),
-                        "patterns": {item.pattern: item.total for item in gone[:20]},
-                    },
+                    evidence=model.lacks(gone),
                 )

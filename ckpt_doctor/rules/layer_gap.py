@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ckpt_doctor.analysis.sharding import is_whole
 from ckpt_doctor.core.checkpoint import Checkpoint
 from ckpt_doctor.core.findings import Finding, Severity
 from ckpt_doctor.core.parts import Part
@@ -60,7 +61,7 @@ class LayerGap(Rule):
         for part in checkpoint.parts_with("model"):
             if part.architecture is not None:
                 yield from self._known_model(part, part.architecture)
-            elif checkpoint.kind.covers == "model" and part.config and part.config.data and _is_whole(part):
+            elif checkpoint.kind.covers == "model" and part.config and part.config.data and is_whole(part):
                 yield from self._whole_model(part, part.config.data)
         for view in adapters(checkpoint):
             yield from self._adapter(view)
@@ -118,13 +119,6 @@ class LayerGap(Rule):
             evidence={"modules": gaps[:20], "layers": count},
             severity=None if sure else Severity.NOTE,
         )
-
-
-def _is_whole(part: Part) -> bool:
-    """Whether all shards are there and readable; else other rules tell what is missing."""
-    names = {file.path for file in part.files}
-    of_active = [index for index in part.indexes if index.shards.intersection(part.active)]
-    return part.readable and all(index.error is None and index.shards <= names for index in of_active)
 
 
 def _place(name: str) -> tuple[str, int, str] | None:

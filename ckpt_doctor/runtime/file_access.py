@@ -6,8 +6,10 @@ that knows.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from _thread import allocate_lock
+from collections.abc import Iterator
 
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -38,13 +40,8 @@ def read_at(descriptor: int, nbytes: int, offset: int) -> bytes:
     if hasattr(os, "pread"):
         data: bytes = os.pread(descriptor, nbytes, offset)
         return data
-    with _seeking:
-        position = os.lseek(descriptor, 0, os.SEEK_CUR)
-        try:
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            return os.read(descriptor, nbytes)
-        finally:
-            os.lseek(descriptor, position, os.SEEK_SET)
+    with _sought(descriptor, offset):
+        return os.read(descriptor, nbytes)
 
 
 def read_into(descriptor: int, target: memoryview, offset: int) -> int:
@@ -73,10 +70,17 @@ def _write_some(descriptor: int, data: memoryview, offset: int) -> int:
     if hasattr(os, "pwrite"):
         count: int = os.pwrite(descriptor, data, offset)
         return count
+    with _sought(descriptor, offset):
+        return os.write(descriptor, data)
+
+
+@contextlib.contextmanager
+def _sought(descriptor: int, offset: int) -> Iterator[None]:
+    """The file at ``offset``, for one thread at a time; afterwards it is where it was."""
     with _seeking:
         position = os.lseek(descriptor, 0, os.SEEK_CUR)
         try:
             os.lseek(descriptor, offset, os.SEEK_SET)
-            return os.write(descriptor, data)
+            yield
         finally:
             os.lseek(descriptor, position, os.SEEK_SET)

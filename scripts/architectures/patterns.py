@@ -21,7 +21,7 @@ class Row:
     """One pattern: ``*`` stands for the index of a layer, and ``axes`` give the number of layers for each.
 
     A dimension or an axis is ``None`` where no expression surely gives it, and so is ``shape`` where the number of
-    dimensions varies. ``condition`` is ``None`` where nobody knows whether the tensor is there.
+    dimensions varies. ``condition`` is ``None`` if it is unknown whether the tensor is there.
     """
 
     name: str

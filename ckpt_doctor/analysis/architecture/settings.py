@@ -186,7 +186,7 @@ def _combined(operator: str, values: Sequence[int]) -> Any:
 def holds(condition: Condition, settings: Settings, place: Sequence[int] = ()) -> bool | None:
     """True if a condition holds in the layer at ``place``; ``None`` if that cannot be told.
 
-    A condition is ``true``, ``null`` (nobody knows), or a list of a word and its operands: ``is`` (a field has this
+    A condition is ``true``, ``null`` (unknown), or a list of a word and its operands: ``is`` (a field has this
     value), ``set`` (a field is neither null, nor 0, nor false, nor empty), ``same`` (two fields are the same number),
     ``not``, ``and``, ``or``; and about the index in the list of layers that ``place[axis]`` is: ``kind`` (a list has
     this value there), ``below`` (the index is less than an expression), ``among`` (a list holds the index), ``every``

@@ -2,7 +2,7 @@
 
 A table is JSON: ``classes`` maps the names that ``architectures`` may hold to their ``rows``, each a name with ``*``
 for the index of a layer, an expression for the number of layers for each ``*``, a list of expressions that is the shape
-(``null`` where it is not known), and a condition (``null`` where nobody knows whether the tensor is there). ``extends``
+(``null`` where it is not known), and a condition (``null`` if it is unknown whether the tensor is there). ``extends``
 names another class whose rows lie below a prefix, without those in ``without``. ``tied`` are names that may hold the
 same parameter, ``inside`` those that the model has in memory instead of others. What expressions and conditions
 mean, and the other entries, is said in :mod:`ckpt_doctor.analysis.architecture`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ckpt_doctor.core.architecture import Architecture, MissingTensors
@@ -18,6 +18,11 @@ class ModelView(NamedTuple):
     fit: Architecture
     path: str
     config: str
+
+    def lacks(self, gone: Sequence[MissingTensors]) -> dict[str, object]:
+        """The evidence of a finding about missing tensors."""
+        patterns = {item.pattern: item.total for item in gone[:20]}
+        return {"class": self.fit.cls, "missing": total(gone), "patterns": patterns}
 
 
 def judged_models(checkpoint: Checkpoint) -> Iterator[ModelView]:
